@@ -1,0 +1,28 @@
+"""An open MusicLM: text in, music out.
+
+    from musiclm import MusicLM
+
+    audio = MusicLM.from_pretrained("default").generate("a calm violin melody", seconds=10, seed=0)
+    audio.save("violin.wav")
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from musiclm.audio import Audio
+    from musiclm.pipeline import MusicLM
+
+__all__ = ["Audio", "MusicLM"]
+
+
+def __getattr__(name: str) -> Any:
+    # Lazy, so that `musiclm --help` answers at once: torch alone takes seconds to import.
+    if name == "Audio":
+        from musiclm.audio import Audio
+
+        return Audio
+    if name == "MusicLM":
+        from musiclm.pipeline import MusicLM
+
+        return MusicLM
+    raise AttributeError(f"module 'musiclm' has no attribute {name!r}")

@@ -1,0 +1,107 @@
+"""Audio: a waveform with its sample rate; reading, writing, resampling. What users hold in their hands."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+# Where a WAV file keeps what we say about it (RIFF INFO chunk, written by libsndfile).
+METADATA_FIELDS = ("title", "comment", "software", "copyright")
+
+
+@dataclass(frozen=True)
+class Audio:
+    """A waveform of shape [C, L], float32 in [-1, 1], at `sample_rate` Hz."""
+
+    waveform: Tensor
+    sample_rate: int
+
+    def __post_init__(self) -> None:
+        if self.waveform.ndim != 2:
+            raise ValueError(f"expected a waveform of shape [C, L], got {list(self.waveform.shape)}")
+
+    @property
+    def seconds(self) -> float:
+        return self.waveform.shape[-1] / self.sample_rate
+
+    def mono(self) -> "Audio":
+        """The mean of the channels: [1, L]."""
+        return Audio(self.waveform.mean(dim=0, keepdim=True), self.sample_rate)
+
+    def resample(self, sample_rate: int) -> "Audio":
+        """The same sound at `sample_rate` Hz (windowed-sinc interpolation)."""
+        if sample_rate == self.sample_rate:
+            return self
+        from torchaudio.functional import resample
+
+        return Audio(resample(self.waveform, self.sample_rate, sample_rate), sample_rate)
+
+    @classmethod
+    def load(cls, path: str | Path, *, start: float = 0.0, seconds: float | None = None) -> "Audio":
+        """Read a file that libsndfile knows (wav, flac, ogg, mp3, …), or `seconds` of it from `start`.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file is not audio.
+        """
+        import soundfile
+
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"expected an audio file, found nothing at {path}")
+        try:
+            with soundfile.SoundFile(str(path)) as file:
+                rate = file.samplerate
+                file.seek(min(round(start * rate), file.frames))
+                frames = -1 if seconds is None else round(seconds * rate)
+                samples = file.read(frames, dtype="float32", always_2d=True)  # [L, C]
+        except soundfile.LibsndfileError as error:
+            raise ValueError(f"expected an audio file, but {path} cannot be read: {error}") from None
+        return cls(torch.from_numpy(samples.T.copy()), rate)
+
+    def save(self, path: str | Path, metadata: Mapping[str, str] | None = None) -> Path:
+        """Write a file whose format the suffix names (16-bit wav, flac, …), whole or not at all.
+
+        Args:
+            path: where; the folder must exist.
+            metadata: title, comment, software or copyright, kept inside the file.
+
+        Raises:
+            FileNotFoundError: the folder does not exist.
+            ValueError: the suffix names no audio format, or the metadata has an unknown field.
+        """
+        import soundfile
+
+        path = Path(path)
+        check_writable(path)
+        unknown = set(metadata or {}) - set(METADATA_FIELDS)
+        if unknown:
+            raise ValueError(f"metadata fields are {', '.join(METADATA_FIELDS)}; got {sorted(unknown)}")
+        kind = path.suffix[1:].upper()
+        if kind not in soundfile.available_formats():
+            raise ValueError(f"expected a file name ending in .wav or .flac, got {path.name!r}")
+
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            with soundfile.SoundFile(
+                str(temporary), "w", self.sample_rate, self.waveform.shape[0], "PCM_16", format=kind
+            ) as file:
+                for field, value in (metadata or {}).items():
+                    setattr(file, field, value)
+                file.write(self.waveform.T.cpu().numpy())  # [L, C]
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return path
+
+
+def check_writable(path: Path) -> None:
+    """Raise one clear line if a file could not be written at `path`; used before long work begins."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"expected an existing folder for the output, {path.parent} is none; make it first")
+    if path.is_dir():
+        raise IsADirectoryError(f"expected a file name for the output, {path} is a folder")
+    if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        raise PermissionError(f"expected a writable place for the output, {path} cannot be written")

@@ -1,0 +1,1 @@
+"""The reference corpus: music the project composes itself, with exact labels."""

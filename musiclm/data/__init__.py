@@ -1,0 +1,1 @@
+"""Audio files to tensors and tokens: sources, crops, tokenization, the token store."""

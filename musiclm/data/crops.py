@@ -1,0 +1,134 @@
+"""Random crops of recordings: what the tokenizers train on.
+
+Which crop comes at which step depends on the seed and the step alone, so that a resumed training sees what an
+unbroken one would have seen.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from musiclm.audio import Audio
+from musiclm.data.sources import Recording, find_recordings
+
+
+def load_crop(path: Path, start: float, seconds: float, sample_rate: int) -> Tensor:
+    """Mono samples [1, round(seconds * sample_rate)] from `start` seconds on, zeros past the end."""
+    length = round(seconds * sample_rate)
+    waveform = Audio.load(path, start=start, seconds=seconds).mono().resample(sample_rate).waveform[:, :length]
+    return torch.nn.functional.pad(waveform, (0, length - waveform.shape[1]))
+
+
+class CropDataset(Dataset[dict[str, Any]]):
+    """Item `i` is the i-th random crop: its recording, drawn in proportion to length, place and caption."""
+
+    def __init__(self, recordings: Sequence[Recording], seconds: float, sample_rate: int, seed: int) -> None:
+        self.recordings = recordings
+        self.seconds = seconds
+        self.sample_rate = sample_rate
+        self.seed = seed
+        self.weights = torch.tensor([recording.seconds for recording in recordings], dtype=torch.float64)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + index)
+        recording = self.recordings[int(torch.multinomial(self.weights, 1, generator=generator))]
+        place, choice = torch.rand(2, generator=generator).tolist()
+        start = place * max(recording.seconds - self.seconds, 0.0)
+        caption = recording.captions[int(choice * len(recording.captions))] if recording.captions else ""
+        return {
+            "waveform": load_crop(recording.path, start, self.seconds, self.sample_rate),  # [1, L]
+            "caption": caption,
+            "id": recording.id,
+            "seconds": start,
+        }
+
+
+class ResumableSampler(Sampler[int]):
+    """0 … count - 1 in the first epoch, count … 2·count - 1 in the second: no index comes twice."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning at the start of each epoch."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.epoch * self.count, (self.epoch + 1) * self.count))
+
+    def __len__(self) -> int:
+        return self.count
+
+
+class AudioCrops(lightning.LightningDataModule):
+    """Batches of crops: waveform [B, 1, L] float32, caption and id (lists), seconds [B] (the crop's start).
+
+    Args:
+        audio: a folder of recordings, or several files and folders.
+        seconds: length of a crop.
+        batch_size: crops in a batch.
+        sample_rate: Hz; recordings of another rate are resampled.
+        crops_per_epoch: an epoch is this many crops, since recordings have no natural one.
+        validation_crops: fixed crops of held-out recordings.
+        num_workers: processes that read audio.
+        seed: of the draw of crops.
+    """
+
+    def __init__(
+        self,
+        audio: Path | list[Path],
+        seconds: float,
+        *,
+        batch_size: int = 16,
+        sample_rate: int = 24_000,
+        crops_per_epoch: int = 4096,
+        validation_crops: int = 64,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.audio = audio
+        self.seconds = seconds
+        self.batch_size = batch_size
+        self.sample_rate = sample_rate
+        self.crops_per_epoch = crops_per_epoch
+        self.validation_crops = validation_crops
+        self.num_workers = num_workers
+        self.seed = seed
+        self._recordings: list[Recording] = []
+
+    @property
+    def recordings(self) -> list[Recording]:
+        """All recordings, train and valid, read once."""
+        if not self._recordings:
+            self._recordings = find_recordings(self.audio)
+        return self._recordings
+
+    def split(self, name: str) -> list[Recording]:
+        """The recordings of a split; both splits hold everything where one would be empty."""
+        chosen = [recording for recording in self.recordings if recording.split == name]
+        return chosen or self.recordings
+
+    def train_dataloader(self) -> DataLoader:
+        data = CropDataset(self.split("train"), self.seconds, self.sample_rate, self.seed)
+        return self._loader(data, self.crops_per_epoch)
+
+    def val_dataloader(self) -> DataLoader:
+        data = CropDataset(self.split("valid"), self.seconds, self.sample_rate, seed=-1)
+        return self._loader(data, self.validation_crops, fixed=True)
+
+    def _loader(self, data: CropDataset, count: int, *, fixed: bool = False) -> DataLoader:
+        return DataLoader(
+            data,
+            batch_size=self.batch_size,
+            sampler=range(count) if fixed else ResumableSampler(count),
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            drop_last=not fixed,
+        )

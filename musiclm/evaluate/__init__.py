@@ -1,0 +1,1 @@
+"""Measuring what the models make and what the tokens carry."""

@@ -1,0 +1,60 @@
+"""What a tokenizer must offer to the rest of the system. A stage never knows which one it has."""
+
+from typing import Protocol
+
+from torch import Tensor
+
+
+class AcousticTokenizer(Protocol):
+    """A neural codec: waveform to residual codes and back (SoundStream, EnCodec)."""
+
+    sample_rate: int  # Hz
+    hop_length: int  # samples per frame
+    num_quantizers: int
+    codebook_size: int
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second: sample_rate / hop_length."""
+        ...
+
+    def encode(self, waveform: Tensor, *, num_quantizers: int | None = None) -> Tensor:
+        """Codes [B, Q, T] int64 of a waveform [B, 1, L] in [-1, 1]; T = ceil(L / hop_length)."""
+        ...
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Waveform [B, 1, T * hop_length] of codes [B, Q, T]; Q may be fewer than num_quantizers."""
+        ...
+
+
+class SemanticTokenizer(Protocol):
+    """Waveform to one stream of tokens that carry melody, harmony and rhythm (w2v-BERT with k-means)."""
+
+    sample_rate: int  # Hz
+    hop_length: int  # samples per token
+    codebook_size: int
+
+    @property
+    def frame_rate(self) -> float:
+        """Tokens per second: sample_rate / hop_length."""
+        ...
+
+    def encode(self, waveform: Tensor) -> Tensor:
+        """Tokens [B, T] int64 of a waveform [B, 1, L] in [-1, 1]; T = ceil(L / hop_length)."""
+        ...
+
+
+class JointEmbedding(Protocol):
+    """Text and audio in one space, on the unit sphere (MuLan)."""
+
+    sample_rate: int  # Hz
+    dimension: int
+    window_seconds: float  # length of audio that one embedding sees
+
+    def embed_audio(self, waveform: Tensor) -> Tensor:
+        """Embeddings [B, dimension] of windows [B, 1, L]; L is padded or averaged to the window."""
+        ...
+
+    def embed_text(self, texts: list[str]) -> Tensor:
+        """Embeddings [B, dimension] of descriptions."""
+        ...

@@ -1,0 +1,1 @@
+"""LightningModules, one file per trainable part, and the command line that runs them."""
