@@ -100,7 +100,9 @@ class Audio:
 def check_writable(path: Path) -> None:
     """Raise one clear line if a file could not be written at `path`; used before long work begins."""
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"expected an existing folder for the output, {path.parent} is none; make it first")
+        raise FileNotFoundError(
+            f"expected an existing folder for the output, {path.parent} is none; make it first"
+        )
     if path.is_dir():
         raise IsADirectoryError(f"expected a file name for the output, {path} is a folder")
     if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):

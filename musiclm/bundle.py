@@ -1,0 +1,268 @@
+"""A trained model on disk: a folder with `model.yaml` and one safetensors file per part. Never pickle.
+
+`model.yaml` names each part by class_path and init_args, as the training configs do, so that the same words
+build a part for training and for generation. A single trained part is a bundle of one.
+
+Matrices may be stored as int8 with one scale per output row ("int8"): a quarter of the bytes. A tokenizer is
+frozen in the precision it is stored in, so that tokens never depend on who holds the original weights.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import yaml
+from torch import Tensor, nn
+
+MODEL_FILE = "model.yaml"
+FORMAT = 1
+SHIPPED = Path(__file__).parent / "bundles"
+Storage = Literal["float32", "float16", "int8"]
+SCALE = ".scale"  # suffix of the per-row scales beside an int8 matrix
+SMALL = 4096  # elements; statistics and biases below this stay float32
+
+
+class Bundle:
+    """A folder of parts, read lazily.
+
+    Args:
+        path: the folder.
+
+    Raises:
+        FileNotFoundError: the folder or its model.yaml does not exist.
+        ValueError: model.yaml is not a bundle's.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        file = self.path / MODEL_FILE
+        if not file.is_file():
+            raise FileNotFoundError(
+                f"expected a bundle, a folder with {MODEL_FILE}; found none at {self.path}"
+            )
+        try:
+            content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ValueError(f"expected YAML in {file}, but it cannot be read: {_one_line(error)}") from None
+        if not isinstance(content, dict) or content.get("format") != FORMAT or "parts" not in content:
+            raise ValueError(
+                f"expected a bundle of format {FORMAT} in {file}; pack it again (`musiclm bundle pack`)"
+            )
+        self.parts: dict[str, dict[str, Any]] = content["parts"]
+        self.settings: dict[str, Any] = content.get("settings") or {}
+
+    @classmethod
+    def find(cls, name: str | Path) -> "Bundle":
+        """A shipped bundle by name, a folder by path, or a Hugging Face repository by its id."""
+        if (SHIPPED / name / MODEL_FILE).is_file():
+            return cls(SHIPPED / name)
+        if Path(name).exists():
+            return cls(name)
+        if str(name).count("/") == 1 and not str(name).startswith((".", "/")):
+            return cls(_download(str(name)))
+        shipped = sorted(folder.parent.name for folder in SHIPPED.glob(f"*/{MODEL_FILE}"))
+        raise FileNotFoundError(
+            f"expected a bundle: one of {shipped}, a folder, or a Hugging Face id; got {str(name)!r}"
+        )
+
+    def fingerprint(self, name: str | None = None) -> str:
+        """What tells one trained part (or the whole bundle) from every other: 16 hex digits."""
+        if name is not None:
+            return self._entry(name)["fingerprint"]
+        parts = {part: self.parts[part]["fingerprint"] for part in sorted(self.parts)}
+        return _digest(json.dumps([parts, self.settings], sort_keys=True).encode())
+
+    def load(self, name: str) -> Any:
+        """The part, built from its words and filled with its weights: eval mode, frozen.
+
+        Raises:
+            KeyError: the bundle has no such part.
+            FileNotFoundError, ValueError: its file is missing, truncated or altered.
+        """
+        entry = self._entry(name)
+        file = self.path / entry["file"]
+        if not file.is_file():
+            raise FileNotFoundError(
+                f"expected the weights of {name} at {file}, found nothing; get the bundle again"
+            )
+        content = file.read_bytes()
+        if _digest(_words(entry) + content) != entry["fingerprint"]:
+            raise ValueError(
+                f"expected the weights that {MODEL_FILE} names, {file} is truncated or altered; get it again"
+            )
+        from safetensors.torch import load
+
+        part = build(entry["class_path"], entry["init_args"])
+        left_out = _training_state(part)
+        missing, unexpected = part.load_state_dict(_unpack(load(content)), strict=False)
+        missing = [key for key in missing if not _matches(key, left_out)]
+        if missing or unexpected:
+            raise ValueError(
+                f"{file} does not fit {entry['class_path']}: missing {missing}, unexpected {unexpected}"
+            )
+        return part.eval().requires_grad_(False)
+
+    def _entry(self, name: str) -> dict[str, Any]:
+        if name not in self.parts:
+            raise ValueError(f"expected a bundle with the part {name}; {self.path} has {sorted(self.parts)}")
+        return self.parts[name]
+
+
+def load_part(folder: str | Path, name: str | None = None) -> Any:
+    """The only part of a bundle of one, or the named part of a larger one."""
+    bundle = Bundle(folder)
+    if name is None:
+        if len(bundle.parts) != 1:
+            raise ValueError(
+                f"expected a bundle of one part at {folder}; it has {sorted(bundle.parts)}: name one"
+            )
+        name = next(iter(bundle.parts))
+    return bundle.load(name)
+
+
+def save_part(
+    folder: str | Path,
+    name: str,
+    part: nn.Module,
+    *,
+    class_path: str,
+    init_args: dict[str, Any],
+    storage: Storage,
+) -> Bundle:
+    """Write a bundle of one part: the weights first, `model.yaml` last, each by rename."""
+    from safetensors.torch import save
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    left_out = _training_state(part)
+    parameters = {key for key, _ in part.named_parameters()}
+    state = {key: value for key, value in part.state_dict().items() if not _matches(key, left_out)}
+    content = save(_pack(state, parameters, storage))
+    entry: dict[str, Any] = {"class_path": class_path, "init_args": init_args, "file": f"{name}.safetensors"}
+    entry["fingerprint"] = _digest(_words(entry) + content)
+    _write(folder / entry["file"], content)
+    _write_model(folder, {name: entry}, {})
+    return Bundle(folder)
+
+
+def merge(sources: Iterable[Bundle], folder: str | Path, settings: dict[str, Any]) -> Bundle:
+    """Write the parts of several bundles as one."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    parts: dict[str, dict[str, Any]] = {}
+    for source in sources:
+        for name, entry in source.parts.items():
+            if name in parts:
+                raise ValueError(f"expected each part once, got {name} twice (again in {source.path})")
+            parts[name] = entry
+            temporary = folder / f".{entry['file']}.tmp"
+            shutil.copyfile(source.path / entry["file"], temporary)
+            temporary.replace(folder / entry["file"])
+    _write_model(folder, parts, settings)
+    return Bundle(folder)
+
+
+def build(class_path: str, init_args: dict[str, Any]) -> nn.Module:
+    """A module from its words. Only this project's classes: a bundle may come from a stranger.
+
+    Raises:
+        ValueError: the words name something else, or do not fit.
+    """
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    _check_words(class_path, init_args)
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(nn.Module, "part")
+    try:
+        words = parser.parse_object({"part": {"class_path": class_path, "init_args": init_args}})
+    except (ArgumentError, ImportError, AttributeError) as error:
+        raise ValueError(f"cannot build {class_path} from its words: {_one_line(error)}") from None
+    return parser.instantiate_classes(words).part
+
+
+def _check_words(class_path: str, value: Any) -> None:
+    if not class_path.startswith("musiclm."):
+        raise ValueError(f"expected parts of this project (musiclm. …) in a bundle, got {class_path!r}")
+    for inner in value.values() if isinstance(value, dict) else value:
+        if isinstance(inner, dict) and "class_path" in inner:
+            _check_words(inner["class_path"], inner.get("init_args") or {})
+        elif isinstance(inner, dict | list):
+            _check_words(class_path, inner)
+
+
+def _pack(state: dict[str, Tensor], parameters: set[str], storage: Storage) -> dict[str, Tensor]:
+    packed = {}
+    for key, value in state.items():
+        value = value.detach().cpu().contiguous()
+        if not value.is_floating_point() or storage == "float32" or value.numel() <= SMALL:
+            packed[key] = value.clone()
+        elif storage == "int8" and key in parameters and value.ndim >= 2:
+            rows = value.float().flatten(1)  # [rows, columns]
+            scale = rows.abs().amax(dim=1, keepdim=True).clamp(min=1e-12) / 127
+            packed[key] = (rows / scale).round().to(torch.int8).view(value.shape)
+            packed[key + SCALE] = scale.squeeze(1)
+        else:
+            packed[key] = value.half()
+    return packed
+
+
+def _unpack(packed: dict[str, Tensor]) -> dict[str, Tensor]:
+    state = {}
+    for key, value in packed.items():
+        if key.endswith(SCALE) and key.removesuffix(SCALE) in packed:
+            continue
+        if key + SCALE in packed:
+            scale = packed[key + SCALE].view(-1, *[1] * (value.ndim - 1))
+            value = value.float() * scale
+        state[key] = value.float() if value.dtype == torch.float16 else value
+    return state
+
+
+def _training_state(part: nn.Module) -> tuple[str, ...]:
+    """Beginnings and endings of the state's keys that only training needs."""
+    return tuple(name for module in part.modules() for name in getattr(module, "training_state", ()))
+
+
+def _matches(key: str, left_out: tuple[str, ...]) -> bool:
+    return key.startswith(left_out) or key.endswith(left_out)
+
+
+def _words(entry: dict[str, Any]) -> bytes:
+    return json.dumps([entry["class_path"], entry["init_args"]], sort_keys=True).encode()
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def _write(file: Path, content: bytes) -> None:
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    temporary.write_bytes(content)
+    temporary.replace(file)
+
+
+def _write_model(folder: Path, parts: dict[str, dict[str, Any]], settings: dict[str, Any]) -> None:
+    content = {"format": FORMAT, "settings": settings, "parts": parts}
+    _write(folder / MODEL_FILE, yaml.safe_dump(content, sort_keys=False).encode())
+
+
+def _download(repository: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(repository, allow_patterns=["*.safetensors", MODEL_FILE]))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise FileNotFoundError(
+            f"expected a bundle's name, a folder or a Hugging Face id; {repository!r} is no folder "
+            f"and could not be fetched: {_one_line(error)[:120]}"
+        ) from None

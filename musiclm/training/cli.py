@@ -1,0 +1,107 @@
+"""`musiclm fit|validate|test`: Lightning CLI for every trainable part.
+
+A run lives in one folder (`--trainer.default_root_dir`), named after the part it trains:
+
+    runs/soundstream/config.yaml     the whole configuration
+    runs/soundstream/last.ckpt       written each epoch; a run that was stopped goes on from it
+    runs/soundstream/part/           the trained part as a bundle, written when the run has ended
+"""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from musiclm.bundle import Storage, save_part
+
+CHECKPOINT = "last.ckpt"
+
+
+class PlainLines(Callback):
+    """One line per validation with all its figures: what a log file wants to see."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        words = " ".join(f"{name}={value:.4g}" for name, value in sorted(figures.items()))
+        elapsed = (time.monotonic() - self.started) / 60
+        print(f"step {trainer.global_step}, {elapsed:.1f} min: {words}", file=sys.stderr, flush=True)
+
+
+class TrainingCLI(LightningCLI):
+    """Lightning's command line with the defaults of this project."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument(
+            "--storage", type=Storage, default="float16", help="precision that the trained part is kept in"
+        )
+        parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves torch's choice")
+        parser.set_defaults(
+            {
+                "trainer.default_root_dir": "runs/unnamed",
+                "trainer.enable_model_summary": False,
+                "trainer.enable_progress_bar": sys.stderr.isatty(),
+                "trainer.num_sanity_val_steps": 0,
+            }
+        )
+
+    def before_instantiate_classes(self) -> None:
+        config = self.config[self.config.subcommand]
+        if config.threads:
+            torch.set_num_threads(config.threads)
+
+    def instantiate_trainer(self, **kwargs: Any) -> lightning.Trainer:
+        settings = self._get(self.config_init, "trainer")
+        root = Path(settings.default_root_dir)
+        kwargs["callbacks"] = [
+            *(settings.callbacks or []),
+            ModelCheckpoint(dirpath=root, save_last=True, save_top_k=0, every_n_epochs=1),
+            PlainLines(),
+        ]
+        kwargs["logger"] = TensorBoardLogger(root, name="", version="")
+        return super().instantiate_trainer(**kwargs)
+
+    def before_fit(self) -> None:
+        checkpoint = Path(self.trainer.default_root_dir) / CHECKPOINT
+        if checkpoint.is_file() and not self.config.fit.ckpt_path:
+            self.config_init.fit.ckpt_path = str(checkpoint)
+            print(f"resuming from {checkpoint}", file=sys.stderr)
+
+    def after_fit(self) -> None:
+        if not self.trainer.is_global_zero or self.trainer.interrupted:
+            return
+        root = Path(self.trainer.default_root_dir)
+        words = self.config.fit.model.init_args.part.as_dict()
+        bundle = save_part(
+            root / "part",
+            root.name,
+            self.model.part,
+            class_path=words["class_path"],
+            init_args=words.get("init_args") or {},
+            storage=self.config.fit.storage,
+        )
+        print(f"trained {root.name} ({bundle.fingerprint(root.name)}): {bundle.path}", file=sys.stderr)
+
+
+def main(arguments: list[str]) -> None:
+    """Run a subcommand of Lightning CLI: fit, validate, test."""
+    TrainingCLI(
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        model_class=lightning.LightningModule,
+        datamodule_class=lightning.LightningDataModule,
+        seed_everything_default=0,
+        auto_configure_optimizers=False,  # optimizers are injected callables of each module
+        save_config_kwargs={"overwrite": True},
+        args=arguments,
+    )
