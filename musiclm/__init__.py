@@ -1,9 +1,9 @@
 """An open MusicLM: text in, music out.
 
-    from musiclm import MusicLM
+from musiclm import MusicLM
 
-    audio = MusicLM.from_pretrained("default").generate("a calm violin melody", seconds=10, seed=0)
-    audio.save("violin.wav")
+audio = MusicLM.from_pretrained("default").generate("a calm violin melody", seconds=10, seed=0)
+audio.save("violin.wav")
 """
 
 from typing import TYPE_CHECKING, Any

@@ -10,8 +10,7 @@ frozen in the precision it is stored in, so that tokens never depend on who hold
 import hashlib
 import json
 import os
-import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -150,21 +149,49 @@ def save_part(
     return Bundle(folder)
 
 
-def merge(sources: Iterable[Bundle], folder: str | Path, settings: dict[str, Any]) -> Bundle:
-    """Write the parts of several bundles as one."""
+def merge(
+    sources: Iterable[Bundle], folder: str | Path, settings: dict[str, Any], *, only: Sequence[str] = ()
+) -> Bundle:
+    """Write the parts of several bundles (all, or `only` some) as one bundle."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     parts: dict[str, dict[str, Any]] = {}
     for source in sources:
-        for name, entry in source.parts.items():
+        for name in only or source.parts:
             if name in parts:
                 raise ValueError(f"expected each part once, got {name} twice (again in {source.path})")
-            parts[name] = entry
-            temporary = folder / f".{entry['file']}.tmp"
-            shutil.copyfile(source.path / entry["file"], temporary)
-            temporary.replace(folder / entry["file"])
+            parts[name] = source._entry(name)
+            _write(folder / parts[name]["file"], (source.path / parts[name]["file"]).read_bytes())
     _write_model(folder, parts, settings)
     return Bundle(folder)
+
+
+def pack(parts: list[Path], out: Path, settings: Path | None = None) -> None:
+    """Put trained parts together as a model.
+
+    Args:
+        parts: bundles to take the parts from, such as runs/soundstream/part.
+        out: the folder to write.
+        settings: a YAML file with the settings of generation (windows, temperatures).
+    """
+    words = yaml.safe_load(settings.read_text(encoding="utf-8")) if settings else {}
+    bundle = merge([Bundle(part) for part in parts], out, words or {})
+    print(f"{', '.join(bundle.parts)} ({bundle.fingerprint()}): {bundle.path}")
+
+
+def info(bundle: str = "default") -> None:
+    """Say what is in a bundle.
+
+    Args:
+        bundle: a shipped bundle's name, a folder, or a Hugging Face id.
+    """
+    found = Bundle.find(bundle)
+    print(f"{found.path}: bundle {found.fingerprint()}")
+    for name, entry in found.parts.items():
+        part = found.load(name)
+        parameters = sum(parameter.numel() for parameter in part.parameters())
+        size = (found.path / entry["file"]).stat().st_size / 2**20
+        print(f"  {name:<12} {parameters / 1e6:6.2f}M parameters {size:6.2f} MiB  {entry['class_path']}")
 
 
 def build(class_path: str, init_args: dict[str, Any]) -> nn.Module:

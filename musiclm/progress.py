@@ -53,3 +53,29 @@ def progress(items: Iterable[Item], *, total: int | None = None, description: st
         for item in items:
             yield item
             counter.advance()
+
+
+class Stages:
+    """A bar after another, each with the name of its stage; call with (stage, done, total)."""
+
+    def __init__(self) -> None:
+        self.stage = ""
+        self.bar: Progress | None = None
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if stage != self.stage or self.bar is None or done < self.bar.count:
+            self.close()
+            self.stage, self.bar = stage, Progress(stage, total, unit="frame")
+        self.bar.advance(done - self.bar.count)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.__exit__(None, None, None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,79 @@
+"""The `musiclm` command. Each subcommand is a function elsewhere; jsonargparse reads its type hints.
+
+A user's mistake (a ValueError or OSError) ends with one line and exit code 2; with MUSICLM_TRACEBACK=1 set,
+the traceback shows where.
+"""
+
+import importlib
+import os
+import sys
+
+# Words of the command line → the function behind them, and what it is for. Imported only when called.
+COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
+    ("generate",): ("musiclm.pipeline:generate", "make music from words"),
+    ("fit",): ("musiclm.training.cli:main", "train a part: --config configs/PART.yaml"),
+    ("validate",): ("musiclm.training.cli:main", "measure a part on held-out recordings"),
+    ("test",): ("musiclm.training.cli:main", "the same, on the test split"),
+    ("tokenize",): ("musiclm.data.tokenize:tokenize", "turn recordings into a token store"),
+    ("corpus", "render"): ("musiclm.corpus.render:render", "compose and render the reference corpus"),
+    ("bundle", "pack"): ("musiclm.bundle:pack", "put trained parts together as a model"),
+    ("bundle", "info"): ("musiclm.bundle:info", "say what is in a bundle"),
+    ("evaluate", "semantic"): ("musiclm.evaluate.probe:semantic", "what the semantic tokens carry"),
+    ("evaluate", "adherence"): ("musiclm.evaluate.adherence:adherence", "does the music follow the prompt"),
+}
+LIGHTNING = ("fit", "validate", "test")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command; exits with 2 and one line for a user's mistake."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    command = _find(arguments)
+    if command is None:
+        sys.exit(_explain(arguments))
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        _run(command, arguments[len(command) :])
+    except (ValueError, OSError) as error:
+        if os.environ.get("MUSICLM_TRACEBACK"):
+            raise
+        message = " ".join(str(error).split()) or type(error).__name__
+        print(f"musiclm {' '.join(command)}: {message}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print(f"musiclm {' '.join(command)}: stopped", file=sys.stderr)
+        sys.exit(130)
+
+
+def _find(arguments: list[str]) -> tuple[str, ...] | None:
+    return next((words for words in COMMANDS if tuple(arguments[: len(words)]) == words), None)
+
+
+def _run(command: tuple[str, ...], arguments: list[str]) -> None:
+    module, name = COMMANDS[command][0].split(":")
+    function = getattr(importlib.import_module(module), name)
+    if command[0] in LIGHTNING:
+        function([*command, *arguments])
+        return
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(prog=f"musiclm {' '.join(command)}", description=COMMANDS[command][1])
+    names = parser.add_function_arguments(function, as_positional=True)
+    values = parser.parse_args(arguments)
+    function(**{name: values[name] for name in names})
+
+
+def _explain(arguments: list[str]) -> int:
+    """Print the commands; 0 where help was asked for, 2 for a command that is none."""
+    helped = not arguments or arguments[0] in ("-h", "--help")
+    stream = sys.stdout if helped else sys.stderr
+    if not helped:
+        print(f"musiclm: expected a command, got {' '.join(arguments[:2])!r}; the commands are", file=stream)
+    else:
+        print("usage: musiclm COMMAND ...   (musiclm COMMAND --help tells more)\n", file=stream)
+    for words, (_, purpose) in COMMANDS.items():
+        print(f"  {' '.join(words):<20} {purpose}", file=stream)
+    return 0 if helped else 2
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""The token store: recordings as tokens, one row each, in memory-mapped Arrow shards.
+
+A folder holds shards `tokens-00000.arrow` …, `store.yaml` (what the tokens mean, which tokenizers made them)
+and `mulan_rvq/`, the residual quantizer as a bundle of one, which turns the MuLan embedding of any crop
+into conditioning tokens. So the stages train from the folder alone, where neither fairseq2 nor audio is present.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+DESCRIPTION = "store.yaml"
+SHARD = "tokens-{index:05d}.arrow"
+QUANTIZER = "mulan_rvq"
+
+
+@dataclass(frozen=True)
+class StoreDescription:
+    """What the tokens of a store mean."""
+
+    semantic_frame_rate: float  # tokens per second
+    semantic_codebook_size: int
+    acoustic_frame_rate: float  # frames per second
+    acoustic_codebook_size: int
+    num_quantizers: int
+    mulan_dimension: int
+    mulan_window_seconds: float
+    mulan_stride_seconds: float
+    fingerprints: dict[str, str]  # of the tokenizers: soundstream, w2v_bert, kmeans, mulan, mulan_rvq
+
+
+@dataclass(frozen=True)
+class TokenRow:
+    """One recording as tokens."""
+
+    id: str
+    path: str
+    seconds: float
+    licence: str
+    split: str
+    captions: list[str]
+    semantic: np.ndarray  # uint16 [T]
+    acoustic: np.ndarray  # uint16 [Q, T]
+    mulan: np.ndarray  # float16 [windows, dimension], one window per second
+
+
+def write_description(folder: Path, description: StoreDescription) -> None:
+    """Write `store.yaml`, or check that the folder's says the same.
+
+    Raises:
+        ValueError: the folder holds tokens of other tokenizers.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / DESCRIPTION).is_file():
+        if read_description(folder) != description:
+            raise ValueError(
+                f"expected {folder} to be new or made by the same tokenizers, it holds tokens of others: "
+                "name another folder, or remove it"
+            )
+        return
+    temporary = folder / f".{DESCRIPTION}.{os.getpid()}.tmp"
+    temporary.write_text(yaml.safe_dump(asdict(description), sort_keys=False), encoding="utf-8")
+    temporary.replace(folder / DESCRIPTION)
+
+
+def read_description(folder: Path) -> StoreDescription:
+    """What the tokens in a folder mean.
+
+    Raises:
+        FileNotFoundError: the folder is no token store.
+    """
+    file = folder / DESCRIPTION
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"expected a token store (see `musiclm tokenize`), found no {DESCRIPTION} in {folder}"
+        )
+    try:
+        return StoreDescription(**yaml.safe_load(file.read_text(encoding="utf-8")))
+    except (yaml.YAMLError, TypeError) as error:
+        raise ValueError(
+            f"expected a description of tokens in {file}: {' '.join(str(error).split())}"
+        ) from None
+
+
+def shard_path(folder: Path, index: int) -> Path:
+    return folder / SHARD.format(index=index)
+
+
+def write_shard(path: Path, rows: Sequence[TokenRow]) -> None:
+    """Write one shard under a temporary name, then rename: a shard that exists is whole."""
+    import pyarrow
+
+    table = pyarrow.Table.from_pylist([_to_arrow(row) for row in rows], schema=_schema())
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with pyarrow.OSFile(str(temporary), "wb") as sink, pyarrow.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    temporary.replace(path)
+
+
+class TokenStore:
+    """Reads a store. Rows are views of memory-mapped files; nothing is copied until it is used.
+
+    Raises:
+        FileNotFoundError: the folder is no token store, or has no shard yet.
+        ValueError: a shard is no shard.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        import pyarrow
+
+        self.folder = Path(folder)
+        self.description = read_description(self.folder)
+        shards = sorted(self.folder.glob("tokens-*.arrow"))
+        if not shards:
+            raise FileNotFoundError(
+                f"expected shards in {self.folder}, found none: run `musiclm tokenize` to its end"
+            )
+        try:
+            tables = [pyarrow.ipc.open_file(pyarrow.memory_map(str(shard))).read_all() for shard in shards]
+        except pyarrow.ArrowInvalid as error:
+            raise ValueError(
+                f"expected whole shards in {self.folder}: {error}; remove the broken one"
+            ) from None
+        self.table = pyarrow.concat_tables(tables)
+
+    def __len__(self) -> int:
+        return self.table.num_rows
+
+    def __getitem__(self, index: int) -> TokenRow:
+        row = {name: self.table.column(name)[index] for name in self.table.column_names}
+        semantic, acoustic, mulan = (
+            row[name].values.to_numpy(zero_copy_only=True) for name in ("semantic", "acoustic", "mulan")
+        )
+        return TokenRow(
+            **{name: row[name].as_py() for name in ("id", "path", "seconds", "licence", "split", "captions")},
+            semantic=semantic,
+            acoustic=acoustic.reshape(self.description.num_quantizers, -1),
+            mulan=mulan.reshape(-1, self.description.mulan_dimension),
+        )
+
+    def __iter__(self) -> Iterator[TokenRow]:
+        return (self[index] for index in range(len(self)))
+
+
+def _schema() -> Any:
+    import pyarrow
+
+    return pyarrow.schema(
+        {
+            "id": pyarrow.string(),
+            "path": pyarrow.string(),
+            "seconds": pyarrow.float64(),
+            "licence": pyarrow.string(),
+            "split": pyarrow.string(),
+            "captions": pyarrow.list_(pyarrow.string()),
+            "semantic": pyarrow.list_(pyarrow.uint16()),
+            "acoustic": pyarrow.list_(pyarrow.uint16()),  # [Q, T] flattened
+            "mulan": pyarrow.list_(pyarrow.float16()),  # [windows, dimension] flattened
+        }
+    )
+
+
+def _to_arrow(row: TokenRow) -> dict[str, Any]:
+    return {
+        **vars(row),
+        "semantic": row.semantic,
+        "acoustic": row.acoustic.ravel(),
+        "mulan": row.mulan.ravel(),
+    }

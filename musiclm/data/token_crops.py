@@ -1,0 +1,116 @@
+"""Random crops of a token store: what the stages train on.
+
+A batch is a dict of codes: `mulan` [B, 12, 1], `semantic` [B, 1, T], `acoustic` [B, Q, T'], all of the same
+stretch of music. As in `musiclm.data.crops`, which crop comes when depends on seed and step alone.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from musiclm.bundle import load_part
+from musiclm.data.crops import ResumableSampler
+from musiclm.data.store import QUANTIZER, StoreDescription, TokenRow, TokenStore, read_description
+
+
+class TokenCropDataset(Dataset[dict[str, Tensor]]):
+    """Item `i` is the i-th random crop: MuLan embedding [D], semantic [1, T], acoustic [Q, T']."""
+
+    def __init__(
+        self, rows: list[TokenRow], description: StoreDescription, seconds: float, seed: int
+    ) -> None:
+        self.description = description
+        self.seconds = seconds
+        self.seed = seed
+        self.tokens = round(seconds * description.semantic_frame_rate)
+        self.rows = [row for row in rows if len(row.semantic) >= self.tokens]
+        if not self.rows:
+            raise ValueError(
+                f"expected recordings of at least {seconds} s in the token store, the longest is "
+                f"{max((row.seconds for row in rows), default=0):.1f} s: use a smaller data.seconds"
+            )
+        self.weights = torch.tensor([row.seconds for row in self.rows], dtype=torch.float64)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + index)
+        row = self.rows[int(torch.multinomial(self.weights, 1, generator=generator))]
+        ratio = self.description.acoustic_frame_rate / self.description.semantic_frame_rate
+        places = min(len(row.semantic), int(row.acoustic.shape[1] / ratio)) - self.tokens + 1
+        first = int(torch.randint(max(places, 1), (), generator=generator))
+        semantic = row.semantic[first : first + self.tokens]
+        start, end = round(first * ratio), round((first + self.tokens) * ratio)
+        return {
+            "mulan": torch.from_numpy(self._embedding(row, first / self.description.semantic_frame_rate)),
+            "semantic": torch.from_numpy(semantic.astype(np.int64))[None],
+            "acoustic": torch.from_numpy(row.acoustic[:, start:end].astype(np.int64)),
+        }
+
+    def _embedding(self, row: TokenRow, start: float) -> np.ndarray:
+        """Mean of the windows whose middle lies in the crop, or of the nearest one (MusicLM, sec. 4.1)."""
+        half = self.description.mulan_window_seconds / 2
+        middles = np.arange(len(row.mulan)) * self.description.mulan_stride_seconds + half
+        inside = (middles >= start) & (middles <= start + self.seconds)
+        if not inside.any():
+            inside[np.abs(middles - (start + self.seconds / 2)).argmin()] = True
+        mean = row.mulan[inside].astype(np.float32).mean(axis=0)
+        return mean / max(float(np.linalg.norm(mean)), 1e-8)
+
+
+class TokenCrops(lightning.LightningDataModule):
+    """Batches of token crops.
+
+    Args:
+        tokens: the folder of a token store.
+        seconds: length of a crop.
+        batch_size: crops in a batch.
+        crops_per_epoch: an epoch is this many crops.
+        validation_crops: fixed crops of held-out recordings.
+        seed: of the draw of crops.
+    """
+
+    def __init__(
+        self,
+        tokens: Path,
+        seconds: float,
+        *,
+        batch_size: int = 16,
+        crops_per_epoch: int = 4096,
+        validation_crops: int = 64,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.tokens = Path(tokens)
+        self.seconds = seconds
+        self.batch_size = batch_size
+        self.crops_per_epoch = crops_per_epoch
+        self.validation_crops = validation_crops
+        self.seed = seed
+        self.description = read_description(self.tokens)
+        self.quantizer = load_part(self.tokens / QUANTIZER)
+        self._rows: list[TokenRow] = []
+
+    def split(self, name: str) -> list[TokenRow]:
+        """The rows of a split; both splits hold everything where one would be empty."""
+        if not self._rows:
+            self._rows = list(TokenStore(self.tokens))
+        return [row for row in self._rows if row.split == name] or self._rows
+
+    def train_dataloader(self) -> DataLoader:
+        data = TokenCropDataset(self.split("train"), self.description, self.seconds, self.seed)
+        return DataLoader(
+            data, batch_size=self.batch_size, sampler=ResumableSampler(self.crops_per_epoch), drop_last=True
+        )
+
+    def val_dataloader(self) -> DataLoader:
+        data = TokenCropDataset(self.split("valid"), self.description, self.seconds, seed=-1)
+        return DataLoader(data, batch_size=self.batch_size, sampler=range(self.validation_crops))
+
+    def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        """Embeddings [B, D] to conditioning tokens [B, 12, 1], on the device."""
+        quantizer = self.quantizer.to(batch["mulan"].device)
+        return {**batch, "mulan": quantizer.encode(batch["mulan"])[..., None]}

@@ -1,0 +1,138 @@
+"""`musiclm tokenize`: recordings to a token store, through the frozen tokenizers of a bundle.
+
+Recordings are dealt into shards by their order; each process makes whole shards, so that a killed run loses
+at most the shards it was at, and a later run makes only what is missing.
+"""
+
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from musiclm.audio import Audio
+from musiclm.bundle import Bundle, merge
+from musiclm.data.sources import Recording, find_recordings
+from musiclm.data.store import (
+    QUANTIZER,
+    StoreDescription,
+    TokenRow,
+    shard_path,
+    write_description,
+    write_shard,
+)
+from musiclm.progress import Progress
+from musiclm.tokenizers.mulan import WINDOW_STRIDE_SECONDS, MuLan
+from musiclm.tokenizers.protocols import AcousticTokenizer, SemanticTokenizer
+from musiclm.tokenizers.w2v_bert import W2VBertTokens
+
+TOKENIZERS = ("soundstream", "w2v_bert", "kmeans", "mulan", QUANTIZER)
+MAX_SECONDS = 7200.0  # two hours: a longer recording is refused, cut it first
+
+
+@dataclass(frozen=True)
+class Tokenizers:
+    """The frozen tokenizers that a store needs."""
+
+    acoustic: AcousticTokenizer
+    semantic: SemanticTokenizer
+    mulan: MuLan
+
+    @classmethod
+    def load(cls, bundle: Bundle) -> "Tokenizers":
+        return cls(
+            acoustic=bundle.load("soundstream"),
+            semantic=W2VBertTokens(bundle.load("w2v_bert"), bundle.load("kmeans")),
+            mulan=bundle.load("mulan"),
+        )
+
+    def describe(self, fingerprints: dict[str, str]) -> StoreDescription:
+        return StoreDescription(
+            semantic_frame_rate=self.semantic.frame_rate,
+            semantic_codebook_size=self.semantic.codebook_size,
+            acoustic_frame_rate=self.acoustic.frame_rate,
+            acoustic_codebook_size=self.acoustic.codebook_size,
+            num_quantizers=self.acoustic.num_quantizers,
+            mulan_dimension=self.mulan.dimension,
+            mulan_window_seconds=self.mulan.window_seconds,
+            mulan_stride_seconds=WINDOW_STRIDE_SECONDS,
+            fingerprints=fingerprints,
+        )
+
+    @torch.inference_mode()
+    def tokenize(self, recording: Recording) -> TokenRow:
+        """One recording as tokens; the shorter of the two clocks decides its length."""
+        audio = Audio.load(recording.path).mono().resample(self.acoustic.sample_rate)
+        waveform = audio.waveform[None]  # [1, 1, L]
+        semantic = self.semantic.encode(waveform)  # [1, T]
+        acoustic = self.acoustic.encode(waveform)  # [1, Q, T]
+        mulan = self.mulan.embed_windows(waveform)  # [windows, D]
+        return TokenRow(
+            id=recording.id,
+            path=str(recording.path),
+            seconds=audio.seconds,
+            licence=recording.licence,
+            split=recording.split,
+            captions=list(recording.captions),
+            semantic=semantic[0].numpy().astype(np.uint16),
+            acoustic=acoustic[0].numpy().astype(np.uint16),
+            mulan=mulan.numpy().astype(np.float16),
+        )
+
+
+def tokenize(
+    audio: list[Path],
+    out: Path = Path("tokens"),
+    bundle: str = "default",
+    shard_size: int = 32,
+    workers: int = 0,
+) -> None:
+    """Turn recordings into a token store that the stages train on.
+
+    Args:
+        audio: audio files, or folders of them.
+        out: the folder of the store; shards already there are kept.
+        bundle: the tokenizers: a shipped bundle's name, a folder, or a Hugging Face id.
+        shard_size: recordings in a shard.
+        workers: processes; 0 takes one per CPU core.
+    """
+    recordings = find_recordings(audio)
+    too_long = [recording for recording in recordings if recording.seconds > MAX_SECONDS]
+    if too_long:
+        raise ValueError(
+            f"expected recordings of at most two hours, {too_long[0].path} is longer: cut it first"
+        )
+    source = Bundle.find(bundle)
+    description = Tokenizers.load(source).describe({name: source.fingerprint(name) for name in TOKENIZERS})
+    write_description(out, description)
+    if not (out / QUANTIZER / "model.yaml").is_file():
+        merge([source], out / QUANTIZER, {}, only=[QUANTIZER])
+
+    shards = [recordings[start : start + shard_size] for start in range(0, len(recordings), shard_size)]
+    missing = [index for index in range(len(shards)) if not shard_path(out, index).is_file()]
+    context = multiprocessing.get_context("spawn")
+    processes = workers or multiprocessing.cpu_count()
+    with (
+        Progress("tokenize", len(missing), unit="shard") as counter,
+        ProcessPoolExecutor(processes, context, initializer=_start_worker, initargs=(source.path,)) as pool,
+    ):
+        jobs = [pool.submit(_make_shard, shard_path(out, index), shards[index]) for index in missing]
+        for job in as_completed(jobs):
+            job.result()
+            counter.advance()
+    print(f"tokens of {len(recordings)} recordings: {out}")
+
+
+_tokenizers: Tokenizers  # of this worker process
+
+
+def _start_worker(bundle: Path) -> None:
+    global _tokenizers
+    torch.set_num_threads(1)
+    _tokenizers = Tokenizers.load(Bundle(bundle))
+
+
+def _make_shard(path: Path, recordings: list[Recording]) -> None:
+    write_shard(path, [_tokenizers.tokenize(recording) for recording in recordings])

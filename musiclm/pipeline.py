@@ -1,0 +1,308 @@
+"""MusicLM: prompt → prefix → semantic, coarse, fine → waveform (MusicLM, sec. 3 and 4).
+
+Semantic tokens are sampled in windows of 30 s with a stride of 15 s, coarse codes in windows that carry on
+from the last frames of the one before, fine codes in short windows side by side in one batch. Audio is
+decoded block by block as codes arrive; `generate` is the concatenation of what `stream` yields.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from musiclm.audio import Audio
+from musiclm.bundle import Bundle
+from musiclm.stages.decoding import generate as sample
+from musiclm.stages.stage import Stage
+from musiclm.tokenizers.mulan import MuLan
+from musiclm.tokenizers.protocols import AcousticTokenizer
+from musiclm.tokenizers.rvq import ResidualQuantizer
+
+MAX_SECONDS = 30.0  # one semantic window (MusicLM, sec. 4.2)
+MAX_PROMPT = 2_000  # characters; more is no description, but a file pasted by mistake
+LIMIT = 0.9  # samples beyond are bent smoothly towards 1, so that nothing clips
+FADE_SECONDS = 0.02  # at the end, where the music is cut wherever it is
+
+# Called with the name of what is being made, how much of it is done, and how much there is.
+OnProgress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class GenerationSettings:
+    """How the stages are sampled. Windows in seconds; the defaults are the paper's (sec. 4.2)."""
+
+    semantic_window: float = 30.0
+    semantic_stride: float = 15.0
+    coarse_window: float = 10.0
+    coarse_carry: float = 5.0  # frames of the window before that the next one starts from
+    fine_window: float = 3.0
+    semantic_temperature: float = 1.0
+    coarse_temperature: float = 0.95
+    fine_temperature: float = 0.4
+    semantic_top_k: int | None = None
+    coarse_top_k: int | None = None
+    guidance: float = 1.0  # classifier-free guidance by the prompt; 1 is off
+    decoder_context: int = 32  # frames of codes that the codec's decoder sees on either side of a block
+
+
+class MusicLM:
+    """A text-to-music model made of ready parts; see `from_pretrained`.
+
+    Args:
+        acoustic: the codec whose codes the coarse and fine stages speak.
+        mulan: the text tower's model.
+        quantizer: turns MuLan embeddings into conditioning tokens.
+        semantic, coarse, fine: the three stages.
+    """
+
+    def __init__(
+        self,
+        acoustic: AcousticTokenizer,
+        mulan: MuLan,
+        *,
+        quantizer: ResidualQuantizer,
+        semantic: Stage,
+        coarse: Stage,
+        fine: Stage,
+        settings: GenerationSettings | None = None,
+        fingerprint: str = "",
+    ) -> None:
+        self.acoustic = acoustic
+        self.mulan = mulan
+        self.quantizer = quantizer
+        self.semantic = semantic
+        self.coarse = coarse
+        self.fine = fine
+        self.settings = settings or GenerationSettings()
+        self.fingerprint = fingerprint
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path = "default") -> "MusicLM":
+        """The model of a bundle: a shipped one's name, a folder, or a Hugging Face repository id.
+
+        Raises:
+            FileNotFoundError, ValueError: there is no such bundle, or it is incomplete or damaged.
+        """
+        bundle = Bundle.find(name)
+        known = {field.name for field in fields(GenerationSettings)}
+        unknown = set(bundle.settings) - known
+        if unknown:
+            raise ValueError(
+                f"expected settings among {sorted(known)} in {bundle.path}, got {sorted(unknown)}"
+            )
+        return cls(
+            bundle.load("soundstream"),
+            bundle.load("mulan"),
+            quantizer=bundle.load("mulan_rvq"),
+            semantic=bundle.load("semantic"),
+            coarse=bundle.load("coarse"),
+            fine=bundle.load("fine"),
+            settings=GenerationSettings(**bundle.settings),
+            fingerprint=bundle.fingerprint(),
+        )
+
+    def generate(
+        self, prompt: str, *, seconds: float = 10.0, seed: int = 0, on_progress: OnProgress | None = None
+    ) -> Audio:
+        """Music in the manner of the prompt: [1, round(seconds * 24000)], the same for the same seed.
+
+        Args:
+            prompt: a description in words.
+            seconds: length, at most 30.
+            seed: another one gives another take.
+            on_progress: called as the stages advance.
+
+        Raises:
+            ValueError: the prompt is empty or far too long, or the seconds are out of range.
+        """
+        blocks = list(self.stream(prompt, seconds=seconds, seed=seed, on_progress=on_progress))
+        return Audio(torch.cat(blocks, dim=1), self.acoustic.sample_rate)
+
+    def stream(
+        self, prompt: str, *, seconds: float = 10.0, seed: int = 0, on_progress: OnProgress | None = None
+    ) -> Iterator[Tensor]:
+        """Blocks [1, l] of the same audio that `generate` returns, as they are decoded."""
+        check_request(prompt, seconds)
+        return self._stream(prompt, seconds, seed, on_progress or _say_nothing)
+
+    @torch.inference_mode()
+    def _stream(self, prompt: str, seconds: float, seed: int, on_progress: OnProgress) -> Iterator[Tensor]:
+        generator = torch.Generator().manual_seed(seed)
+        length = max(round(seconds * self.acoustic.sample_rate), 1)
+        frames = math.ceil(length / self.acoustic.hop_length)
+
+        mulan = self.quantizer.encode(self.mulan.embed_text([prompt]))[..., None]  # [1, 12, 1]
+        semantic = self._semantic(mulan, frames, generator, on_progress)  # [1, 1, T]
+        decoder = _BlockDecoder(self.acoustic, self.settings.decoder_context)
+        made = 0
+        for coarse in self._coarse_blocks(mulan, semantic, frames, generator, on_progress):
+            codes = torch.cat([coarse, self._fine(coarse, generator, on_progress)], dim=1)  # [1, 12, t]
+            made += codes.shape[2]
+            block = decoder(codes, last=made == frames)[0]  # [1, l]
+            yield _finish(
+                block[:, : length - decoder.emitted + block.shape[1]],
+                last=made == frames,
+                rate=self.acoustic.sample_rate,
+            )
+
+    def _semantic(
+        self, mulan: Tensor, frames: int, generator: torch.Generator, on_progress: OnProgress
+    ) -> Tensor:
+        """Semantic tokens [1, 1, T] that cover `frames` acoustic frames."""
+        rate = self.semantic.layout.target.frame_rate
+        total = math.ceil(frames * rate / self.acoustic.frame_rate)
+        window = round(self.settings.semantic_window * rate)
+        stride = round(self.settings.semantic_stride * rate)
+        tokens = torch.empty(1, 1, 0, dtype=torch.int64)
+        while (done := tokens.shape[2]) < total:
+            prompt = tokens[:, :, -(window - stride) :] if done else None
+            kept = 0 if prompt is None else prompt.shape[2]
+            piece = sample(
+                self.semantic,
+                {"mulan": mulan},
+                frames=min(kept + (stride if done else window), kept + total - done),
+                prompt=prompt,
+                temperature=self.settings.semantic_temperature,
+                top_k=self.settings.semantic_top_k,
+                guidance=self.settings.guidance,
+                generator=generator,
+                on_step=lambda step, done=done: on_progress("semantic", min(done + step, total), total),
+            )
+            tokens = torch.cat([tokens, piece[:, :, kept:]], dim=2)
+        return tokens
+
+    def _coarse_blocks(
+        self,
+        mulan: Tensor,
+        semantic: Tensor,
+        frames: int,
+        generator: torch.Generator,
+        on_progress: OnProgress,
+    ) -> Iterator[Tensor]:
+        """Coarse codes [1, 4, t], block after block, `frames` in all."""
+        ratio = self.acoustic.frame_rate / self.semantic.layout.target.frame_rate
+        window = round(self.settings.coarse_window * self.acoustic.frame_rate)
+        carry = round(self.settings.coarse_carry * self.acoustic.frame_rate / ratio) * round(ratio)
+        done, prompt = 0, None
+        while done < frames:
+            kept = 0 if prompt is None else prompt.shape[2]
+            size = min(window, kept + frames - done)
+            first = round((done - kept) / ratio)
+            piece = sample(
+                self.coarse,
+                {"mulan": mulan, "semantic": semantic[:, :, first : first + math.ceil(size / ratio)]},
+                frames=size,
+                prompt=prompt,
+                temperature=self.settings.coarse_temperature,
+                top_k=self.settings.coarse_top_k,
+                guidance=self.settings.guidance,
+                generator=generator,
+                on_step=lambda step, done=done: on_progress("coarse", min(done + step, frames), frames),
+            )
+            done += size - kept
+            prompt = piece[:, :, -carry:]
+            yield piece[:, :, kept:]
+
+    def _fine(self, coarse: Tensor, generator: torch.Generator, on_progress: OnProgress) -> Tensor:
+        """Fine codes [1, 8, t] for coarse codes [1, 4, t]: windows of equal length in one batch."""
+        total = coarse.shape[2]
+        window = min(round(self.settings.fine_window * self.acoustic.frame_rate), total)
+        starts = [min(start, total - window) for start in range(0, total, window)]  # the last may overlap
+        fine = sample(
+            self.fine,
+            {"coarse": torch.cat([coarse[:, :, start : start + window] for start in starts])},
+            frames=window,
+            temperature=self.settings.fine_temperature,
+            generator=generator,
+            on_step=lambda step: on_progress("fine", min(step, window), window),
+        )  # [windows, 8, window]
+        overlap = len(starts) * window - total
+        pieces = [*fine[:-1], fine[-1, :, overlap:]]
+        return torch.cat(pieces, dim=1)[None]
+
+
+class _BlockDecoder:
+    """Decodes codes block by block with the context the codec needs, so that no seam is heard."""
+
+    def __init__(self, acoustic: AcousticTokenizer, context: int) -> None:
+        self.acoustic = acoustic
+        self.context = context
+        self.codes = torch.empty(0)  # [B, Q, t]: context already emitted, then frames held back
+        self.ready = 0  # frames of self.codes that are context
+        self.emitted = 0  # samples
+
+    def __call__(self, codes: Tensor, *, last: bool) -> Tensor:
+        """Waveform [B, 1, l] of the frames that will not change any more."""
+        self.codes = codes if self.codes.numel() == 0 else torch.cat([self.codes, codes], dim=2)
+        end = self.codes.shape[2] - (0 if last else self.context)
+        if end <= self.ready:
+            return torch.empty(codes.shape[0], 1, 0)
+        hop = self.acoustic.hop_length
+        waveform = self.acoustic.decode(self.codes)[:, :, self.ready * hop : end * hop]
+        start = max(end - self.context, 0)
+        self.codes, self.ready = self.codes[:, :, start:], end - start
+        self.emitted += waveform.shape[2]
+        return waveform
+
+
+def _finish(block: Tensor, *, last: bool, rate: int) -> Tensor:
+    """Bend peaks below 1, and fade the very end."""
+    excess = (block.abs() - LIMIT).clamp(min=0)
+    room = 1 - LIMIT
+    block = torch.where(excess > 0, block.sign() * (LIMIT + room * torch.tanh(excess / room)), block)
+    if last:
+        fade = min(round(FADE_SECONDS * rate), block.shape[1])
+        block[:, block.shape[1] - fade :] *= torch.linspace(1, 0, fade)
+    return block
+
+
+def check_request(prompt: str, seconds: float) -> None:
+    """Raise ValueError, one line, for what cannot be generated."""
+    if not prompt.strip():
+        raise ValueError('expected a description of music, got an empty prompt; try "a calm violin melody"')
+    if len(prompt) > MAX_PROMPT:
+        raise ValueError(
+            f"expected a prompt of at most {MAX_PROMPT} characters, got {len(prompt)}; shorten it"
+        )
+    if not (math.isfinite(seconds) and 0 < seconds <= MAX_SECONDS):
+        raise ValueError(f"expected seconds above 0 and at most {MAX_SECONDS:g}, got {seconds:g}")
+
+
+def _say_nothing(stage: str, done: int, total: int) -> None:
+    pass
+
+
+def generate(
+    prompt: str,
+    seconds: float = 10.0,
+    seed: int = 0,
+    bundle: str = "default",
+    out: Path = Path("out.wav"),
+) -> None:
+    """Make music from words.
+
+    Args:
+        prompt: a description, such as "a calm violin melody over soft piano chords".
+        seconds: length, at most 30.
+        seed: another one gives another take of the same prompt.
+        bundle: a shipped bundle's name, a folder, or a Hugging Face id.
+        out: the file to write, .wav or .flac.
+    """
+    import musiclm.audio
+    from musiclm.progress import Stages
+
+    check_request(prompt, seconds)
+    musiclm.audio.check_writable(out)
+    model = MusicLM.from_pretrained(bundle)
+    with Stages() as stages:
+        audio = model.generate(prompt, seconds=seconds, seed=seed, on_progress=stages)
+    path = audio.save(out, _metadata(prompt, seed, model.fingerprint))
+    print(path)
+
+
+def _metadata(prompt: str, seed: int, fingerprint: str) -> dict[str, Any]:
+    return {"title": prompt, "comment": f"seed {seed}, bundle {fingerprint}", "software": "musiclm"}
