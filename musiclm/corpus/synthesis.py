@@ -63,7 +63,7 @@ def synthesize(piece: Piece) -> np.ndarray:
     wetness = 10 ** (rng.uniform(-20, -11) / 20)
     room = _room(rng)
     mix = dry + np.float32(wetness) * _convolve(send, room)[: len(dry)]
-    return _level(_fade(mix))
+    return _level(_fade(_high_pass(mix)))
 
 
 def num_samples(piece: Piece) -> int:
@@ -132,14 +132,14 @@ def _play(synth: "Synth", track: Track, piece: Piece, oversampling: int) -> np.n
     for sample, velocity, pitch in sorted(events):
         sample = min(sample, len(sound))
         if sample > position:
-            synth.generate_simple(sample - position, memoryview(sound[position:sample]).cast("B"))
+            synth.generate_simple(sample - position, sound[position:sample].data.cast("B"))
             position = sample
         if velocity:
             synth.noteon(0, pitch, velocity)
         else:
             synth.noteoff(0, pitch)
     if position < len(sound):
-        synth.generate_simple(len(sound) - position, memoryview(sound[position:]).cast("B"))
+        synth.generate_simple(len(sound) - position, sound[position:].data.cast("B"))
 
     synth.sounds_off(0)
     synth.generate_simple(rate // 10)  # voices need a moment to fall silent: the next track starts clean
@@ -219,6 +219,15 @@ def _decimate(sound: np.ndarray, factor: int) -> np.ndarray:
     return _convolve(sound, kernel)[delay : delay + len(sound) : factor]
 
 
+def _high_pass(sound: np.ndarray, corner: float = 20.0) -> np.ndarray:
+    """Take out what lies under `corner` Hz: some samples of the soundfont carry DC while they play."""
+    step = 1 << 14  # a length of small factors, which the transform likes
+    size = -(-(len(sound) + SAMPLE_RATE // 2) // step) * step  # half a second apart from wrapping round
+    frequency = np.fft.rfftfreq(size, 1 / SAMPLE_RATE)
+    gain = ((frequency / corner) ** 4 / (1 + (frequency / corner) ** 4)).astype(np.float32)
+    return np.fft.irfft(np.fft.rfft(sound, size) * gain, size)[: len(sound)].astype(np.float32)
+
+
 def _fade(sound: np.ndarray) -> np.ndarray:
     """Down to nothing over the ring, so that no release is cut off."""
     length = min(int(RING * SAMPLE_RATE), len(sound))
@@ -227,8 +236,7 @@ def _fade(sound: np.ndarray) -> np.ndarray:
 
 
 def _level(sound: np.ndarray) -> np.ndarray:
-    """Remove DC, bring to the common loudness, and hold peaks under the ceiling."""
-    sound = sound - sound.mean(dtype=np.float64).astype(np.float32)
+    """Bring to the common loudness, and hold peaks under the ceiling."""
     rms = float(np.sqrt((sound.astype(np.float64) ** 2).mean()))
     if rms < 1e-9:
         return np.zeros_like(sound)
