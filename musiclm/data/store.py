@@ -2,8 +2,8 @@
 
 A folder holds shards `tokens-00000.arrow` …, `store.yaml` (what the tokens mean, which tokenizers made them)
 and `mulan_rvq/`, the residual quantizer as a bundle of one, which turns the MuLan embedding of any crop
-into conditioning tokens. So the stages train from the folder alone, where neither fairseq2 nor audio is present.
-"""
+into conditioning tokens. So the stages train from the folder alone, where neither fairseq2 nor audio is
+present.
 
 import os
 from collections.abc import Iterator, Sequence

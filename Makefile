@@ -1,0 +1,47 @@
+# The two commands of a newcomer: make generate PROMPT="...", make test. Both set themselves up.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+SECONDS ?= 10
+SEED ?= 0
+OUT ?= out.wav
+PROMPT ?=
+
+.PHONY: help setup generate test lint check-default default-model
+help:
+	@echo 'make generate PROMPT="a calm violin melody" [SECONDS=10] [SEED=0] [OUT=out.wav]'
+	@echo 'make test            the tests'
+	@echo 'make lint            style and types'
+	@echo 'make check-default   does the shipped model follow its prompts?'
+	@echo 'make default-model   train the shipped model again, from nothing'
+
+setup: $(READY)
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' \
+		|| { echo "expected Python 3.11 or 3.12, got $$($(PYTHON) --version): make PYTHON=/path/to/python3.11 ..."; exit 2; }
+	@echo "Setting up $(VENV): once, a few minutes, about 7 GB ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[corpus,eval,dev]'
+	@touch $(READY)
+
+# The variables travel through the environment: a prompt with quotes stays one prompt.
+generate: export MUSICLM_PROMPT := $(value PROMPT)
+generate: $(READY)
+	@$(BIN)/musiclm generate "$$MUSICLM_PROMPT" --seconds '$(SECONDS)' --seed '$(SEED)' --out '$(OUT)'
+
+test: $(READY)
+	@$(BIN)/python -m pytest
+
+lint: $(READY)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+check-default: $(READY)
+	@$(BIN)/musiclm evaluate adherence
+
+default-model: $(READY)
+	@BIN=$(BIN) sh scripts/default_model.sh

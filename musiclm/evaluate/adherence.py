@@ -1,0 +1,101 @@
+"""Does the music follow the prompt? `musiclm evaluate adherence`, which `make check-default` runs.
+
+Three lines, each with its bar: MuLan's similarity of a clip to its own prompt against the other prompts' (the
+paper's MCC, sec. 5.1, as a ranking), onset strength with drums against without, tempo of fast against slow.
+"""
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor
+
+from musiclm.audio import Audio
+from musiclm.pipeline import MusicLM
+from musiclm.progress import progress
+
+PROMPTS = Path(__file__).with_name("prompts.yaml")
+OWN_PROMPT_BAR = 0.8  # share of clips closer to their own prompt than to the mean of the others
+CONTRAST_BAR = 0.75  # chance that the clip which should have more of something has more (0.5 is none)
+
+
+def adherence(bundle: str = "default", seconds: float = 10.0, seed: int = 0, out: Path | None = None) -> None:
+    """Generate clips for the prompts and measure whether they follow them; exit code 1 if not.
+
+    Args:
+        bundle: the model to judge.
+        seconds: length of each clip.
+        seed: of the first clip; the n-th clip takes seed + n.
+        out: a folder to keep the clips in.
+    """
+    prompts = yaml.safe_load(PROMPTS.read_text(encoding="utf-8"))
+    model = MusicLM.from_pretrained(bundle)
+    texts = [
+        *prompts["varied"],
+        *(text for name in ("drums", "fast") for pair in prompts[name] for text in pair),
+    ]
+    clips = {
+        text: model.generate(text, seconds=seconds, seed=seed + index)
+        for index, text in enumerate(progress(texts, total=len(texts), description="generate"))
+    }
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        for index, text in enumerate(texts):
+            clips[text].save(out / f"{index:02d}.wav", {"title": text})
+
+    similarity = prompt_similarity(model, prompts["varied"], [clips[text] for text in prompts["varied"]])
+    own = similarity.diagonal()
+    others = (similarity.sum(dim=1) - own) / (len(own) - 1)
+    print(f"{'own':>6} {'others':>6}  prompt")
+    for text, mine, rest in zip(prompts["varied"], own.tolist(), others.tolist(), strict=True):
+        print(f"{mine:6.3f} {rest:6.3f}  {text}")
+
+    lines = [
+        ("own prompt above the mean of the others", (own > others).float().mean().item(), OWN_PROMPT_BAR)
+    ]
+    for name, measure in (("drums", onset_strength), ("fast", tempo)):
+        have = [measure(clips[pair[0]]) for pair in prompts[name]]
+        lack = [measure(clips[pair[1]]) for pair in prompts[name]]
+        print(f"\n{'with':>7} {'without':>7}  {measure.__name__}, {name}")
+        for pair, more, less in zip(prompts[name], have, lack, strict=True):
+            print(f"{more:7.2f} {less:7.2f}  {pair[0]} / {pair[1]}")
+        lines.append((f"{measure.__name__}: {name} above not", superiority(have, lack), CONTRAST_BAR))
+
+    print()
+    for words, figure, bar in lines:
+        print(f"{'ok  ' if figure >= bar else 'SHORT'} {figure:.2f} (bar {bar:.2f})  {words}")
+    if any(figure < bar for _, figure, bar in lines):
+        sys.exit(1)
+
+
+@torch.inference_mode()
+def prompt_similarity(model: MusicLM, prompts: list[str], clips: list[Audio]) -> Tensor:
+    """Cosine of every clip's embedding with every prompt's: [clips, prompts]."""
+    audio = torch.cat([model.mulan.embed_audio(clip.waveform[None]) for clip in clips])  # [clips, D]
+    return audio @ model.mulan.embed_text(prompts).T
+
+
+def onset_strength(audio: Audio) -> float:
+    """Mean onset strength of the percussive part of a clip."""
+    import librosa
+
+    percussive = librosa.effects.percussive(audio.waveform[0].numpy(), margin=2.0)
+    return float(librosa.onset.onset_strength(y=percussive, sr=audio.sample_rate).mean())
+
+
+def tempo(audio: Audio) -> float:
+    """Estimated tempo in beats per minute, with a wide prior so that slow and fast stay apart."""
+    import librosa
+
+    envelope = librosa.onset.onset_strength(y=audio.waveform[0].numpy(), sr=audio.sample_rate)
+    estimate = librosa.feature.tempo(onset_envelope=envelope, sr=audio.sample_rate, std_bpm=2.0)
+    return float(estimate[0])
+
+
+def superiority(have: Iterable[float], lack: Iterable[float]) -> float:
+    """Chance that a value of the first group exceeds one of the second; ties count half (Mann-Whitney U)."""
+    difference = np.subtract.outer(np.asarray(list(have)), np.asarray(list(lack)))
+    return float(((difference > 0) + 0.5 * (difference == 0)).mean())
