@@ -4,6 +4,7 @@ A folder holds shards `tokens-00000.arrow` …, `store.yaml` (what the tokens me
 and `mulan_rvq/`, the residual quantizer as a bundle of one, which turns the MuLan embedding of any crop
 into conditioning tokens. So the stages train from the folder alone, where neither fairseq2 nor audio is
 present.
+"""
 
 import os
 from collections.abc import Iterator, Sequence
