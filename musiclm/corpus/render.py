@@ -20,7 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from musiclm.corpus import synthesis
+from musiclm.corpus import soundfont, synthesis
 from musiclm.corpus.piece import Piece
 from musiclm.corpus.table import row_of, write_table
 from musiclm.progress import Progress
@@ -136,7 +136,7 @@ def _digest(piece: Piece) -> str:
 
 @cache
 def _synthesis_source() -> bytes:
-    return Path(synthesis.__file__).read_bytes()
+    return Path(synthesis.__file__).read_bytes() + Path(soundfont.__file__).read_bytes()
 
 
 def _die_with_parent() -> None:

@@ -1,6 +1,6 @@
 """From a piece's notes to sound: mono float32 at 24 kHz, played by a General MIDI soundfont.
 
-    stems   each track alone, by tinysoundfont with the soundfont that pretty_midi carries
+    stems   each track alone, by tinysoundfont with a repaired General MIDI soundfont (soundfont.py)
     mix     every stem brought to its role's loudness, so that a lead is heard whatever plays it
     room    a short decaying noise as impulse response, its length and wetness drawn from the piece's seed
     level   one loudness for all pieces, peaks held under a ceiling
@@ -15,12 +15,12 @@ system library.
 
 from functools import cache
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from musiclm.corpus.piece import Piece, Track
+from musiclm.corpus.soundfont import repaired_soundfont, soundfont_path
 
 if TYPE_CHECKING:
     from tinysoundfont import Synth
@@ -96,22 +96,12 @@ def _stems(piece: Piece) -> list[np.ndarray]:
     return stems
 
 
-@cache
-def soundfont_path() -> Path:
-    """TimGM6mb.sf2, which pretty_midi's wheel carries (found without importing pretty_midi)."""
-    package = find_spec("pretty_midi")
-    path = Path(package.origin).parent / "TimGM6mb.sf2" if package is not None and package.origin else None
-    if path is None or not path.is_file():
-        raise FileNotFoundError("expected the soundfont TimGM6mb.sf2 of pretty_midi: pip install pretty_midi")
-    return path
-
-
 def _synthesizer(sample_rate: int) -> "Synth":
     check_installed()
     from tinysoundfont import Synth
 
     synth = Synth(samplerate=sample_rate)
-    synth.sfload(str(soundfont_path()), max_voices=MAX_VOICES)
+    synth.sfload(repaired_soundfont(), max_voices=MAX_VOICES)
     return synth
 
 
@@ -220,7 +210,7 @@ def _decimate(sound: np.ndarray, factor: int) -> np.ndarray:
 
 
 def _high_pass(sound: np.ndarray, corner: float = 20.0) -> np.ndarray:
-    """Take out what lies under `corner` Hz: some samples of the soundfont carry DC while they play."""
+    """Take out what lies under `corner` Hz: what is left of the samples' DC, and thumps."""
     step = 1 << 14  # a length of small factors, which the transform likes
     size = -(-(len(sound) + SAMPLE_RATE // 2) // step) * step  # half a second apart from wrapping round
     frequency = np.fft.rfftfreq(size, 1 / SAMPLE_RATE)
