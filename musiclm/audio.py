@@ -80,8 +80,6 @@ class Audio:
         if unknown:
             raise ValueError(f"metadata fields are {', '.join(METADATA_FIELDS)}; got {sorted(unknown)}")
         kind = path.suffix[1:].upper()
-        if kind not in soundfile.available_formats():
-            raise ValueError(f"expected a file name ending in .wav or .flac, got {path.name!r}")
 
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
@@ -98,12 +96,16 @@ class Audio:
 
 
 def check_writable(path: Path) -> None:
-    """Raise one clear line if a file could not be written at `path`; used before long work begins."""
+    """Raise one clear line if audio could not be written at `path`; used before long work begins."""
+    import soundfile
+
+    if path.is_dir():
+        raise IsADirectoryError(f"expected a file name for the output, {path} is a folder")
+    if path.suffix[1:].upper() not in soundfile.available_formats():
+        raise ValueError(f"expected a file name ending in .wav or .flac, got {path.name!r}")
     if not path.parent.is_dir():
         raise FileNotFoundError(
             f"expected an existing folder for the output, {path.parent} is none; make it first"
         )
-    if path.is_dir():
-        raise IsADirectoryError(f"expected a file name for the output, {path} is a folder")
     if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
         raise PermissionError(f"expected a writable place for the output, {path} cannot be written")

@@ -209,7 +209,7 @@ def build(class_path: str, init_args: dict[str, Any]) -> nn.Module:
         words = parser.parse_object({"part": {"class_path": class_path, "init_args": init_args}})
     except (ArgumentError, ImportError, AttributeError) as error:
         raise ValueError(f"cannot build {class_path} from its words: {_one_line(error)}") from None
-    return parser.instantiate_classes(words).part
+    return parser.instantiate(words).part
 
 
 def _check_words(class_path: str, value: Any) -> None:

@@ -7,6 +7,8 @@ the traceback shows where.
 import importlib
 import os
 import sys
+from pathlib import Path
+from typing import get_type_hints
 
 # Words of the command line → the function behind them, and what it is for. Imported only when called.
 COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
@@ -54,11 +56,18 @@ def _run(command: tuple[str, ...], arguments: list[str]) -> None:
     if command[0] in LIGHTNING:
         function([*command, *arguments])
         return
-    from jsonargparse import ArgumentParser
+    from jsonargparse import ArgumentError, ArgumentParser
 
-    parser = ArgumentParser(prog=f"musiclm {' '.join(command)}", description=COMMANDS[command][1])
-    names = parser.add_function_arguments(function, as_positional=True)
-    values = parser.parse_args(arguments)
+    description = COMMANDS[command][1]
+    parser = ArgumentParser(prog=f"musiclm {' '.join(command)}", description=description, exit_on_error=False)
+    lists = [name for name, kind in get_type_hints(function).items() if kind == list[Path]]
+    for name in lists:  # jsonargparse alone would want them as one word, "[a, b]"
+        parser.add_argument(name, nargs="+", type=Path)
+    names = lists + parser.add_function_arguments(function, as_positional=True, skip=set(lists))
+    try:
+        values = parser.parse_args(arguments)
+    except ArgumentError as error:
+        raise ValueError(f"{error} (see musiclm {' '.join(command)} --help)") from None
     function(**{name: values[name] for name in names})
 
 

@@ -24,7 +24,7 @@ from musiclm.data.store import (
     write_shard,
 )
 from musiclm.progress import Progress
-from musiclm.tokenizers.mulan import WINDOW_STRIDE_SECONDS, MuLan
+from musiclm.tokenizers.mulan import STRIDE_SECONDS, MuLan
 from musiclm.tokenizers.protocols import AcousticTokenizer, SemanticTokenizer
 from musiclm.tokenizers.w2v_bert import W2VBertTokens
 
@@ -57,7 +57,7 @@ class Tokenizers:
             num_quantizers=self.acoustic.num_quantizers,
             mulan_dimension=self.mulan.dimension,
             mulan_window_seconds=self.mulan.window_seconds,
-            mulan_stride_seconds=WINDOW_STRIDE_SECONDS,
+            mulan_stride_seconds=STRIDE_SECONDS,
             fingerprints=fingerprints,
         )
 

@@ -1,0 +1,77 @@
+"""The command line: help at once, and one line with exit code 2 for a user's mistake."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from musiclm.cli import COMMANDS, main
+
+
+def _fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    with pytest.raises(SystemExit) as stop:
+        main(list(arguments))
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    return error
+
+
+def test_help_names_every_command_without_importing_torch() -> None:
+    code = """
+import sys
+from musiclm.cli import main
+try:
+    main(["--help"])
+except SystemExit as stop:
+    assert not stop.code
+assert "torch" not in sys.modules
+"""
+    shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert all(" ".join(words) in shown for words in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    "words", [words for words in COMMANDS if words[0] not in ("fit", "validate", "test")]
+)
+def test_every_command_explains_itself(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([*words, "--help"])
+    assert not stop.value.code
+    assert f"musiclm {' '.join(words)}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["generate", ""], "empty prompt"),
+        (["generate", "   "], "empty prompt"),
+        (["generate", "x" * 10_000], "at most 2000 characters"),
+        (["generate", "a song", "--seconds", "0"], "seconds above 0"),
+        (["generate", "a song", "--seconds", "-1"], "seconds above 0"),
+        (["generate", "a song", "--seconds", "nan"], "seconds"),
+        (["generate", "a song", "--seconds", "1e9"], "at most 30"),
+        (["generate", "a song", "--bundle", "no-such-bundle"], "no-such-bundle"),
+        (["generate", "a song", "--out", "no/such/folder/a.wav"], "existing folder"),
+        (["generate", "a song", "--out", "a.xyz"], r".wav or .flac"),
+        (["tokenize", "no-such-folder"], "found nothing"),
+        (["bundle", "info", "--bundle", "no-such-bundle"], "no-such-bundle"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    error = _fails(capsys, *arguments)
+    assert words in error
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_command_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "corpus render" in _fails(capsys, "corpus", "rendr")
+
+
+def test_a_seed_that_is_no_number_is_one_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "seed" in _fails(capsys, "generate", "a song", "--seed", "one")

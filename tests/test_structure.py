@@ -1,0 +1,45 @@
+"""The folders are the architecture: what design fixes and one careless file would break."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize("name", ["tokenizers", "stages"])
+def test_the_links_show_the_layers_and_shadow_nothing(name: str) -> None:
+    assert (ROOT / name).is_symlink()
+    assert (ROOT / name).resolve() == ROOT / "musiclm" / name
+    assert not (ROOT / "musiclm" / name / "__init__.py").exists()
+
+
+def test_transformers_imports_from_the_root_of_the_repository() -> None:
+    code = "import tokenizers; assert hasattr(tokenizers, 'Tokenizer'), tokenizers"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize(
+    ("layer", "above"),
+    [
+        ("tokenizers", ("stages", "training", "data", "pipeline", "corpus", "evaluate", "audit")),
+        ("stages", ("tokenizers", "training", "data", "pipeline", "corpus", "evaluate", "audit")),
+        ("corpus", ("stages", "tokenizers", "training", "pipeline", "evaluate", "audit")),
+    ],
+)
+def test_nothing_imports_upward(layer: str, above: tuple[str, ...]) -> None:
+    for file in (ROOT / "musiclm" / layer).rglob("*.py"):
+        text = file.read_text(encoding="utf-8")
+        for name in above:
+            assert f"musiclm.{name}" not in text.replace(f"`musiclm.{name}", ""), f"{file} imports {name}"
+
+
+def test_generation_needs_neither_fairseq2_nor_faiss_nor_what_trains() -> None:
+    code = (
+        "import sys, musiclm.pipeline;"
+        "bad = {'fairseq2', 'faiss', 'sklearn', 'lightning', 'torchaudio', 'librosa'} & set(sys.modules);"
+        "assert not bad, bad"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
