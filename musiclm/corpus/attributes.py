@@ -91,7 +91,7 @@ def _draw_tempo(genre: Genre, generator: np.random.Generator) -> int:
     """Half of all tempos are uniform, so that tempo is a choice of its own and not told by genre."""
     if generator.random() < 0.5:
         return int(generator.integers(SLOWEST, FASTEST + 1))
-    return int(round(generator.triangular(SLOWEST, genre.tempo, FASTEST)))
+    return round(generator.triangular(SLOWEST, genre.tempo, FASTEST))
 
 
 def _draw_mood(genre: Genre, tempo: int, generator: np.random.Generator) -> str:

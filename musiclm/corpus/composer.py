@@ -22,7 +22,6 @@ from musiclm.corpus.instruments import DRUMS, INSTRUMENTS, PERCUSSION, Instrumen
 from musiclm.corpus.melody import MelodyWriter, Singer, Tone
 from musiclm.corpus.patterns import ACCOMPANIMENT, BASS, DRUMS_OF, Beat
 from musiclm.corpus.piece import Attributes, Note, Piece, Track
-from musiclm.corpus.songbook import SONGBOOK
 from musiclm.corpus.theory import chord_tones, nearest
 
 _RELEASE = 0.7  # seconds at the end of the piece for the last notes to die away

@@ -52,8 +52,8 @@ def _plan_invented(attributes: Attributes, genre: Genre, generator: np.random.Ge
     for letters in _LETTERS:
         for phrase_bars in (2, 4, 8):
             for intro_bars in (0, 1, 2, 4):
-                bars = intro_bars + len(letters) * phrase_bars + ending_bars
-                if not SHORTEST <= bars * bar_seconds <= LONGEST or intro_bars * bar_seconds > 5.5:
+                length = intro_bars + len(letters) * phrase_bars + ending_bars
+                if not SHORTEST <= length * bar_seconds <= LONGEST or intro_bars * bar_seconds > 5.5:
                     continue
                 phrase_seconds = phrase_bars * bar_seconds
                 weight = np.exp(-(((phrase_seconds - 9.0) / 3.0) ** 2)) * (2.0 if intro_bars == 0 else 1.0)
@@ -162,7 +162,7 @@ def _plan_tune(attributes: Attributes, tune: Tune, genre: Genre, generator: np.r
         order = _fit_phrases(tune, bar_seconds, ending_bars)
     if order is None:  # phrases too long for the window: let the ring-out absorb the difference
         order = [0, len(tune.phrases) - 1]
-    transposition = attributes.tonic - tune.tonic
+    shift = attributes.tonic - tune.tonic
 
     home = "I" if attributes.mode == "major" else "i"
     chords = [Chord(0.0, *parse_roman(home, attributes.tonic))] if intro_bars else []
@@ -177,14 +177,14 @@ def _plan_tune(attributes: Attributes, tune: Tune, genre: Genre, generator: np.r
                 Tone(
                     position + note.start,
                     note.duration,
-                    note.pitch + transposition,
+                    note.pitch + shift,
                     _accent(note.start, tune),
                 )
                 for note in phrase.notes
             )
         )
         for chord in phrase.chords:
-            root = (chord.root + transposition) % 12
+            root = (chord.root + shift) % 12
             chords.append(Chord(position + chord.start, root, chord.quality))
         position += phrase.bars * beats_per_bar
     chords.append(Chord(position, *parse_roman(home, attributes.tonic)))

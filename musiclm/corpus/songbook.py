@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 
-from musiclm.corpus.theory import MAJOR_KEYS, MINOR_KEYS, parse_chord_name
+from musiclm.corpus.theory import parse_chord_name
 
 _NOTE = re.compile(r"([a-g])([#b]?)('*|,*)(\d+(?:\.\d+)?|\.\d+)(~?)|(r)(\d+(?:\.\d+)?|\.\d+)")
 _HEADING = re.compile(r"(?P<title>[^;]+);\s*(?P<key>[A-G][#b]?) (?P<mode>major|minor);\s*(?P<beats>[34])/4")
