@@ -132,8 +132,18 @@ def save_part(
     class_path: str,
     init_args: dict[str, Any],
     storage: Storage,
+    trained_on: dict[str, str] | None = None,
 ) -> Bundle:
-    """Write a bundle of one part: the weights first, `model.yaml` last, each by rename."""
+    """Write a bundle of one part: the weights first, `model.yaml` last, each by rename.
+
+    Args:
+        folder: of the bundle.
+        name: of the part.
+        part: the trained module.
+        class_path, init_args: the words that build it.
+        storage: precision that its matrices are kept in.
+        trained_on: fingerprints of the tokenizers whose tokens a stage has learned.
+    """
     from safetensors.torch import save
 
     folder = Path(folder)
@@ -144,38 +154,55 @@ def save_part(
     content = save(_pack(state, parameters, storage))
     entry: dict[str, Any] = {"class_path": class_path, "init_args": init_args, "file": f"{name}.safetensors"}
     entry["fingerprint"] = _digest(_words(entry) + content)
+    entry["trained_on"] = trained_on or {}
     _write(folder / entry["file"], content)
     _write_model(folder, {name: entry}, {})
     return Bundle(folder)
 
 
 def merge(
-    sources: Iterable[Bundle], folder: str | Path, settings: dict[str, Any], *, only: Sequence[str] = ()
+    sources: Iterable[Bundle],
+    folder: str | Path,
+    settings: dict[str, Any] | None = None,
+    *,
+    only: Sequence[str] = (),
 ) -> Bundle:
-    """Write the parts of several bundles (all, or `only` some) as one bundle."""
+    """Write the parts of several bundles (all, or `only` some) as one; of a name, the last one stays.
+
+    Raises:
+        ValueError: a stage has learned the tokens of other tokenizers than the bundle would hold.
+    """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    parts: dict[str, dict[str, Any]] = {}
+    chosen: dict[str, Bundle] = {}
+    kept: dict[str, Any] = {}
     for source in sources:
-        for name in only or source.parts:
-            if name in parts:
-                raise ValueError(f"expected each part once, got {name} twice (again in {source.path})")
-            parts[name] = source._entry(name)
-            _write(folder / parts[name]["file"], (source.path / parts[name]["file"]).read_bytes())
-    _write_model(folder, parts, settings)
+        chosen.update(dict.fromkeys(only or source.parts, source))
+        kept = source.settings or kept
+    parts = {name: source._entry(name) for name, source in chosen.items()}
+    for name, entry in parts.items():
+        for tokenizer, fingerprint in entry.get("trained_on", {}).items():
+            if tokenizer in parts and parts[tokenizer]["fingerprint"] != fingerprint:
+                raise ValueError(
+                    f"{name} was trained on tokens of {tokenizer} {fingerprint}, the bundle would hold "
+                    f"{parts[tokenizer]['fingerprint']}: pack the tokenizers that made its tokens"
+                )
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, source in chosen.items():
+        _write(folder / parts[name]["file"], (source.path / parts[name]["file"]).read_bytes())
+    _write_model(folder, parts, kept if settings is None else settings)
     return Bundle(folder)
 
 
-def pack(parts: list[Path], out: Path, settings: Path | None = None) -> None:
-    """Put trained parts together as a model.
+def pack(parts: list[Path], out: Path = Path("bundle"), settings: Path | None = None) -> None:
+    """Put trained parts together as a model; of parts of the same name, the last one stays.
 
     Args:
-        parts: bundles to take the parts from, such as runs/soundstream/part.
+        parts: bundles to take the parts from, such as `default` or runs/soundstream/part.
         out: the folder to write.
-        settings: a YAML file with the settings of generation (windows, temperatures).
+        settings: a YAML file with the settings of generation; without it, those of the last bundle with any.
     """
-    words = yaml.safe_load(settings.read_text(encoding="utf-8")) if settings else {}
-    bundle = merge([Bundle(part) for part in parts], out, words or {})
+    words = yaml.safe_load(settings.read_text(encoding="utf-8")) if settings else None
+    bundle = merge([Bundle.find(part) for part in parts], out, words)
     print(f"{', '.join(bundle.parts)} ({bundle.fingerprint()}): {bundle.path}")
 
 

@@ -51,15 +51,38 @@ def test_fingerprints_tell_weights_and_words_apart(tmp_path: Path) -> None:
     assert prints[0] == prints[1] != prints[2]
 
 
-def test_merging_keeps_every_part_and_refuses_doubles(tmp_path: Path) -> None:
+def test_merging_keeps_every_part_and_the_last_of_a_name(tmp_path: Path) -> None:
     first = _save(tmp_path / "a", "one")
     _save(tmp_path / "b", "two")
     bundle = merge([Bundle(tmp_path / "a"), Bundle(tmp_path / "b")], tmp_path / "ab", {"guidance": 2.0})
     assert list(bundle.parts) == ["one", "two"]
     assert bundle.settings == {"guidance": 2.0}
     assert torch.equal(bundle.load("one").codebooks, first.codebooks)
-    with pytest.raises(ValueError, match="each part once"):
-        merge([Bundle(tmp_path / "a"), Bundle(tmp_path / "a")], tmp_path / "aa", {})
+
+    newer = _save(tmp_path / "c", "one")
+    bundle = merge([bundle, Bundle(tmp_path / "c")], tmp_path / "abc")
+    assert torch.equal(bundle.load("one").codebooks, newer.codebooks)
+    assert bundle.settings == {"guidance": 2.0}
+
+
+def test_a_stage_is_not_packed_with_other_tokenizers_than_it_has_learned(tmp_path: Path) -> None:
+    _save(tmp_path / "tokenizer")
+    _save(tmp_path / "other", scale=2.0)
+    good = Bundle(tmp_path / "tokenizer").fingerprint("mulan_rvq")
+    part = ResidualQuantizer(**WORDS)
+    stage = save_part(
+        tmp_path / "stage",
+        "semantic",
+        part,
+        class_path=CLASS_PATH,
+        init_args=WORDS,
+        storage="float32",
+        trained_on={"mulan_rvq": good},
+    )
+    merge([Bundle(tmp_path / "tokenizer"), stage], tmp_path / "right")
+    with pytest.raises(ValueError, match="trained on tokens of mulan_rvq"):
+        merge([Bundle(tmp_path / "other"), stage], tmp_path / "wrong")
+    assert not (tmp_path / "wrong").exists()
 
 
 def test_missing_truncated_and_altered_files_are_refused(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from musiclm.progress import Progress
 MAX_HOURS = 100_000.0
 
 
-def render(out: Path, hours: float = 1.0, seed: int = 0, workers: int | None = None) -> None:
+def render(out: Path = Path("corpus"), hours: float = 1.0, seed: int = 0, workers: int | None = None) -> None:
     """Compose and render a corpus of music with exact labels. Run again to finish an interrupted one.
 
     Args:

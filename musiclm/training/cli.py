@@ -19,6 +19,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from musiclm.bundle import Storage, save_part
+from musiclm.data.token_crops import TokenCrops
 
 CHECKPOINT = "last.ckpt"
 
@@ -89,6 +90,9 @@ class TrainingCLI(LightningCLI):
             class_path=words["class_path"],
             init_args=words.get("init_args") or {},
             storage=self.config.fit.storage,
+            trained_on=self.datamodule.description.fingerprints
+            if isinstance(self.datamodule, TokenCrops)
+            else None,
         )
         print(f"trained {root.name} ({bundle.fingerprint(root.name)}): {bundle.path}", file=sys.stderr)
 
