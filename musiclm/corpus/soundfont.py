@@ -54,7 +54,6 @@ RETUNE = {
     "Harmonica A3": 29,
     "Harmonica C4": 36,
     "Saw Wave C6": 77,
-    "whistle": -24,
 }
 # Keys at which samples really sound as recorded, where their zones say otherwise.
 ROOT = {"whistle": 79}
