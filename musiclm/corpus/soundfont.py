@@ -150,19 +150,26 @@ def _fill_gaps(chunks: dict[str, np.ndarray]) -> None:
 
 
 def _center(chunks: dict[str, np.ndarray]) -> None:
-    """Take the mean out of every sample: of its loop, which sounds on, where a melodic zone loops it."""
+    """Take the mean of its loop out of every looped sample, as it sounds on for as long as the note does.
+
+    The samples start at zero and drift off within some 40 ms; so does what is taken away, or notes would
+    begin with a step.
+    """
     looped = set()
     for instrument in _melodic_instruments(chunks):
         for zone in _zones(chunks, instrument):
             if (zone["amount"][zone["operator"] == SAMPLE_MODES] == LOOP).any():
                 looped.add(int(zone["amount"][zone["operator"] == SAMPLE][0]))
 
-    for index, header in enumerate(chunks["shdr"][:-1]):
+    for header in chunks["shdr"][sorted(looped)]:
         sound = chunks["smpl"][header["start"] : header["end"]]
         loop = chunks["smpl"][header["loop_start"] : header["loop_end"]]
-        steady = loop if index in looped and loop.size else sound
-        if steady.size:
-            sound[:] = np.clip(np.round(sound - steady.mean()), -32768, 32767)
+        if loop.size == 0:
+            continue
+        offset = np.full(sound.size, loop.mean())
+        drift = min(int(header["loop_start"] - header["start"]), round(0.04 * header["rate"]))
+        offset[:drift] *= 0.5 - 0.5 * np.cos(np.pi * np.arange(drift) / drift)
+        sound[:] = np.clip(np.round(sound - offset), -32768, 32767)
 
 
 def _retune(chunks: dict[str, np.ndarray]) -> None:
