@@ -1,0 +1,49 @@
+"""Coarse stage: semantic tokens to the first acoustic levels, p(A_t | A_<t, S, M) (MusicLM, sec. 3.2).
+
+In: `mulan` [B, 12, 1] and `semantic` [B, 1, T] at 25 Hz. Out: acoustic levels 1-4, `coarse` [B, 4, 2T] at
+    50 Hz.
+"""
+
+from musiclm.stages.layout import Layout, Pattern, Segment
+from musiclm.stages.stage import Stage
+from musiclm.stages.transformer import TransformerConfig
+
+
+class Coarse(Stage):
+    """The stage that turns the music's course into sound.
+
+    Args:
+        transformer: its sizes.
+        pattern: `flatten` or `delay`.
+        lookahead: semantic frames seen ahead (`delay` only).
+        broadcast: add the summed MuLan tokens to every step.
+        mulan_levels: MuLan tokens per clip.
+        mulan_codebook_size: entries per MuLan codebook.
+        semantic_codebook_size: semantic centroids.
+        semantic_frame_rate: semantic tokens per second.
+        levels: acoustic levels it generates, from the first.
+        codebook_size: entries per acoustic codebook.
+        frame_rate: acoustic frames per second.
+    """
+
+    def __init__(
+        self,
+        transformer: TransformerConfig,
+        *,
+        pattern: Pattern = "flatten",
+        lookahead: int = 0,
+        broadcast: bool = False,
+        mulan_levels: int = 12,
+        mulan_codebook_size: int = 1024,
+        semantic_codebook_size: int = 1024,
+        semantic_frame_rate: float = 25.0,
+        levels: int = 4,
+        codebook_size: int = 1024,
+        frame_rate: float = 50.0,
+    ) -> None:
+        segments = (
+            Segment("mulan", mulan_levels, mulan_codebook_size, 0.0, optional=True),
+            Segment("semantic", 1, semantic_codebook_size, semantic_frame_rate),
+            Segment("coarse", levels, codebook_size, frame_rate, source="acoustic"),
+        )
+        super().__init__(Layout(segments, pattern, lookahead=lookahead, broadcast=broadcast), transformer)

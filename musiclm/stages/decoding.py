@@ -1,0 +1,168 @@
+"""Drawing codes from a stage, step by step (MusicLM, sec. 4.3; temperatures there: 1.0, 0.95, 0.4).
+
+At each step the layout says which levels are due and only their logits are computed, so that no code
+outside its level's range can come out. All randomness comes from the generator passed in; temperature 0
+takes the most likely code.
+"""
+
+from collections.abc import Callable, Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from musiclm.stages.layout import ABSENT, Layout, check_range
+from musiclm.stages.stage import Stage
+
+
+@torch.inference_mode()
+def generate(
+    stage: Stage,
+    conditions: Mapping[str, Tensor | None],
+    *,
+    frames: int,
+    prompt: Tensor | None = None,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    guidance: float = 1.0,
+    generator: torch.Generator | None = None,
+    on_step: Callable[[int], None] | None = None,
+) -> Tensor:
+    """Draw target codes [B, Q, frames] for B independent rows.
+
+    Args:
+        stage: in eval mode.
+        conditions: codes [B, levels, T] of every conditioning segment, covering the frames asked for (further
+            frames serve the lookahead); None for an optional one that is absent.
+        frames: length of the result, the prompt included.
+        prompt: known first frames [B, Q, T0 <= frames]; the result begins with them.
+        temperature: divides the logits; 0 takes the most likely code.
+        top_k: draw among the k most likely codes only.
+        top_p: draw among the fewest codes whose probabilities reach p only.
+        guidance: classifier-free guidance scale against absent optional conditions; 1 is off.
+        generator: source of all randomness, on the stage's device.
+        on_step: called after each step with the number of frames begun beyond the prompt.
+
+    Raises:
+        ValueError: conditions, prompt or sampling values that do not fit the stage.
+    """
+    layout, device = stage.layout, stage.embedding.weight.device
+    _check_sampling(temperature, top_k, top_p, guidance, layout)
+    codes, batch = _check_conditions(layout, conditions, prompt, frames)
+    known = 0 if prompt is None else prompt.shape[2]
+    if known == frames:
+        assert prompt is not None
+        return prompt.to(device, torch.int64, copy=True)
+    if guidance != 1.0:
+        codes = {name: torch.cat([value, _absent(layout, name, value)]) for name, value in codes.items()}
+    rows = batch if guidance == 1.0 else 2 * batch  # conditional rows, then unconditional ones
+    codes = {name: value.to(device) for name, value in codes.items()}
+
+    steps, first = layout.steps(frames), layout.known_steps(known)
+    tokens = torch.full((batch, steps, layout.columns), layout.blank, device=device)  # [B, N, K]
+    if prompt is not None:
+        laid = layout.flatten(prompt.to(device, torch.int64))
+        tokens[:, : laid.shape[1]] = laid[:, :steps]
+
+    prefix, added = stage.embed_conditions(codes, rows, frames)  # [rows, P, D], [rows, N, D]
+    read = stage.embed_tokens(layout.shift(tokens[:, : first + 1]))  # [B, first + 1, D]
+    opening = torch.cat([prefix, read.repeat(rows // batch, 1, 1) + added[:, : first + 1]], dim=1)
+    cache = stage.transformer.new_cache(rows, prefix.shape[1] + steps)
+    hidden, cache = stage.transformer.prefill(opening, cache)
+    weight, start, size = stage.head_weight(), layout.offsets[layout.target.name], layout.target.codebook_size
+    ranges = start + size * torch.arange(layout.target.levels, device=device)  # [Q], first id of each level
+
+    for step in range(first, steps):
+        due = layout.due(step, frames, known)
+        levels = slice(due.start, due.stop)
+        logits = _head(stage.head_in(hidden[:, -1]), weight[levels])  # [rows, due, codebook_size]
+        if guidance != 1.0:
+            guided, unguided = logits.chunk(2)
+            logits = unguided + guidance * (guided - unguided)
+        drawn = sample(
+            logits, temperature=temperature, top_k=top_k, top_p=top_p, generator=generator
+        )  # [B, due]
+        columns = slice(0, 1) if layout.pattern == "flatten" else levels
+        tokens[:, step, columns] = drawn + ranges[levels]
+        if on_step is not None:
+            on_step(layout.frames_begun(step, frames) - known)
+        if step + 1 < steps:
+            x = stage.embed_tokens(tokens[:, step : step + 1]).repeat(rows // batch, 1, 1)  # [rows, 1, D]
+            hidden, cache = stage.transformer.decode_step(x + added[:, step + 1 : step + 2], cache)
+    return layout.unflatten(tokens)
+
+
+def sample(
+    logits: Tensor,
+    *,
+    temperature: float,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Indices [...] drawn from logits [..., V]; the arguments are those of `generate`."""
+    if temperature == 0:
+        return logits.argmax(dim=-1)
+    logits = logits.float() / temperature
+    if top_k is not None and top_k < logits.shape[-1]:
+        smallest = logits.topk(top_k, dim=-1).values[..., -1:]
+        logits = logits.masked_fill(logits < smallest, -torch.inf)
+    probabilities = logits.softmax(dim=-1)
+    if top_p is not None and top_p < 1:
+        ordered, order = probabilities.sort(dim=-1, descending=True)
+        beyond = ordered.cumsum(dim=-1) - ordered >= top_p  # p was reached before this one
+        probabilities = probabilities.masked_fill(beyond.gather(-1, order.argsort(dim=-1)), 0.0)
+    # The shortest of exponential waiting times with these rates is a draw, and needs no sync (gpt-fast).
+    waiting = torch.empty_like(probabilities).exponential_(generator=generator)
+    return (probabilities / waiting).argmax(dim=-1)
+
+
+def _head(hidden: Tensor, weight: Tensor) -> Tensor:
+    """Logits [rows, levels, codebook_size] of hidden [rows, E] under matrices [levels, codebook_size, E]."""
+    levels, size, width = weight.shape
+    return F.linear(hidden, weight.reshape(levels * size, width)).view(-1, levels, size)
+
+
+def _absent(layout: Layout, name: str, codes: Tensor) -> Tensor:
+    segment = next(segment for segment in layout.conditions if segment.name == name)
+    return torch.full_like(codes, ABSENT) if segment.optional else codes
+
+
+def _check_conditions(
+    layout: Layout, conditions: Mapping[str, Tensor | None], prompt: Tensor | None, frames: int
+) -> tuple[dict[str, Tensor], int]:
+    """Every condition as codes ready to be laid, and the number of rows."""
+    if frames < 1:
+        raise ValueError(f"frames must be at least 1, got {frames}")
+    expected = [segment.name for segment in layout.conditions]
+    if sorted(conditions) != sorted(expected):
+        raise ValueError(f"conditions must be {expected}, got {sorted(conditions)}")
+    given = [value for value in (*conditions.values(), prompt) if value is not None]
+    batch = given[0].shape[0] if given and given[0].dim() == 3 else 1
+    if prompt is not None:
+        shape = [batch, layout.target.levels]
+        if prompt.dim() != 3 or list(prompt.shape[:2]) != shape or prompt.shape[2] > frames:
+            raise ValueError(
+                f"the prompt must be codes {[*shape, f'T <= {frames}']}, got {list(prompt.shape)}"
+            )
+        check_range(layout.target, prompt)
+    return {
+        segment.name: layout.check_condition(segment, conditions[segment.name], batch, frames)
+        for segment in layout.conditions
+    }, batch
+
+
+def _check_sampling(
+    temperature: float, top_k: int | None, top_p: float | None, guidance: float, layout: Layout
+) -> None:
+    if not 0 <= temperature < float("inf"):
+        raise ValueError(f"temperature must be 0 or more, got {temperature}")
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"top_k must be at least 1, got {top_k}")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise ValueError(f"top_p must lie in (0, 1], got {top_p}")
+    if not -float("inf") < guidance < float("inf"):
+        raise ValueError(f"guidance must be a number, got {guidance}")
+    if guidance != 1.0 and not any(segment.optional for segment in layout.conditions):
+        raise ValueError(f"guidance {guidance} needs an optional condition, the stage has none; use 1")

@@ -1,0 +1,40 @@
+"""Semantic stage: MuLan tokens to semantic tokens, p(S_t | S_<t, M) (MusicLM, sec. 3.2).
+
+In: `mulan` [B, 12, 1], the audio's in training, the text's in generation. Out: `semantic` [B, 1, T] at 25 Hz.
+With one level, both patterns have one step per token.
+"""
+
+from musiclm.stages.layout import Layout, Pattern, Segment
+from musiclm.stages.stage import Stage
+from musiclm.stages.transformer import TransformerConfig
+
+
+class Semantic(Stage):
+    """The stage that plans the music's course.
+
+    Args:
+        transformer: its sizes.
+        pattern: `flatten` or `delay`.
+        broadcast: add the summed MuLan tokens to every step.
+        mulan_levels: MuLan tokens per clip.
+        mulan_codebook_size: entries per MuLan codebook.
+        codebook_size: semantic centroids.
+        frame_rate: semantic tokens per second.
+    """
+
+    def __init__(
+        self,
+        transformer: TransformerConfig,
+        *,
+        pattern: Pattern = "flatten",
+        broadcast: bool = False,
+        mulan_levels: int = 12,
+        mulan_codebook_size: int = 1024,
+        codebook_size: int = 1024,
+        frame_rate: float = 25.0,
+    ) -> None:
+        segments = (
+            Segment("mulan", mulan_levels, mulan_codebook_size, 0.0, optional=True),
+            Segment("semantic", 1, codebook_size, frame_rate),
+        )
+        super().__init__(Layout(segments, pattern, broadcast=broadcast), transformer)

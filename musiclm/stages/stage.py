@@ -1,0 +1,136 @@
+"""A stage: a layout, a transformer, and the embeddings and heads between them.
+
+`forward` takes codes by segment name and returns the logits of every target code; `decoding.generate` draws
+new ones. The three stages of MusicLM (sec. 3.2) are this class with three layouts: `semantic.py`,
+`coarse.py`, `fine.py` say only which segments there are.
+"""
+
+from collections.abc import Mapping
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from musiclm.stages.layout import Layout
+from musiclm.stages.transformer import Transformer, TransformerConfig
+
+EMBEDDING_STD = 0.02  # GPT-2's: an id that is seldom seen stays faint instead of adding noise
+
+
+class Stage(nn.Module):
+    """Codes of the conditions and the target in, logits of the target out.
+
+    Args:
+        layout: segments and pattern.
+        config: sizes of the transformer.
+    """
+
+    training_state: tuple[str, ...] = ()
+
+    def __init__(self, layout: Layout, config: TransformerConfig) -> None:
+        super().__init__()
+        width, narrow = config.width, config.embedding_width or config.width
+        target = layout.target
+        self.layout = layout
+        self.config = config
+        self.embedding = nn.Embedding(layout.vocabulary_size, narrow)
+        self.embedding_in = _linear_or_identity(narrow, width)
+        self.summary = nn.Linear(narrow, width, bias=False) if layout.broadcast else None
+        self.aligned = nn.ModuleDict(
+            {
+                segment.name: AlignedCondition(
+                    narrow, width, ratio=layout.ratio(segment), lookahead=layout.lookahead
+                )
+                for segment in layout.aligned
+            }
+        )
+        self.transformer = Transformer(config)
+        self.tied = config.tie_embeddings
+        self.head_in = _linear_or_identity(width, narrow) if self.tied else nn.Identity()
+        self.head = None if self.tied else nn.Linear(width, target.levels * target.codebook_size, bias=False)
+        self.initialise()
+
+    def forward(self, codes: Mapping[str, Tensor]) -> Tensor:
+        """Logits [B, Q, T, codebook_size] of the target.
+
+        Args:
+            codes: [B, levels, T] per segment, the target among them; `ABSENT` (-1) in optional conditions
+                that are not there. Aligned conditions cover the target's frames.
+        """
+        target = codes[self.layout.target.name]  # [B, Q, T]
+        tokens = self.layout.shift(self.layout.flatten(target))  # [B, N, K]
+        prefix, added = self.embed_conditions(codes, tokens.shape[0], target.shape[2])
+        steps = self.embed_tokens(tokens) + added  # [B, N, D]
+        hidden = self.transformer(torch.cat([prefix, steps], dim=1))[:, prefix.shape[1] :]  # [B, N, D]
+        due = self.layout.step_of(target.shape[2], target.device)  # [Q, T]
+        hidden = hidden[:, due]  # [B, Q, T, D]
+        return torch.einsum("bqtd,qcd->bqtc", self.head_in(hidden), self.head_weight())
+
+    def embed_tokens(self, tokens: Tensor) -> Tensor:
+        """The summed embeddings [..., D] of tokens [..., K]."""
+        return self.embedding_in(self.embedding(tokens).sum(dim=-2))
+
+    def embed_conditions(self, codes: Mapping[str, Tensor], batch: int, frames: int) -> tuple[Tensor, Tensor]:
+        """The prefix [B, P, D] and what the conditions add to each step of T target frames, [B, N, D]."""
+        prefix = self.embedding(self.layout.prefix_tokens(codes, batch, self.embedding.weight.device))
+        added = self.embedding.weight.new_zeros(batch, self.layout.steps(frames), self.config.width)
+        if self.summary is not None:
+            added = added + self.summary(prefix.sum(dim=1, keepdim=True))
+        for segment in self.layout.aligned:
+            narrow = self.embedding(self.layout.aligned_tokens(segment, codes)).sum(dim=2)  # [B, T, E]
+            added = added + self.aligned[segment.name](narrow, frames, added.shape[1])
+        return self.embedding_in(prefix), added
+
+    def head_weight(self) -> Tensor:
+        """The output matrices [Q, codebook_size, E or D], one per level of the target."""
+        target = self.layout.target
+        start = self.layout.offsets[target.name]
+        rows = self.head.weight if self.head is not None else self.embedding.weight[start : self.layout.blank]
+        return rows.view(target.levels, target.codebook_size, -1)
+
+    def initialise(self) -> None:
+        """All initial values of the stage; `Transformer.initialise` has the transformer's."""
+        self.transformer.initialise()
+        nn.init.normal_(self.embedding.weight, std=EMBEDDING_STD)
+        for module in (self.embedding_in, self.summary, self.head_in):
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=module.in_features**-0.5)
+        for condition in self.aligned.values():
+            cast(AlignedCondition, condition).initialise()
+        if self.head is not None:
+            nn.init.normal_(self.head.weight, std=EMBEDDING_STD)
+
+
+class AlignedCondition(nn.Module):
+    """Embedded frames of a condition with a clock, laid on the target's steps.
+
+    Args:
+        narrow: E, width of the embeddings.
+        width: D, of the steps.
+        ratio: target frames per frame of the condition. Each of them has a projection of its own, so that a
+            step knows which part of the condition's frame it is in.
+        lookahead: frames of the condition seen ahead.
+    """
+
+    def __init__(self, narrow: int, width: int, *, ratio: int, lookahead: int) -> None:
+        super().__init__()
+        self.ratio = ratio
+        self.lookahead = lookahead
+        self.projection = nn.Linear((lookahead + 1) * narrow, ratio * width, bias=False)
+
+    def forward(self, condition: Tensor, frames: int, steps: int) -> Tensor:
+        """What a condition [B, T', E] adds to each of N steps, [B, N, D]: nothing beyond T target frames."""
+        batch, length, _ = condition.shape
+        padded = F.pad(condition, (0, 0, 0, self.lookahead))
+        seen = torch.cat([padded[:, ahead : ahead + length] for ahead in range(self.lookahead + 1)], dim=2)
+        laid = self.projection(seen).view(batch, length * self.ratio, -1)[:, :frames]  # [B, T, D]
+        return F.pad(laid, (0, 0, 0, steps - frames))
+
+    def initialise(self) -> None:
+        """Variance 1 / inputs, as everywhere."""
+        nn.init.normal_(self.projection.weight, std=self.projection.in_features**-0.5)
+
+
+def _linear_or_identity(inputs: int, outputs: int) -> nn.Module:
+    return nn.Identity() if inputs == outputs else nn.Linear(inputs, outputs, bias=False)

@@ -1,0 +1,224 @@
+"""The decoder-only transformer that all three stages share: embedded steps in, hidden states out.
+
+Pre-norm with RMSNorm, T5's relative position bias (one table for all layers, per head), gated GELU as in
+T5 1.1, dropout: MusicLM, sec. 4.1 (24 layers, 16 heads, width 1024, feed-forward 4096, dropout 0.1); the
+gate is what makes that "430M parameters". Embeddings and heads belong to the stage (`stage.py`), which
+knows the tokens.
+
+Training runs `forward` on whole sequences. Decoding runs `prefill` once and `decode_step` per step on a
+`KVCache` that is allocated at its full length before, holds the bias of every distance, and is passed in
+and returned.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """Sizes of a transformer.
+
+    Args:
+        width: D, of the residual stream.
+        layers: blocks.
+        heads: attention heads; they share the width evenly.
+        feed_forward: width of the gated feed-forward.
+        dropout: on attention weights, inside the feed-forward, on each branch and on the embeddings.
+        embedding_width: of the embedding tables, projected to `width`; `width` itself unless given. Small
+            models would otherwise spend most of their parameters on rarely seen ids.
+        tie_embeddings: the heads share the target's embedding table.
+        buckets: of the relative position bias (T5's default).
+        max_distance: steps beyond which all distances share the last bucket (T5's default).
+    """
+
+    width: int
+    layers: int
+    heads: int
+    feed_forward: int
+    dropout: float = 0.1
+    embedding_width: int | None = None
+    tie_embeddings: bool = False
+    buckets: int = 32
+    max_distance: int = 128
+
+    def __post_init__(self) -> None:
+        if min(self.width, self.layers, self.heads, self.feed_forward) < 1 or self.width % self.heads:
+            raise ValueError(f"a transformer's width must be a multiple of its heads, got {self}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must lie in [0, 1), got {self.dropout}")
+
+
+@dataclass
+class KVCache:
+    """Keys and values of all steps so far, preallocated for the whole sequence.
+
+    Args:
+        keys: [layers, B, H, S, D / H], of which `length` steps are filled.
+        values: as the keys.
+        bias: [H, S] relative position bias, farthest distance first: the last n columns serve n known steps.
+        length: steps filled.
+    """
+
+    keys: Tensor
+    values: Tensor
+    bias: Tensor
+    length: int = 0
+
+
+class RelativePositionBias(nn.Module):
+    """T5's relative position bias, one value per head and bucket of distance, shared by all layers."""
+
+    def __init__(self, heads: int, *, buckets: int, max_distance: int) -> None:
+        super().__init__()
+        self.max_distance = max_distance
+        self.weight = nn.Parameter(torch.empty(buckets, heads))
+
+    def by_distance(self, length: int) -> Tensor:
+        """Bias [H, length] for distances 0 ... length - 1 from a step back to an earlier one."""
+        distances = torch.arange(length, device=self.weight.device)
+        buckets = distance_buckets(distances, buckets=self.weight.shape[0], max_distance=self.max_distance)
+        return F.embedding(buckets, self.weight).t()
+
+    def forward(self, length: int) -> Tensor:
+        """Bias [H, length, length] of query i and key j; minus infinity where j lies in the future."""
+        by_distance = self.by_distance(length)  # [H, S]
+        future = by_distance.new_full((by_distance.shape[0], length - 1), -torch.inf)
+        line = torch.cat(
+            [by_distance.flip(1), future], dim=1
+        )  # [H, 2S - 1], distance S-1 ... 0, then the future
+        return line.unfold(1, length, 1).flip(1)  # row i is the window that begins at distance i
+
+
+class Block(nn.Module):
+    """Causal self-attention and a gated feed-forward, each added to the residual stream."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.dropout = config.dropout
+        self.attention_norm = nn.RMSNorm(config.width, eps=1e-6)  # T5's epsilon
+        self.qkv = nn.Linear(config.width, 3 * config.width, bias=False)
+        self.attention_out = nn.Linear(config.width, config.width, bias=False)
+        self.feed_forward_norm = nn.RMSNorm(config.width, eps=1e-6)
+        self.feed_forward_in = nn.Linear(config.width, 2 * config.feed_forward, bias=False)  # gate, value
+        self.feed_forward_out = nn.Linear(config.feed_forward, config.width, bias=False)
+
+    def forward(self, x: Tensor, bias: Tensor, cached: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """Hidden states [B, S, D] of whole sequences; fills `cached` keys and values [B, H, >= S, D / H]."""
+        queries, keys, values = self._split(self.qkv(self.attention_norm(x)))  # [B, H, S, D/H] each
+        if cached is not None:
+            cached[0][:, :, : x.shape[1]] = keys
+            cached[1][:, :, : x.shape[1]] = values
+        attended = attention(queries, keys, values, bias, dropout=self.dropout if self.training else 0.0)
+        attended = self.attention_out(attended.transpose(1, 2).flatten(2))  # [B, S, D]
+        x = x + F.dropout(attended, self.dropout, self.training)
+        return x + F.dropout(self._feed_forward(self.feed_forward_norm(x)), self.dropout, self.training)
+
+    def decode_step(self, x: Tensor, bias: Tensor, keys: Tensor, values: Tensor, length: int) -> Tensor:
+        """Hidden state [B, 1, D] of the one step after `length` cached ones; writes it into keys and values.
+
+        Args:
+            x: [B, 1, D].
+            bias: [H, 1, length + 1] of the distances to all steps, this one last.
+            keys: [B, H, S, D / H], preallocated; values alike.
+            values: see keys.
+            length: steps filled before this one.
+        """
+        query, key, value = self._split(self.qkv(self.attention_norm(x)))  # [B, H, 1, D/H] each
+        keys[:, :, length : length + 1] = key
+        values[:, :, length : length + 1] = value
+        known = slice(0, length + 1)
+        attended = F.scaled_dot_product_attention(
+            query, keys[:, :, known], values[:, :, known], attn_mask=bias
+        )
+        x = x + self.attention_out(attended.transpose(1, 2).flatten(2))
+        return x + self._feed_forward(self.feed_forward_norm(x))
+
+    def _split(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        batch, steps, _ = qkv.shape
+        return qkv.view(batch, steps, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)  # type: ignore[return-value]
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        gate, value = self.feed_forward_in(x).chunk(2, dim=-1)
+        gated = F.gelu(gate, approximate="tanh") * value  # T5 1.1's "gated-gelu" is the tanh form
+        return self.feed_forward_out(F.dropout(gated, self.dropout, self.training))
+
+
+class Transformer(nn.Module):
+    """A stack of blocks over embedded steps."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.position_bias = RelativePositionBias(
+            config.heads, buckets=config.buckets, max_distance=config.max_distance
+        )
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.final_norm = nn.RMSNorm(config.width, eps=1e-6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Hidden states [B, S, D] of embedded steps [B, S, D]; step s depends on steps 0 ... s only."""
+        x = F.dropout(x, self.config.dropout, self.training)
+        bias = self.position_bias(x.shape[1])  # [H, S, S], the same for every layer
+        for block in self.blocks:
+            x = block(x, bias)
+        return self.final_norm(x)
+
+    def new_cache(self, batch: int, length: int) -> KVCache:
+        """An empty cache for `batch` rows of at most `length` steps, where and as the weights are."""
+        weight = self.position_bias.weight
+        shape = (len(self.blocks), batch, self.config.heads, length, self.config.width // self.config.heads)
+        bias = self.position_bias.by_distance(length).flip(1).contiguous()
+        return KVCache(keys=weight.new_empty(shape), values=weight.new_empty(shape), bias=bias)
+
+    def prefill(self, x: Tensor, cache: KVCache) -> tuple[Tensor, KVCache]:
+        """Hidden states [B, S, D] of the first S steps [B, S, D], and the cache that now holds them."""
+        assert cache.length == 0
+        bias = self.position_bias(x.shape[1])
+        for block, keys, values in zip(self.blocks, cache.keys, cache.values, strict=True):
+            x = block(x, bias, cached=(keys, values))
+        cache.length = x.shape[1]
+        return self.final_norm(x), cache
+
+    def decode_step(self, x: Tensor, cache: KVCache) -> tuple[Tensor, KVCache]:
+        """Hidden state [B, 1, D] of the next step [B, 1, D], and the cache that now holds it."""
+        bias = cache.bias[:, None, -(cache.length + 1) :]  # [H, 1, length + 1]
+        for block, keys, values in zip(self.blocks, cache.keys, cache.values, strict=True):
+            x = cast(Block, block).decode_step(x, bias, keys, values, cache.length)
+        cache.length += 1
+        return self.final_norm(x), cache
+
+    def initialise(self) -> None:
+        """All initial values: matrices normal with variance 1 / inputs, position bias 0, norms 1.
+
+        Matrices that write to the residual stream are scaled down by the square root of their number (GPT-2),
+        so that depth does not make it grow.
+        """
+        writers = math.sqrt(2 * len(self.blocks))
+        nn.init.zeros_(self.position_bias.weight)
+        for name, module in self.named_modules():
+            if isinstance(module, nn.RMSNorm):
+                nn.init.ones_(module.weight)
+            if isinstance(module, nn.Linear):
+                scale = 1 / writers if name.endswith("_out") else 1.0
+                nn.init.normal_(module.weight, std=scale * module.in_features**-0.5)
+
+
+def distance_buckets(distances: Tensor, *, buckets: int, max_distance: int) -> Tensor:
+    """T5's bucket of each distance back in time: half are exact, the others logarithmic to max_distance."""
+    exact = buckets // 2
+    far = (
+        torch.log(distances.float().clamp(min=1) / exact) / math.log(max_distance / exact) * (buckets - exact)
+    )
+    return torch.where(distances < exact, distances, (exact + far.long()).clamp(max=buckets - 1))
+
+
+def attention(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor, *, dropout: float) -> Tensor:
+    """Attention [B, H, S, D / H] with an additive bias [H, S, S] that also masks the future."""
+    mask = bias.to(queries.dtype)
+    return F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, dropout_p=dropout)

@@ -1,0 +1,147 @@
+"""Training of a stage: the next code of each level, given all before it (MusicLM, sec. 4.1).
+
+Cross-entropy on the targets only, levels weighted alike and averaged over codes, so that figures of different
+lengths compare. Optional conditions are dropped for some rows, so that one model serves guidance as well.
+What is exported, and what validation measures, is an exponential moving average of the weights.
+"""
+
+import copy
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import lightning
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.cli import OptimizerCallable
+from torch import Tensor
+
+from musiclm.stages.layout import ABSENT, Layout
+from musiclm.stages.stage import Stage
+
+
+class StageTraining(lightning.LightningModule):
+    """Trains one stage on token crops: dicts of codes [B, levels, T] by source, as `TokenCrops` makes them.
+
+    The rate rises over `warmup_steps`, then falls by half a cosine to `final_rate` of its peak at the end
+    of the run: the trainer's max_steps or max_epochs, or its max_time, whichever is nearer.
+
+    Args:
+        part: the stage to train.
+        optimizer: made from the parameters.
+        warmup_steps: of the learning rate.
+        final_rate: fraction of the peak rate that is left at the end.
+        condition_dropout: fraction of the rows that lose an optional condition.
+        ema_decay: of the averaged weights; less at first, so that the average forgets the initial values.
+        seed: of dropout; a step's draw depends on the seed and the step alone, so a resumed run is the same
+            run.
+    """
+
+    def __init__(
+        self,
+        part: Stage,
+        *,
+        optimizer: OptimizerCallable = torch.optim.AdamW,
+        warmup_steps: int = 100,
+        final_rate: float = 0.02,
+        condition_dropout: float = 0.1,
+        ema_decay: float = 0.998,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if not (0 <= condition_dropout <= 1 and 0 <= ema_decay < 1 and warmup_steps >= 0):
+            raise ValueError(
+                "expected condition_dropout in [0, 1], ema_decay in [0, 1), warmup_steps of 0 or more, got "
+                f"{condition_dropout}, {ema_decay}, {warmup_steps}"
+            )
+        self.part = part
+        self.average = copy.deepcopy(part).requires_grad_(False)
+        self.optimizer = optimizer
+        self.warmup_steps = warmup_steps
+        self.final_rate = final_rate
+        self.condition_dropout = condition_dropout
+        self.ema_decay = ema_decay
+        self.seed = seed
+        self._averaged_step = 0
+
+    def training_step(self, batch: Mapping[str, Tensor], index: int) -> Tensor:
+        torch.manual_seed((self.seed * 1_000_003 + self.global_step) * 1_009 + self.global_rank)
+        codes = drop_conditions(self.part.layout, self.part.layout.pick(batch), self.condition_dropout)
+        losses = level_losses(self.part, codes)  # [Q]
+        self._log(losses, "train")
+        return losses.mean()
+
+    def validation_step(self, batch: Mapping[str, Tensor], index: int) -> None:
+        codes = self.part.layout.pick(batch)
+        rows = codes[self.part.layout.target.name].shape[0]
+        self._log(level_losses(self.average, codes), "val", rows)
+
+    def on_train_start(self) -> None:
+        self._averaged_step = self.global_step
+
+    def on_train_batch_end(self, *_: object) -> None:
+        if self.global_step == self._averaged_step:
+            return  # gradients are still being accumulated
+        self._averaged_step = self.global_step
+        decay = min(self.ema_decay, (1 + self.global_step) / (10 + self.global_step))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.part.parameters()), 1 - decay)
+
+    def on_fit_end(self) -> None:
+        """The averaged weights are the ones to keep."""
+        self.part.load_state_dict(self.average.state_dict())
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.optimizer(self.part.parameters())
+        steps = self.trainer.estimated_stepping_batches
+        if math.isinf(steps) and self._elapsed_share() is None:
+            raise ValueError(
+                "expected the length of the run for the learning rate: set trainer.max_steps or max_time"
+            )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.rate(step, steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def rate(self, step: int, steps: float) -> float:
+        """Share of the peak rate at `step` of `steps`."""
+        if step < self.warmup_steps:
+            return (step + 1) / self.warmup_steps
+        done = (step - self.warmup_steps) / max(steps - self.warmup_steps, 1)
+        done = min(max(done, self._elapsed_share() or 0.0), 1.0)
+        return self.final_rate + (1 - self.final_rate) * (1 + math.cos(math.pi * done)) / 2
+
+    def _elapsed_share(self) -> float | None:
+        """How much of the trainer's max_time is over; None without one."""
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, lightning.pytorch.callbacks.Timer):
+                left = callback.time_remaining()
+                if left is not None:
+                    return callback.time_elapsed() / max(callback.time_elapsed() + left, 1e-9)
+        return None
+
+    def _log(self, losses: Tensor, split: str, rows: int | None = None) -> None:
+        first = self.part.layout.target.first_level + 1
+        figures = {f"{split}/loss": losses.mean(), f"{split}/perplexity": losses.mean().exp()}
+        figures |= {f"{split}/level_{first + q}": loss.exp() for q, loss in enumerate(losses)}
+        self.log_dict({name: value.detach() for name, value in figures.items()}, batch_size=rows or 1)
+
+
+def level_losses(stage: Stage, codes: Mapping[str, Tensor]) -> Tensor:
+    """Mean cross-entropy of each level of the target, [Q], in nats per code."""
+    target = codes[stage.layout.target.name]  # [B, Q, T]
+    logits = stage(codes)  # [B, Q, T, codebook_size]
+    return torch.stack(
+        [
+            F.cross_entropy(logits[:, level].flatten(0, 1), target[:, level].flatten())
+            for level in range(target.shape[1])
+        ]
+    )
+
+
+def drop_conditions(layout: Layout, codes: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+    """Make each optional condition absent in a random `share` of the rows, each on its own."""
+    kept = dict(codes)
+    for segment in layout.conditions:
+        if segment.optional:
+            dropped = torch.rand(codes[segment.name].shape[0], device=codes[segment.name].device) < share
+            kept[segment.name] = codes[segment.name].masked_fill(dropped[:, None, None], ABSENT)
+    return kept

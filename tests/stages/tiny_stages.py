@@ -1,0 +1,54 @@
+"""Every stage in both patterns at a size for tests."""
+
+import torch
+from torch import Tensor
+
+from musiclm.stages.coarse import Coarse
+from musiclm.stages.fine import Fine
+from musiclm.stages.semantic import Semantic
+from musiclm.stages.stage import Stage
+from musiclm.stages.transformer import TransformerConfig
+
+TINY = TransformerConfig(width=16, layers=2, heads=2, feed_forward=24, dropout=0.0)
+
+STAGES = {
+    "semantic flatten": lambda: Semantic(TINY, codebook_size=8, mulan_levels=2, mulan_codebook_size=8),
+    "semantic delay": lambda: Semantic(
+        TINY, pattern="delay", broadcast=True, codebook_size=8, mulan_levels=2, mulan_codebook_size=8
+    ),
+    "coarse flatten": lambda: Coarse(
+        TINY, levels=3, codebook_size=8, mulan_levels=2, mulan_codebook_size=8, semantic_codebook_size=8
+    ),
+    "coarse delay": lambda: Coarse(
+        TINY,
+        pattern="delay",
+        lookahead=1,
+        broadcast=True,
+        levels=3,
+        codebook_size=8,
+        mulan_levels=2,
+        mulan_codebook_size=8,
+        semantic_codebook_size=8,
+    ),
+    "fine flatten": lambda: Fine(TINY, num_coarse=2, num_fine=3, codebook_size=8),
+    "fine delay": lambda: Fine(TINY, pattern="delay", lookahead=2, num_coarse=2, num_fine=3, codebook_size=8),
+}
+
+
+def make_stage(name: str) -> Stage:
+    torch.manual_seed(1)
+    stage = STAGES[name]()
+    with torch.no_grad():
+        for parameter in stage.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return stage.eval()
+
+
+def random_codes(stage: Stage, frames: int, batch: int = 1) -> dict[str, Tensor]:
+    layout = stage.layout
+    return {
+        s.name: torch.randint(
+            s.codebook_size, (batch, s.levels, layout.frames_needed(s, frames) if s.frame_rate else 1)
+        )
+        for s in layout.segments
+    }

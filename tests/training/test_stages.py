@@ -1,0 +1,196 @@
+"""Training of the stages: a sequence is learned and given back, and a resumed run is the unbroken one."""
+
+from pathlib import Path
+
+import lightning
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from musiclm.stages.coarse import Coarse
+from musiclm.stages.decoding import generate
+from musiclm.stages.fine import Fine
+from musiclm.stages.layout import ABSENT
+from musiclm.stages.stage import Stage
+from musiclm.stages.transformer import TransformerConfig
+from musiclm.training.stages import StageTraining, drop_conditions, level_losses
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*does not have many workers.*"),
+    pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`"),
+    pytest.mark.filterwarnings("ignore:.*Checkpoint directory.*exists and is not empty.*"),
+]
+
+SIZE = 8
+
+
+class Songs(Dataset[dict[str, Tensor]]):
+    """Two songs that only their MuLan token tells apart."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        song = index % 2
+        generator = torch.Generator().manual_seed(song)
+        return {
+            "mulan": torch.full((2, 1), song),
+            "semantic": torch.zeros(1, 5, dtype=torch.int64),
+            "acoustic": torch.randint(SIZE, (4, 10), generator=generator),
+        }
+
+
+def songs(count: int = 8) -> DataLoader:
+    return DataLoader(Songs(count), batch_size=4)
+
+
+def make_stage(pattern: str = "delay", dropout: float = 0.0) -> Stage:
+    torch.manual_seed(0)
+    config = TransformerConfig(width=32, layers=2, heads=2, feed_forward=48, dropout=dropout)
+    return Coarse(
+        config,
+        pattern=pattern,
+        levels=3,
+        codebook_size=SIZE,
+        mulan_levels=2,
+        mulan_codebook_size=SIZE,
+        semantic_codebook_size=SIZE,
+    )
+
+
+def adam(parameters: object) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, lr=1e-2)
+
+
+def make_trainer(root: Path, steps: int, **options: object) -> lightning.Trainer:
+    return lightning.Trainer(
+        max_steps=steps,
+        accelerator="cpu",
+        default_root_dir=root,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        **{"enable_checkpointing": False, **options},
+    )
+
+
+@pytest.mark.parametrize("pattern", ["flatten", "delay"])
+def test_a_tiny_stage_learns_two_songs_and_gives_them_back(pattern: str, tmp_path: Path) -> None:
+    training = StageTraining(make_stage(pattern), optimizer=adam, warmup_steps=5, ema_decay=0.9)
+    trainer = make_trainer(tmp_path, 80, gradient_clip_val=1.0)
+    trainer.fit(training, songs(160), songs())
+    assert trainer.callback_metrics["val/perplexity"] < 1.1
+    assert {"val/level_1", "val/level_2", "val/level_3", "train/loss"} <= set(trainer.callback_metrics)
+    stage = training.part.eval()
+    for song in range(2):
+        item = Songs(2)[song]
+        conditions = {name: item[name][None] for name in ("mulan", "semantic")}
+        drawn = generate(stage, conditions, frames=10, temperature=0)
+        assert torch.equal(drawn[0], item["acoustic"][:3])
+
+
+def test_levels_are_named_as_in_the_codec() -> None:
+    config = TransformerConfig(width=16, layers=1, heads=2, feed_forward=24)
+    training = StageTraining(Fine(config, num_coarse=2, num_fine=2, codebook_size=SIZE))
+    logged: dict[str, Tensor] = {}
+    training.log_dict = lambda figures, **_: logged.update(figures)  # type: ignore[method-assign]
+    training._log(torch.tensor([1.0, 2.0]), "val")
+    assert logged["val/level_3"] == pytest.approx(torch.e)
+    assert logged["val/loss"] == 1.5
+    assert "val/level_4" in logged
+
+
+def test_a_resumed_run_is_the_unbroken_one(tmp_path: Path) -> None:
+    """Weights, average, optimizer, schedule, dropout: all of it goes on where it was."""
+
+    def run(root: Path, *stops: int) -> StageTraining:
+        for number, stop in enumerate(stops):
+            training = StageTraining(make_stage(dropout=0.1), optimizer=adam, condition_dropout=0.5)
+            last = lightning.pytorch.callbacks.ModelCheckpoint(dirpath=root, save_last=True, save_top_k=0)
+            ends = StopAt(stop)
+            trainer = make_trainer(root, 12, callbacks=[last, ends], enable_checkpointing=True)
+            trainer.fit(training, songs(), ckpt_path=str(root / "last.ckpt") if number else None)
+        return training
+
+    unbroken, resumed = run(tmp_path / "a", 12), run(tmp_path / "b", 6, 12)
+    assert resumed.global_step == 12
+    for name, value in unbroken.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], value), name
+
+
+class StopAt(lightning.pytorch.callbacks.Callback):
+    """Ends a run early, as a kill between two epochs would."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: object) -> None:
+        trainer.should_stop = trainer.global_step >= self.step
+
+
+def test_what_is_kept_is_the_average_of_the_weights(tmp_path: Path) -> None:
+    part = make_stage()
+    expected = part.embedding.weight.detach().clone()
+
+    class Average(lightning.pytorch.callbacks.Callback):
+        def on_train_batch_end(self, trainer: lightning.Trainer, *_: object) -> None:
+            decay = min(0.5, (1 + trainer.global_step) / (10 + trainer.global_step))
+            expected.lerp_(part.embedding.weight.detach(), 1 - decay)
+
+    training = StageTraining(part, optimizer=adam, ema_decay=0.5)
+    make_trainer(tmp_path, 4, callbacks=[Average()]).fit(training, songs())
+    torch.testing.assert_close(part.embedding.weight.detach(), expected)
+
+
+def test_dropped_conditions_are_absent_in_whole_rows_and_only_optional_ones() -> None:
+    torch.manual_seed(0)
+    stage = make_stage()
+    codes = {"mulan": torch.ones(1000, 2, 1).long(), "semantic": torch.ones(1000, 1, 5).long()}
+    dropped = drop_conditions(stage.layout, codes, 0.1)
+    absent = (dropped["mulan"] == ABSENT).all(dim=(1, 2))
+    assert torch.equal(absent, (dropped["mulan"] == ABSENT).any(dim=2).any(dim=1))
+    assert 70 < int(absent.sum()) < 130
+    assert torch.equal(dropped["semantic"], codes["semantic"])
+
+
+def test_the_loss_is_a_mean_over_codes_whatever_the_length() -> None:
+    stage = make_stage().eval()
+    torch.nn.init.zeros_(stage.head.weight)  # every code equally likely
+    for frames in (4, 8):
+        codes = stage.layout.pick(
+            {
+                "mulan": torch.zeros(2, 2, 1, dtype=torch.int64),
+                "semantic": torch.zeros(2, 1, frames // 2, dtype=torch.int64),
+                "acoustic": torch.randint(SIZE, (2, 4, frames)),
+            }
+        )
+        torch.testing.assert_close(level_losses(stage, codes), torch.full((3,), float(SIZE)).log())
+
+
+def test_the_rate_rises_then_falls_to_its_last_share() -> None:
+    training = StageTraining(make_stage(), warmup_steps=10, final_rate=0.1)
+    training.trainer = lightning.Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
+    rates = [training.rate(step, 110) for step in range(111)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[9] == pytest.approx(1.0)
+    assert rates[60] == pytest.approx(0.55)
+    assert rates[110] == pytest.approx(0.1)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+
+
+def test_a_run_without_an_end_is_refused(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, -1, max_epochs=-1)
+    with pytest.raises(ValueError, match="set trainer"):
+        trainer.fit(StageTraining(make_stage(), optimizer=adam), songs())
+
+
+def test_the_rate_has_fallen_when_the_time_is_over(tmp_path: Path) -> None:
+    training = StageTraining(make_stage(), optimizer=adam, warmup_steps=1)
+    trainer = make_trainer(tmp_path, -1, max_epochs=-1, max_time={"seconds": 1})
+    trainer.fit(training, songs())
+    assert training.rate(10, float("inf")) < 0.1
