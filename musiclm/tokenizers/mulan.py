@@ -1,0 +1,107 @@
+"""MuLan: music and its description as points on one sphere (MuLan, 2208.12415; MusicLM, sec. 3.1).
+
+    waveform [B, 1, L] -> embed_audio -> [B, 128]
+    list of str        -> embed_text  -> [B, 128]
+
+MusicLM's stages train on tokens of audio embeddings and generate from tokens of text embeddings, so the two
+must lie in the same places. A contrastive loss alone leaves them in two separate cones (the "modality gap").
+Each tower therefore ends in a batch normalisation without scale or shift: both modalities get mean 0 and
+variance 1 in every dimension, in training by the batch's statistics, afterwards by the running ones.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from musiclm.tokenizers.mulan_towers import AudioTower, TextTower
+
+STRIDE_SECONDS = 1.0  # MusicLM, sec. 4.1
+WINDOWS_AT_ONCE = 16  # bounds memory on long recordings
+
+
+class MuLan(nn.Module):
+    """Joint embedding of audio and text.
+
+    Audio shorter than a window is repeated until it fills one; longer audio is the average over windows at a
+    stride of one second, put back on the sphere.
+
+    Args:
+        audio: waveform [B, 1, L] to [B, dimension].
+        text: piece ids [B, S] to [B, dimension], with the vocabulary.
+        dimension: of the embeddings; both towers must have it.
+        window_seconds: length of audio that one embedding sees.
+    """
+
+    training_state: tuple[str, ...] = ()
+
+    def __init__(
+        self, audio: AudioTower, text: TextTower, *, dimension: int = 128, window_seconds: float = 10.0
+    ) -> None:
+        super().__init__()
+        for name, tower in (("audio", audio), ("text", text)):
+            if tower.projection.out_features != dimension:
+                raise ValueError(
+                    f"expected an {name} tower of dimension {dimension}, got {tower.projection.out_features}"
+                )
+        self.audio = audio
+        self.text = text
+        self.dimension = dimension
+        self.window_seconds = window_seconds
+        self.audio_norm = nn.BatchNorm1d(dimension, affine=False)
+        self.text_norm = nn.BatchNorm1d(dimension, affine=False)
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz."""
+        return self.audio.sample_rate
+
+    @property
+    def window_length(self) -> int:
+        """Samples that one embedding sees."""
+        return round(self.window_seconds * self.sample_rate)
+
+    def forward(self, waveform: Tensor, pieces: Tensor) -> tuple[Tensor, Tensor]:
+        """With gradients: embeddings of windows [B, 1, window_length] and of piece ids [N, S]."""
+        audio = self.audio_norm(self.audio(waveform).float())
+        text = self.text_norm(self.text(pieces).float())
+        return functional.normalize(audio, dim=-1), functional.normalize(text, dim=-1)
+
+    @torch.no_grad()
+    def embed_text(self, texts: list[str]) -> Tensor:
+        """Embeddings [B, dimension] of descriptions of any length (cut after the tower's `max_pieces`)."""
+        if not texts:
+            return torch.zeros(0, self.dimension, device=self.text.known.device)
+        text = self.text_norm(self.text(self.text.pieces(texts)).float())
+        return functional.normalize(text, dim=-1)
+
+    @torch.no_grad()
+    def embed_audio(self, waveform: Tensor) -> Tensor:
+        """Embeddings [B, dimension] of waveforms [B, 1, L] of any length, one per row."""
+        windows = self._windows(waveform)  # [B, W, window_length]
+        vectors = self._embed(windows.flatten(0, 1)).unflatten(0, windows.shape[:2])  # [B, W, dimension]
+        return functional.normalize(vectors.mean(dim=1), dim=-1)
+
+    @torch.no_grad()
+    def embed_windows(self, waveform: Tensor) -> Tensor:
+        """Embeddings [W, dimension] of one recording [1, 1, L], window `i` beginning at second `i`.
+
+        W = floor(seconds - window_seconds) + 1, and 1 for a recording shorter than a window.
+        """
+        if waveform.shape[0] != 1:
+            raise ValueError(f"expected one recording [1, 1, L], got {list(waveform.shape)}")
+        return self._embed(self._windows(waveform)[0])
+
+    def _windows(self, waveform: Tensor) -> Tensor:
+        """Windows [B, W, window_length] at a stride of a second (a view where no padding is needed)."""
+        if waveform.dim() != 3 or waveform.shape[1] != 1 or waveform.shape[2] == 0:
+            raise ValueError(f"expected a mono waveform [B, 1, L] of L >= 1, got {list(waveform.shape)}")
+        if not waveform.isfinite().all():
+            raise ValueError("expected finite samples, got NaN or infinity: check the audio file")
+        missing = self.window_length - waveform.shape[2]
+        if missing > 0:
+            waveform = waveform.tile(1, 1, 1 + -(-missing // waveform.shape[2]))[..., : self.window_length]
+        return waveform[:, 0].unfold(1, self.window_length, round(STRIDE_SECONDS * self.sample_rate))
+
+    def _embed(self, windows: Tensor) -> Tensor:
+        vectors = [self.audio(part[:, None]).float() for part in windows.split(WINDOWS_AT_ONCE)]
+        return functional.normalize(self.audio_norm(torch.cat(vectors)), dim=-1)
