@@ -174,7 +174,15 @@ class _Arranger:
         ]
         centre = (low + high) / 2
         octave = min(playable or octaves, key=lambda o: abs((lowest + highest) / 2 + 12 * o - centre))
-        return [[replace(tone, pitch=tone.pitch + 12 * octave) for tone in phrase] for phrase in melody]
+        low, high = self.lead.lowest, self.lead.highest
+        # A wide tune on a narrow instrument: what does not fit is played an octave off.
+        return [
+            [
+                replace(tone, pitch=nearest(tone.pitch + 12 * octave, (tone.pitch % 12,), low=low, high=high))
+                for tone in phrase
+            ]
+            for phrase in melody
+        ]
 
     def _sing(self, melody: list[list[Tone]]) -> list[Note]:
         notes: list[Note] = []

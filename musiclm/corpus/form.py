@@ -155,13 +155,15 @@ def _plan_tune(attributes: Attributes, tune: Tune, genre: Genre, generator: np.r
     beats_per_bar = tune.beats_per_bar
     bar_seconds = beats_per_bar * 60.0 / attributes.tempo
     ending_bars = _ending_bars(attributes, beats_per_bar)
-    intro_bars = int(generator.integers(2)) if bar_seconds <= 4.0 else 0
-    order = _fit_phrases(tune, bar_seconds, intro_bars + ending_bars)
+    intro_bars, order = 0, None
+    for intro_bars in (int(generator.integers(2)), 0, 1):
+        order = _fit_phrases(tune, bar_seconds, intro_bars + ending_bars)
+        if order is not None:
+            break
     if order is None:
-        intro_bars = 0
-        order = _fit_phrases(tune, bar_seconds, ending_bars)
-    if order is None:  # phrases too long for the window: let the ring-out absorb the difference
-        order = [0, len(tune.phrases) - 1]
+        raise ValueError(
+            f"{tune.title} does not fill {SHORTEST:g} to {LONGEST:g} s at {attributes.tempo:g} bpm"
+        )
     shift = attributes.tonic - tune.tonic
 
     home = "I" if attributes.mode == "major" else "i"

@@ -137,6 +137,8 @@ def _parse_melody(where: str, bars: list[str], beats: int) -> list[TuneNote]:
                     notes.append(TuneNote(index * beats + position, duration, pitch))
                 tied = bool(match[5])
             position += duration
+        if tied and index == len(bars) - 1:
+            raise ValueError(f"{where}, bar {index + 1}: a tie cannot lead out of a phrase; shorten the note")
         if abs(position - beats) > 1e-6:
             raise ValueError(f"{where}, bar {index + 1}: expected {beats} beats, got {position:g} in {bar!r}")
     return notes
