@@ -25,6 +25,7 @@ $(READY): pyproject.toml
 	@echo "Setting up $(VENV): once, a few minutes, about 7 GB ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[corpus,eval,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps tinysoundfont==0.3.7
 	@touch $(READY)
 
 # The variables travel through the environment: a prompt with quotes stays one prompt.
