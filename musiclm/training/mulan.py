@@ -1,8 +1,8 @@
 """Training of MuLan: a recording and its captions attract, other pairs repel (MuLan, sec. 3).
 
-The vocabulary is trained first, on the captions of the recordings. Captions name some attributes of a recording
-and leave out others, so two recordings may fit one caption. What is known to be no negative is not taken for
-one: crops of the same recording, and recordings with the same caption.
+The vocabulary is trained first, on the captions of the recordings. Captions name some attributes of a
+recording and leave out others, so two recordings may fit one caption. What is known to be no negative is not
+taken for one: crops of the same recording, and recordings with the same caption.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""MuLan's promises: one sphere for text and audio, any text and any length, state that holds the vocabulary."""
+"""MuLan's promises: one sphere for text and audio, any text, any length, state that holds the vocabulary."""
 
 import math
 
@@ -206,6 +206,6 @@ def test_the_paper_size_is_the_published_one() -> None:
     audio = AudioTower(
         stem_channels=64, channels=[256, 512, 1024, 2048], blocks=[3, 4, 6, 3], bottleneck=True
     )
-    # ResNet-50 without its classifier has 23.5M parameters (1512.03385); ours add the projection of two bands.
+    # ResNet-50 without its classifier has 23.5M parameters (1512.03385); ours add a projection.
     backbone = sum(p.numel() for p in audio.parameters()) - audio.projection.weight.numel()
     assert 23.0e6 < backbone < 24.0e6

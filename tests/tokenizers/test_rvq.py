@@ -1,6 +1,7 @@
 """The residual quantizer: learned with faiss, every level adds, encoding equals faiss's own."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -35,7 +36,7 @@ def test_what_is_left_falls_with_each_level(quantizer: ResidualQuantizer) -> Non
     vectors = sphere(200)
     codes = quantizer.encode(vectors)
     left = [(vectors - quantizer.decode(codes[:, :levels])).norm(dim=1).mean() for levels in range(5)]
-    assert all(after < before for before, after in zip(left, left[1:], strict=False))
+    assert all(after < before for before, after in pairwise(left))
 
 
 def test_fit_reports_the_cosine_of_each_level() -> None:
@@ -72,7 +73,7 @@ def test_a_row_of_a_batch_equals_the_row_alone(quantizer: ResidualQuantizer) -> 
 
 
 def test_fewer_vectors_than_entries_are_refused() -> None:
-    with pytest.raises(ValueError, match="at least 16 vectors.*got 15"):
+    with pytest.raises(ValueError, match=r"at least 16 vectors.*got 15"):
         ResidualQuantizer(16, 4, codebook_size=16).fit(sphere(15))
 
 
