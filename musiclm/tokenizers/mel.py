@@ -26,7 +26,7 @@ def mel_filterbank(
     if not 0 <= low_hz < high_hz <= sample_rate / 2:
         raise ValueError(f"expected 0 <= low_hz < high_hz <= {sample_rate / 2}, got {low_hz} and {high_hz}")
     bins = torch.linspace(0, sample_rate / 2, num_bins, dtype=torch.float64)  # Hz
-    low, high = _hz_to_mel(torch.tensor([low_hz, high_hz], dtype=torch.float64)).tolist()
+    low, high = _hz_to_mel(torch.tensor([low_hz, high_hz], dtype=torch.float64, device="cpu")).tolist()
     corners = _mel_to_hz(torch.linspace(low, high, num_mels + 2, dtype=torch.float64))  # Hz
     widths = corners.diff()  # [num_mels + 1]
     distance = corners[None, :] - bins[:, None]  # [num_bins, num_mels + 2]

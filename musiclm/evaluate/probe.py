@@ -1,0 +1,260 @@
+"""What the semantic tokenizer hears: linear probes on its features, layer by layer, and on its tokens.
+
+Labelled recordings (`musiclm corpus render`) are cut into crops. A linear classifier learns each label on the
+training split and is scored on the held-out one: the chord from single frames, the others from the mean and
+deviation of a crop's frames. Rows are the log-mel input (what any model starts from), each layer, and the
+one-hot tokens; the first row is the share of the commonest label (what knowing nothing gives).
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from musiclm.bundle import load_part
+from musiclm.data.crops import load_crop
+from musiclm.data.sources import Recording, find_recordings
+from musiclm.tokenizers.kmeans import KMeans
+from musiclm.tokenizers.w2v_bert import W2VBert, W2VBertTokens
+
+PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the ridge, relative to the features' mean square
+FRAMES_PER_SECOND = 5  # frames probed: neighbours at 25 Hz say the same
+MODES = {"maj": "major", "dom": "major", "min": "minor"}  # by the first letters of a chord's quality
+COLUMNS = {"chords", "tonic", "mode", "lead", "tempo", "drums", "genre"}  # of the corpus's table
+Label = str | None
+
+
+@dataclass(frozen=True)
+class Crop:
+    recording: Recording
+    start: float  # seconds
+
+
+@dataclass(frozen=True)
+class Features:
+    """Of one row of the table, over all crops of a split."""
+
+    frames: Tensor  # [crops, frames, D]
+    pooled: Tensor  # [crops, D']
+
+
+def semantic(
+    audio: Path,
+    *,
+    w2v_bert: Path,
+    kmeans: Path | None = None,
+    seconds: float = 10.0,
+    crops_per_recording: int = 3,
+    max_recordings: int = 400,
+) -> None:
+    """Print how well linear probes read chord, key, lead, tempo, drums and genre from features and tokens.
+
+    Args:
+        audio: a labelled corpus (`musiclm corpus render`).
+        w2v_bert: the trained encoder, `runs/w2v_bert/part`.
+        kmeans: the trained centroids, `runs/kmeans/part`: adds the row of the tokens.
+        seconds: length of a crop.
+        crops_per_recording: evenly spaced crops of each recording.
+        max_recordings: of each split, at most.
+
+    Raises:
+        FileNotFoundError: nothing at one of the paths.
+        ValueError: recordings without labels, or of only one split.
+    """
+    encoder = load_part(w2v_bert)
+    if not isinstance(encoder, W2VBert):
+        raise ValueError(f"expected a trained w2v-BERT at {w2v_bert}, found {type(encoder).__name__}")
+    tokens = None
+    if kmeans is not None:
+        centroids = load_part(kmeans)
+        if not isinstance(centroids, KMeans):
+            raise ValueError(f"expected trained centroids at {kmeans}, found {type(centroids).__name__}")
+        tokens = W2VBertTokens(encoder, centroids)
+    table = probe(
+        find_recordings(audio),
+        encoder,
+        tokens,
+        seconds=seconds,
+        crops_per_recording=crops_per_recording,
+        max_recordings=max_recordings,
+    )
+    print(format_table(table))
+
+
+def probe(
+    recordings: Sequence[Recording],
+    encoder: W2VBert,
+    tokens: W2VBertTokens | None = None,
+    *,
+    seconds: float = 10.0,
+    crops_per_recording: int = 3,
+    max_recordings: int = 400,
+) -> dict[str, dict[str, float]]:
+    """Accuracy on held-out recordings for each row (chance, log-mel, layers, tokens) and each label."""
+    missing = sorted(COLUMNS - _columns(recordings))
+    if missing:
+        raise ValueError(f"expected a labelled corpus, the recordings have no {missing[0]!r}: render one")
+    crops = {
+        split: _crops(recordings, split, seconds, crops_per_recording, max_recordings)
+        for split in ("train", "valid")
+    }
+    features = {split: _extract(crops[split], encoder, tokens, seconds) for split in crops}
+
+    table: dict[str, dict[str, float]] = {row: {} for row in ("chance", *features["train"])}
+    for name in ("chord", *CROP_LABELS):
+        labels = {split: _labels(name, crops[split], _frame_times(encoder, seconds)) for split in crops}
+        known = [label for label in labels["valid"] if label is not None]
+        ((frequent, _),) = Counter(filter(None, labels["train"])).most_common(1)
+        table["chance"][name] = known.count(frequent) / max(1, len(known))
+        for row in features["train"]:
+            points = {
+                split: features[split][row].frames.flatten(0, 1)
+                if name == "chord"
+                else features[split][row].pooled
+                for split in crops
+            }
+            table[row][name] = linear_probe(
+                points["train"], labels["train"], points["valid"], labels["valid"]
+            )
+    return table
+
+
+def linear_probe(
+    train: Tensor, train_labels: Sequence[Label], test: Tensor, test_labels: Sequence[Label]
+) -> float:
+    """Accuracy on `test` [N, D] of a linear classifier (ridge on one-hot labels) learned on `train`.
+
+    Points whose label is None are left out. The penalty is chosen on the last fifth of `train`, which the
+    weights of that choice have not seen; then all of it is used.
+    """
+    names = sorted({label for label in train_labels if label is not None})
+    index = {name: position for position, name in enumerate(names)}
+    kept = torch.tensor([label is not None for label in train_labels])
+    train, targets = train[kept], torch.tensor([index[label] for label in train_labels if label is not None])
+    kept = torch.tensor([label is not None for label in test_labels])
+    # A label that training never saw (index -1) is an error whatever is predicted.
+    test, truth = (
+        test[kept],
+        torch.tensor([index.get(label, -1) for label in test_labels if label is not None]),
+    )
+    if len(train) < 5 or len(test) == 0:
+        raise ValueError(
+            f"expected labelled recordings in both splits, got {len(train)} and {len(test)} points"
+        )
+
+    mean, std = train.mean(dim=0), train.std(dim=0).clamp(min=1e-4)
+    train, test = (train - mean) / std, (test - mean) / std
+    first = len(train) * 4 // 5
+    scores = [
+        _score(_ridge(train[:first], targets[:first], len(names), penalty), train[first:], targets[first:])
+        for penalty in PENALTIES
+    ]
+    best = PENALTIES[max(range(len(PENALTIES)), key=scores.__getitem__)]
+    return _score(_ridge(train, targets, len(names), best), test, truth)
+
+
+def format_table(table: dict[str, dict[str, float]]) -> str:
+    """Rows of accuracies in per cent."""
+    columns = list(next(iter(table.values())))
+    width = max(map(len, table)) + 2
+    lines = [" " * width + "".join(f"{name:>8}" for name in columns)]
+    lines += [
+        f"{row:<{width}}" + "".join(f"{100 * cells[name]:8.1f}" for name in columns)
+        for row, cells in table.items()
+    ]
+    return "\n".join(lines)
+
+
+def _ridge(points: Tensor, targets: Tensor, classes: int, penalty: float) -> Tensor:
+    """Weights [D + 1, classes] of the least squares fit to one-hot targets; the bias is not penalised."""
+    points = F.pad(points.double(), (0, 1), value=1.0)  # [N, D + 1]
+    wanted = F.one_hot(targets, classes).double()
+    gram = points.T @ points
+    weight = torch.full((len(gram),), penalty * len(points), dtype=torch.float64)
+    weight[-1] = 1e-6
+    return torch.linalg.solve(gram + weight.diag(), points.T @ wanted)
+
+
+def _score(weights: Tensor, points: Tensor, truth: Tensor) -> float:
+    predicted = (F.pad(points.double(), (0, 1), value=1.0) @ weights).argmax(dim=1)
+    return float((predicted == truth).double().mean())
+
+
+def _columns(recordings: Sequence[Recording]) -> set[str]:
+    return set.intersection(*(set(recording.labels) for recording in recordings))
+
+
+def _crops(recordings: Sequence[Recording], split: str, seconds: float, count: int, limit: int) -> list[Crop]:
+    chosen = [recording for recording in recordings if recording.split == split][:limit]
+    if not chosen:
+        raise ValueError(f"expected recordings of both splits, got none of {split!r}: render more")
+    return [
+        Crop(recording, max(0.0, recording.seconds - seconds) * (position + 0.5) / count)
+        for recording in chosen
+        for position in range(count)
+    ]
+
+
+def _frame_step(encoder: W2VBert) -> int:
+    return max(1, round(encoder.frame_rate / FRAMES_PER_SECOND))
+
+
+def _frame_times(encoder: W2VBert, seconds: float) -> list[float]:
+    """Middles of the probed frames, in seconds from the crop's start."""
+    count = -(-round(seconds * encoder.sample_rate) // encoder.hop_length)
+    return [(number + 0.5) / encoder.frame_rate for number in range(0, count, _frame_step(encoder))]
+
+
+@torch.no_grad()
+def _extract(
+    crops: Sequence[Crop], encoder: W2VBert, tokens: W2VBertTokens | None, seconds: float
+) -> dict[str, Features]:
+    frames: dict[str, list[Tensor]] = {}
+    pooled: dict[str, list[Tensor]] = {}
+    for crop in crops:
+        waveform = load_crop(crop.recording.path, crop.start, seconds, encoder.sample_rate)[None]
+        layers = encoder.all_features(waveform)
+        rows = {"log-mel": encoder.frames(waveform).unflatten(1, (layers[0].shape[1], -1)).flatten(2)}
+        rows |= {f"layer {number}": layer for number, layer in enumerate(layers)}
+        if tokens is not None:
+            codes = tokens.kmeans.assign(layers[tokens.kmeans.layer])
+            rows["tokens"] = F.one_hot(codes, tokens.codebook_size).float()
+        for row, (values,) in rows.items():  # [T, D]
+            frames.setdefault(row, []).append(values[:: _frame_step(encoder)].clone())
+            pooled.setdefault(row, []).append(torch.cat([values.mean(dim=0), values.std(dim=0)]))
+    return {row: Features(torch.stack(frames[row]), torch.stack(pooled[row])) for row in frames}
+
+
+def _labels(name: str, crops: Sequence[Crop], times: Sequence[float]) -> list[Label]:
+    if name != "chord":
+        return [CROP_LABELS[name](crop.recording.labels) for crop in crops]
+    return [
+        chord_label(crop.recording.labels["chords"], crop.start + time) for crop in crops for time in times
+    ]
+
+
+def chord_label(chords: Sequence[dict[str, Any]], at: float) -> Label:
+    """Root and mode of the chord that sounds `at` seconds; None before the first and for other qualities."""
+    sounding = [chord for chord in chords if chord["start"] <= at]
+    if not sounding:
+        return None
+    mode = MODES.get(str(sounding[-1]["quality"])[:3])
+    return None if mode is None else f"{sounding[-1]['root']} {mode}"
+
+
+def _tempo_class(labels: dict[str, Any]) -> str:
+    return "slow" if labels["tempo"] < 90 else "medium" if labels["tempo"] < 125 else "fast"
+
+
+CROP_LABELS: dict[str, Callable[[dict[str, Any]], Label]] = {
+    "key": lambda labels: f"{labels['tonic']} {labels['mode']}",
+    "lead": lambda labels: labels["lead"] or None,
+    "tempo": _tempo_class,
+    "drums": lambda labels: str(labels["drums"]),
+    "genre": lambda labels: labels["genre"],
+}
