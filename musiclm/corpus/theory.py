@@ -154,7 +154,11 @@ def voice(
 
     Without a previous voicing it lies nearest to the middle of the range.
     """
-    voicings = _voicings(chord_tones(chord.root, chord.quality), size, low, high)
+    tones = chord_tones(chord.root, chord.quality)
+    voicings = _voicings(tones, size, low, high)
+    if not voicings and size > len(tones):  # a doubled tone may not fit into a narrow range: do without it
+        size = len(tones)
+        voicings = _voicings(tones, size, low, high)
     if not voicings:
         raise ValueError(f"no {size}-part voicing of {chord.quality} on {chord.root} in {low}..{high}")
     if previous is None or len(previous) != size:
