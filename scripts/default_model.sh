@@ -1,0 +1,61 @@
+#!/bin/sh
+# The default model from nothing: render → fit tokenizers → tokenize → fit stages → pack.
+#
+#   make default-model                    on two CPU cores, at most three hours
+#   RUNS=/big/disk make default-model     elsewhere than runs/default
+#   HOURS=40 make default-model           more music
+#   SIZE=configs/gpu make default-model   with the settings of a folder of overrides, one YAML per part
+#
+# Every step is skipped when its result exists, and training goes on from its last checkpoint: kill it at
+# any time and start it again. Two steps at a time, one core each; where there is a GPU they share it.
+set -eu
+
+BIN=${BIN:-.venv/bin}
+RUNS=${RUNS:-runs/default}
+HOURS=${HOURS:-12}
+SIZE=${SIZE:-}
+OUT=${OUT_BUNDLE:-musiclm/bundles/default}
+mkdir -p "$RUNS"
+
+fit() { # fit PART [argument ...]: the run's folder is $RUNS/PART, its log $RUNS/PART.log
+	part=$1
+	shift
+	[ -e "$RUNS/$part/part/model.yaml" ] && return
+	echo "fit $part: see $RUNS/$part.log"
+	[ -n "$SIZE" ] && [ -e "$SIZE/$part.yaml" ] && set -- --config "$SIZE/$part.yaml" "$@"
+	"$BIN/musiclm" fit --config "configs/$part.yaml" "$@" --threads 1 --storage int8 \
+		--trainer.default_root_dir "$RUNS/$part" >>"$RUNS/$part.log" 2>&1
+}
+
+together() { # together "COMMAND" "COMMAND": both at once; fails if one does
+	($1) & first=$!
+	($2) & second=$!
+	wait $first
+	wait $second
+}
+
+semantic_tokenizer_and_mulan() {
+	fit w2v_bert --data.init_args.audio "$RUNS/corpus"
+	fit kmeans --data.init_args.audio "$RUNS/corpus" --model.init_args.w2v_bert "$RUNS/w2v_bert/part"
+	fit mulan --data.init_args.audio "$RUNS/corpus"
+	fit mulan_rvq --data.init_args.audio "$RUNS/corpus" --model.init_args.mulan "$RUNS/mulan/part"
+}
+
+coarse_and_fine() {
+	fit coarse --data.init_args.tokens "$RUNS/tokens"
+	fit fine --data.init_args.tokens "$RUNS/tokens"
+}
+
+"$BIN/musiclm" corpus render --hours "$HOURS" --out "$RUNS/corpus"
+
+together "fit soundstream --data.init_args.audio $RUNS/corpus" semantic_tokenizer_and_mulan
+
+tokenizers="$RUNS/soundstream/part $RUNS/w2v_bert/part $RUNS/kmeans/part $RUNS/mulan/part $RUNS/mulan_rvq/part"
+# shellcheck disable=SC2086  # the paths hold no spaces
+"$BIN/musiclm" bundle pack $tokenizers --out "$RUNS/tokenizers"
+"$BIN/musiclm" tokenize "$RUNS/corpus" --bundle "$RUNS/tokenizers" --out "$RUNS/tokens"
+
+together "fit semantic --data.init_args.tokens $RUNS/tokens" coarse_and_fine
+
+"$BIN/musiclm" bundle pack "$RUNS/tokenizers" "$RUNS/semantic/part" "$RUNS/coarse/part" "$RUNS/fine/part" \
+	--settings configs/generation.yaml --out "$OUT"

@@ -1,0 +1,50 @@
+"""Random crops: which comes when depends on seed and step alone."""
+
+from pathlib import Path
+
+import torch
+
+from musiclm.data.crops import AudioCrops, ResumableSampler, load_crop
+from tests.tiny import folder_of_tones, tone
+
+
+def test_a_batch_has_waveforms_captions_ids_and_places(tmp_path: Path) -> None:
+    crops = AudioCrops(folder_of_tones(tmp_path, 3), 0.5, batch_size=4, crops_per_epoch=8)
+    batch = next(iter(crops.train_dataloader()))
+    assert batch["waveform"].shape == (4, 1, 12_000)
+    assert batch["waveform"].dtype == torch.float32
+    assert len(batch["caption"]) == len(batch["id"]) == len(batch["seconds"]) == 4
+    assert all(caption for caption in batch["caption"])
+
+
+def test_the_same_seed_draws_the_same_crops_and_another_draws_others(tmp_path: Path) -> None:
+    folder = folder_of_tones(tmp_path, 3)
+
+    def draw(seed: int) -> torch.Tensor:
+        loader = AudioCrops(folder, 0.2, batch_size=8, crops_per_epoch=8, seed=seed).train_dataloader()
+        return next(iter(loader))["waveform"]
+
+    assert torch.equal(draw(0), draw(0))
+    assert not torch.equal(draw(0), draw(1))
+
+
+def test_an_epoch_goes_on_where_the_one_before_ended() -> None:
+    sampler = ResumableSampler(3)
+    first = list(sampler)
+    sampler.set_epoch(1)
+    assert first + list(sampler) == [0, 1, 2, 3, 4, 5]
+
+
+def test_validation_crops_are_fixed(tmp_path: Path) -> None:
+    crops = AudioCrops(folder_of_tones(tmp_path, 3), 0.2, batch_size=4, validation_crops=6)
+    once, again = ([batch["waveform"] for batch in crops.val_dataloader()] for _ in range(2))
+    assert [len(waveform) for waveform in once] == [4, 2]
+    assert all(torch.equal(a, b) for a, b in zip(once, again, strict=True))
+
+
+def test_a_crop_longer_than_its_recording_ends_in_silence(tmp_path: Path) -> None:
+    path = tone(0.5).save(tmp_path / "a.wav")
+    crop = load_crop(path, 0.25, 1.0, 24_000)
+    assert crop.shape == (1, 24_000)
+    assert crop[:, :6_000].abs().max() > 0.1
+    assert crop[:, 6_000:].abs().max() == 0

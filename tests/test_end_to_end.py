@@ -1,0 +1,202 @@
+"""The whole chain on tiny configurations: render → fit tokenizers → tokenize → fit stages → pack → generate.
+
+A broken recipe is a red test. Every command here is the command a user types.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from musiclm import Audio, MusicLM
+from musiclm.bundle import Bundle
+from musiclm.cli import main
+from musiclm.data.store import TokenStore
+
+ROOT = Path(__file__).parent.parent
+PROMPT = "a calm violin melody over soft piano chords"
+
+
+@pytest.fixture(scope="session")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which everything has been trained for a few steps."""
+    root = tmp_path_factory.mktemp("chain")
+    corpus, tokenizers, tokens = root / "corpus", root / "tokenizers", root / "tokens"
+    main(["corpus", "render", "--hours", "0.02", "--out", str(corpus), "--workers", "1"])
+
+    fit(root, "soundstream", "--data.init_args.audio", corpus)
+    fit(root, "w2v_bert", "--data.init_args.audio", corpus)
+    w2v_bert = ["--model.init_args.w2v_bert", root / "w2v_bert" / "part"]
+    fit(root, "kmeans", "--data.init_args.audio", corpus, *w2v_bert)
+    fit(root, "mulan", "--data.init_args.audio", corpus)
+    mulan = ["--model.init_args.mulan", root / "mulan" / "part"]
+    fit(root, "mulan_rvq", "--data.init_args.audio", corpus, *mulan)
+
+    parts = [
+        str(root / name / "part") for name in ("soundstream", "w2v_bert", "kmeans", "mulan", "mulan_rvq")
+    ]
+    main(["bundle", "pack", *parts, "--out", str(tokenizers)])
+    main(["tokenize", str(corpus), "--bundle", str(tokenizers), "--out", str(tokens), "--workers", "1"])
+
+    for name in ("semantic", "coarse", "fine"):
+        fit(root, name, "--data.init_args.tokens", tokens)
+    stages = [str(root / name / "part") for name in ("semantic", "coarse", "fine")]
+    main(["bundle", "pack", str(tokenizers), *stages, "--out", str(root / "bundle")])
+    return root
+
+
+def fit(root: Path, part: str, *arguments: str | Path) -> None:
+    configs = [
+        "--config",
+        ROOT / "configs" / f"{part}.yaml",
+        "--config",
+        ROOT / "configs" / "tiny" / f"{part}.yaml",
+    ]
+    words = ["fit", *configs, "--trainer.default_root_dir", root / part, *arguments]
+    main([str(word) for word in words])
+
+
+def test_every_part_is_trained_and_kept(chain: Path) -> None:
+    bundle = Bundle(chain / "bundle")
+    assert set(bundle.parts) == {
+        "soundstream", "w2v_bert", "kmeans", "mulan", "mulan_rvq", "semantic", "coarse", "fine",
+    }  # fmt: skip
+    assert all((chain / name / "last.ckpt").is_file() for name in bundle.parts)
+
+
+def test_the_store_holds_every_recording_on_both_clocks(chain: Path) -> None:
+    store = TokenStore(chain / "tokens")
+    assert len(store) == len(list((chain / "corpus" / "audio").glob("*.flac")))
+    for row in store:
+        assert abs(len(row.semantic) - row.seconds * 25) <= 1
+        assert abs(row.acoustic.shape[1] - row.seconds * 50) <= 1
+        assert row.captions
+    assert store.description.fingerprints["mulan"] == Bundle(chain / "bundle").fingerprint("mulan")
+
+
+@pytest.fixture(scope="module")
+def model(chain: Path) -> MusicLM:
+    return MusicLM.from_pretrained(chain / "bundle")
+
+
+@pytest.mark.parametrize("seconds", [0.03, 1.0, 3.7, 12.3])
+def test_music_has_the_right_length_to_the_sample(model: MusicLM, seconds: float) -> None:
+    audio = model.generate(PROMPT, seconds=seconds)
+    assert audio.waveform.shape == (1, round(seconds * 24_000))
+    assert audio.waveform.abs().max() <= 1.0
+    assert audio.waveform.isfinite().all()
+
+
+def test_the_same_seed_gives_the_same_music_and_another_gives_other(model: MusicLM) -> None:
+    once, again, other = (model.generate(PROMPT, seconds=2.0, seed=seed).waveform for seed in (1, 1, 2))
+    assert torch.equal(once, again)
+    assert not torch.equal(once, other)
+
+
+def test_a_stream_is_what_generate_returns(model: MusicLM) -> None:
+    blocks = list(model.stream(PROMPT, seconds=12.0, seed=3))
+    assert len(blocks) > 1
+    assert torch.equal(torch.cat(blocks, dim=1), model.generate(PROMPT, seconds=12.0, seed=3).waveform)
+
+
+def test_blocks_decode_to_what_the_codec_makes_of_all_codes_at_once(model: MusicLM) -> None:
+    from musiclm.pipeline import _BlockDecoder
+
+    codes = torch.randint(0, model.acoustic.codebook_size, (1, model.acoustic.num_quantizers, 200))
+    with torch.inference_mode():
+        decoder = _BlockDecoder(model.acoustic, model.settings.decoder_context)
+        blocks = [decoder(codes[:, :, :90], last=False), decoder(codes[:, :, 90:], last=True)]
+        whole = model.acoustic.decode(codes)
+    torch.testing.assert_close(torch.cat(blocks, dim=2), whole, atol=1e-4, rtol=1e-3)
+
+
+def test_progress_names_the_stages_in_order_and_reaches_the_end(model: MusicLM) -> None:
+    calls: list[tuple[str, int, int]] = []
+    model.generate(PROMPT, seconds=2.0, on_progress=lambda *call: calls.append(call))
+    assert list(dict.fromkeys(stage for stage, _, _ in calls)) == ["semantic", "coarse", "fine"]
+    last = {stage: (done, total) for stage, done, total in calls}
+    assert all(done == total for done, total in last.values())
+
+
+def test_the_command_leaves_one_file_that_says_how_it_was_made(
+    chain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import soundfile
+
+    out = tmp_path / "violin.wav"
+    bundle = str(chain / "bundle")
+    main(["generate", PROMPT, "--seconds", "1.5", "--seed", "7", "--bundle", bundle, "--out", str(out)])
+    assert capsys.readouterr().out.splitlines()[-1] == str(out)
+    assert list(tmp_path.iterdir()) == [out]
+    with soundfile.SoundFile(out) as file:
+        assert (file.samplerate, file.channels, file.frames) == (24_000, 1, 36_000)
+        assert file.title == PROMPT
+        assert "seed 7" in file.comment
+        assert Bundle(chain / "bundle").fingerprint() in file.comment
+
+
+def test_the_command_and_the_api_make_the_same_music(chain: Path, model: MusicLM, tmp_path: Path) -> None:
+    out = tmp_path / "a.wav"
+    main(["generate", PROMPT, "--seconds", "1", "--bundle", str(chain / "bundle"), "--out", str(out)])
+    made = model.generate(PROMPT, seconds=1.0).waveform
+    torch.testing.assert_close(Audio.load(out).waveform, made, atol=2 / 2**15, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda file: file.unlink(), lambda file: file.write_bytes(file.read_bytes()[:99])]
+)
+def test_a_damaged_bundle_is_refused_and_nothing_is_written(
+    chain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None]
+) -> None:
+    import shutil
+
+    bundle = tmp_path / "bundle"
+    shutil.copytree(chain / "bundle", bundle)
+    damage(bundle / "coarse.safetensors")
+    out = tmp_path / "out.wav"
+    with pytest.raises(SystemExit) as stop:
+        main(["generate", PROMPT, "--bundle", str(bundle), "--out", str(out)])
+    error = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert "coarse" in error
+    assert error.count("\n") == 1
+    assert not out.exists()
+
+
+def test_tokenizing_again_makes_only_what_is_missing(chain: Path, tmp_path: Path) -> None:
+    import shutil
+
+    tokens = tmp_path / "tokens"
+    shutil.copytree(chain / "tokens", tokens)
+    shard = next(tokens.glob("tokens-*.arrow"))
+    before = shard.read_bytes()
+    shard.unlink()
+    main(
+        [
+            "tokenize",
+            str(chain / "corpus"),
+            "--bundle",
+            str(chain / "tokenizers"),
+            "--out",
+            str(tokens),
+            "--workers",
+            "1",
+        ]
+    )
+    assert shard.read_bytes() == before
+
+
+def test_tokens_of_other_tokenizers_are_refused(
+    chain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import shutil
+
+    tokens = tmp_path / "tokens"
+    shutil.copytree(chain / "tokens", tokens)
+    words = (tokens / "store.yaml").read_text()
+    (tokens / "store.yaml").write_text(words.replace("mulan_rvq: ", "mulan_rvq: x"))
+    with pytest.raises(SystemExit) as stop:
+        main(["tokenize", str(chain / "corpus"), "--bundle", str(chain / "tokenizers"), "--out", str(tokens)])
+    assert stop.value.code == 2
+    assert "made by the same tokenizers" in capsys.readouterr().err
