@@ -31,6 +31,16 @@ _DUETS = (
     "A {tempo}, {mood} {lead} {melody} on top of {touch} {chords}",
     "A duet of {lead} and {backing} that feels {mood}",
     "{lead} lead with {backing} accompaniment, {mood}",
+    "A {mood} {lead} with {touch} {chords} behind it",
+    "The {lead} sings a {mood} {melody} above a bed of {touch} {chords}",
+    "A {lead} in front, {touch} {chords} in the background",
+    "Over {touch} {chords}, a {lead} plays a {mood} {melody}",
+    "A conversation between {lead} and {backing}, {mood} throughout",
+    "{mood} {genre} where the {backing} backs up a {lead}",
+    "A {lead} solo supported by {touch} {chords}, {mood} in character",
+    "{lead} {melody}, {touch} {chords}, a {mood} atmosphere",
+    "Simple {touch} {chords} and a {mood} {lead} on top",
+    "The main instrument is a {lead}, the harmony comes from the {backing}",
 )
 # Sentences that name the lead.
 _LEADS = (
@@ -69,6 +79,25 @@ _LEADS = (
     "The tune of {tune} on the {lead}",
     "{lead} and {bass} in a {mood} {genre} {piece}",
     "A {mood} {lead} over a {bass}",
+    "A {lead} {melody} played {adverb}, {mood}",
+    "{mood} {lead} {melody}, played {adverb} {key}",
+    "A {lead} takes the {melody} in this {mood} {genre} {piece}",
+    "The listener hears a {mood} {melody} on the {lead}",
+    "The mood is {mood}; the leading instrument is the {lead}",
+    "The song features a {lead} playing a {mood} {melody}",
+    "An instrumental soundtrack with {lead} for {scene}, {mood} and {tempo}",
+    "A {lead} with a {mood} vibe",
+    "{mood} vibes, {lead} {melody}, {genre} style",
+    "{genre}-style {piece}, {mood} atmosphere, {lead}",
+    "Somebody plays a {mood} {melody} on a {lead}",
+    "Write a {mood} theme for {scene} and give it to the {lead}",
+    "Please generate a {tempo} {genre} {piece} with {lead}",
+    "I need {mood} music with a {lead} for {scene}",
+    "Imagine {image}: a {mood} {lead} {melody}",
+    "{genre}, but {mood}, with {lead}",
+    "Listen to a {lead} telling a {mood} story",
+    "A short {mood} {piece} where the {lead} repeats its {melody}",
+    "A catchy {lead} hook in a {tempo} {genre} {piece}",
 )
 # Sentences for one instrument all alone.
 _SOLOS = (
@@ -92,6 +121,8 @@ _OTHERS = (
 )
 _TAILS = ("{drums}", "{drums}", "{drums}", "{key}", "{bpm}", "{in tempo}", "{with bass}", "{in metre}")
 _SLOT = re.compile(r"\{([a-z ]+)\}")
+# "synth lead lead" says it once; titles may double their words.
+_DOUBLED = re.compile(r"\b(?!row|twinkle)(\w+)(?: \1)+\b", re.IGNORECASE)
 
 
 def describe(piece: Piece, *, count: int = 4) -> list[str]:
@@ -162,6 +193,9 @@ class _Describer:
             slots["tempo"] = tempo
             plain = [word for word in tempo if "tempo" not in word and "pace" not in word]
             slots["in tempo"] = tuple(f"{word} tempo" for word in plain)
+        adverbs = next((group for low, high, group in words.TEMPO_ADVERBS if low <= labels.tempo <= high), ())
+        if adverbs:
+            slots["adverb"] = adverbs
         if self._beats_per_bar == 3:
             slots["metre"] = ("three-four time", "3/4 time", "triple time", "waltz time")
             slots["in metre"] = tuple(f"in {name}" for name in slots["metre"])
@@ -260,7 +294,7 @@ class _Describer:
 
     def _finish(self, text: str) -> str:
         """Articles, capital letter and full stop; some captions are typed carelessly, as users do."""
-        text = with_articles(text)
+        text = _DOUBLED.sub(r"\1", with_articles(text))
         draw = self._generator.random()
         if draw < 0.2:
             return text.lower()

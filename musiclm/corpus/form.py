@@ -11,7 +11,7 @@ from musiclm.corpus.songbook import SONGBOOK, Tune
 from musiclm.corpus.theory import parse_roman
 
 SHORTEST, LONGEST = 30.0, 45.0  # seconds
-_RING = 2.8  # seconds the last chord rings at least
+_RING = 2.6  # seconds the last chord rings at least
 _LETTERS = (
     "AA", "AB", "ABA", "AAB", "AABA", "AABA", "ABAC", "ABAB", "AABB", "AABC", "ABCA", "AABCA", "ABACA",
     "AABABA", "ABABCB", "AABBAA", "ABACABA", "AABAABA", "AABBAACA",
@@ -39,21 +39,23 @@ def plan(attributes: Attributes, generator: np.random.Generator) -> Form:
     return _plan_invented(attributes, genre, generator)
 
 
-def _ending_bars(attributes: Attributes, beats_per_bar: int) -> int:
-    bar_seconds = beats_per_bar * 60.0 / attributes.tempo
-    return int(np.ceil(_RING / bar_seconds))
+def _ending_beats(attributes: Attributes) -> int:
+    return int(np.ceil(_RING * attributes.tempo / 60.0))
 
 
 def _plan_invented(attributes: Attributes, genre: Genre, generator: np.random.Generator) -> Form:
     beats_per_bar = genre.metres[int(generator.integers(len(genre.metres)))]
     bar_seconds = beats_per_bar * 60.0 / attributes.tempo
-    ending_bars = _ending_bars(attributes, beats_per_bar)
+    ending_beats = _ending_beats(attributes)
     options, weights = [], []
     for letters in _LETTERS:
         for phrase_bars in (2, 4, 8):
             for intro_bars in (0, 1, 2, 4):
-                length = intro_bars + len(letters) * phrase_bars + ending_bars
-                if not SHORTEST <= length * bar_seconds <= LONGEST or intro_bars * bar_seconds > 5.5:
+                length = (intro_bars + len(letters) * phrase_bars) * beats_per_bar + ending_beats
+                if (
+                    not SHORTEST <= length * 60.0 / attributes.tempo <= LONGEST
+                    or intro_bars * bar_seconds > 5.5
+                ):
                     continue
                 phrase_seconds = phrase_bars * bar_seconds
                 weight = np.exp(-(((phrase_seconds - 9.0) / 3.0) ** 2)) * (2.0 if intro_bars == 0 else 1.0)
@@ -85,7 +87,7 @@ def _plan_invented(attributes: Attributes, genre: Genre, generator: np.random.Ge
         bars += _phrase_harmony(phrase, genre, attributes.mode, loops, generator, resolves=resolves)
     ending = float(len(bars) * beats_per_bar)
     chords = _chords([*bars, [home]], beats_per_bar, attributes.tonic)
-    beats = ending + ending_bars * beats_per_bar
+    beats = ending + ending_beats
     return Form(beats_per_bar, intro_bars, tuple(phrases), ending, beats, chords, None)
 
 
@@ -154,10 +156,10 @@ def _plan_tune(attributes: Attributes, tune: Tune, genre: Genre, generator: np.r
     """The tune's own phrases, repeated or shortened so that the piece lasts 30–45 s."""
     beats_per_bar = tune.beats_per_bar
     bar_seconds = beats_per_bar * 60.0 / attributes.tempo
-    ending_bars = _ending_bars(attributes, beats_per_bar)
+    ending_beats = _ending_beats(attributes)
     intro_bars, order = 0, None
     for intro_bars in (int(generator.integers(2)), 0, 1):
-        order = _fit_phrases(tune, bar_seconds, intro_bars + ending_bars)
+        order = _fit_phrases(tune, bar_seconds, intro_bars + ending_beats / beats_per_bar)
         if order is not None:
             break
     if order is None:
@@ -190,7 +192,7 @@ def _plan_tune(attributes: Attributes, tune: Tune, genre: Genre, generator: np.r
             chords.append(Chord(position + chord.start, root, chord.quality))
         position += phrase.bars * beats_per_bar
     chords.append(Chord(position, *parse_roman(home, attributes.tonic)))
-    beats = position + ending_bars * beats_per_bar
+    beats = position + ending_beats
     return Form(beats_per_bar, intro_bars, tuple(phrases), position, beats, _merge(chords), tuple(melody))
 
 
@@ -205,7 +207,7 @@ def _first_like(tune: Tune, index: int) -> int:
     return next(place for place, other in enumerate(tune.phrases) if other == phrase)
 
 
-def _fit_phrases(tune: Tune, bar_seconds: float, extra_bars: int) -> list[int] | None:
+def _fit_phrases(tune: Tune, bar_seconds: float, extra_bars: float) -> list[int] | None:
     """Indices of the phrases to play: the whole tune as often as it fits, or its beginning and end."""
     everything = list(range(len(tune.phrases)))
 

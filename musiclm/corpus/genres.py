@@ -109,7 +109,7 @@ GENRES: dict[str, Genre] = {
         ),
         Genre(
             "rock",
-            (4,),
+            (4, 4, 4, 4, 3),
             ("I | IV | I | V", "I | bVII | IV | I", "I | V | vi | IV", "I | IV | V | IV"),
             ("i | bVI | bIII | bVII", "i | bVII | bVI | bVII", "i | bIII | bVII | iv", "i | i | iv | bVII"),
             ("electric guitar", "distorted guitar", "organ", "piano", "acoustic guitar"),

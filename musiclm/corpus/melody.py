@@ -189,6 +189,7 @@ class MelodyWriter:
         self._generator = generator
         self._plans: dict[str, tuple[list[_Motif], float, float]] = {}
         self._previous = round((singer.low + singer.high) / 2)
+        self._anchor = 0  # pitch the bar before started on
 
     def phrase(self, phrase: Phrase) -> list[Tone]:
         """The notes of one phrase, closing on a long chord tone of its last bar."""
@@ -254,12 +255,21 @@ class MelodyWriter:
         singer = self._singer
         # Half the way to the arch, half near the last note: sung lines do not jump at bar lines.
         anchor = self._fit(round(0.5 * target + 0.5 * self._previous), start, to_chord=True)
-        tones = []
+        if anchor == self._anchor and self._generator.random() < 0.75:
+            anchor = self._fit(anchor + (4 if target > anchor else -4), start, to_chord=True)
+        self._anchor = anchor
+        tones: list[Tone] = []
+        before = 0
         for onset, duration, step in zip(motif.onsets, motif.durations, motif.steps, strict=True):
             beat = start + onset
             on_beat = beat % 1 < 1e-6
             to_chord = _strong(beat, singer.beats_per_bar) or (on_beat and self._generator.random() < 0.6)
-            pitch = self._fit(self._shift(anchor, step), beat, to_chord=to_chord or duration >= 2)
+            to_chord = to_chord or duration >= 2
+            pitch = self._fit(self._shift(anchor, step), beat, to_chord=to_chord)
+            if tones and pitch == tones[-1].pitch and step != before:
+                # Bending to the chord must not flatten the contour: move on to the next note of it.
+                pitch = self._fit(pitch + (3 if step > before else -3), beat, to_chord=to_chord)
+            before = step
             tones.append(Tone(beat, duration, pitch, _accent(beat, singer.beats_per_bar)))
         self._previous = tones[-1].pitch
         return tones
