@@ -132,9 +132,10 @@ def play_bass(
     instrument: Instrument,
     level: float,
 ) -> list[Note]:
-    """One bar of bass after `line`, in the octave that moves least from `previous`."""
+    """One bar of bass after `line`, in an octave near `previous`."""
     low, high = instrument.lowest, min(instrument.lowest + 21, instrument.highest)
     notes: list[Note] = []
+    previous = (previous + low + 9) // 2  # half a pull home, or a chain of fifths walks out of the register
     for step, length, sign in _events(line):
         start = bar.start + step * _STEP
         end = bar.start + (step + length) * _STEP
@@ -209,8 +210,9 @@ def play_counter(
     level: float,
 ) -> list[Note]:
     """A second voice: slow chord tones under the lead, moving where the lead holds still."""
-    low = max(instrument.lowest, instrument.lead_low - 7)
-    high = min(instrument.highest, low + 16)
+    ceiling = sorted(tone.pitch for tone in lead)[len(lead) // 2] - 2
+    low = max(instrument.lowest, min(instrument.lead_low - 7, ceiling - 12))
+    high = min(instrument.highest, max(low + 11, min(low + 16, ceiling)))
     pitch = (low + high) // 2
     held = [tone for tone in lead if tone.duration >= beats_per_bar / 2]
     notes: list[Note] = []

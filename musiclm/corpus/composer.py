@@ -172,7 +172,7 @@ class _Arranger:
             for octave in octaves
             if lowest + 12 * octave >= self.lead.lowest and highest + 12 * octave <= self.lead.highest
         ]
-        centre = (low + high) / 2
+        centre = (low + high) / 2 + 3  # rather above the accompaniment than within it
         octave = min(playable or octaves, key=lambda o: abs((lowest + highest) / 2 + 12 * o - centre))
         low, high = self.lead.lowest, self.lead.highest
         # A wide tune on a narrow instrument: what does not fit is played an octave off.

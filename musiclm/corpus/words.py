@@ -4,42 +4,52 @@ MOOD_WORDS: dict[str, tuple[str, ...]] = {
     "calm": (
         "calm", "calm", "calm", "peaceful", "relaxing", "soothing", "tranquil", "serene", "mellow",
         "gentle", "relaxed", "quiet", "laid-back", "meditative", "restful",
+        "placid", "comforting", "easygoing", "contemplative", "hushed", "unobtrusive",
     ),
     "happy": (
         "happy", "happy", "happy", "cheerful", "joyful", "bright", "sunny", "merry", "upbeat",
         "feel-good", "carefree", "jolly", "positive",
+        "joyous", "cheery", "delighted", "optimistic", "uplifting", "gleeful", "festive", "radiant",
     ),
     "sad": (
         "sad", "sad", "sad", "melancholic", "sorrowful", "mournful", "gloomy", "heartbroken",
         "wistful", "tearful", "melancholy", "lonely", "blue",
+        "grieving", "desolate", "somber", "plaintive", "aching", "regretful", "moving",
     ),
     "energetic": (
         "energetic", "energetic", "energetic", "driving", "powerful", "lively", "intense", "exciting",
         "high-energy", "pumping", "dynamic", "vigorous", "wild",
+        "vibrant", "fiery", "electrifying", "punchy", "aggressive", "hard-hitting", "stirring", "frenetic",
     ),
     "mysterious": (
         "mysterious", "mysterious", "mysterious", "enigmatic", "eerie", "haunting", "strange",
         "secretive", "otherworldly", "suspenseful", "spooky", "uncanny",
+        "cryptic", "arcane", "ghostly", "puzzling", "curious", "hidden",
     ),
     "romantic": (
         "romantic", "romantic", "romantic", "tender", "loving", "passionate", "warm", "heartfelt",
         "sentimental", "intimate", "affectionate",
+        "amorous", "sensual", "sweet", "longing", "lyrical", "yearning",
     ),
     "dark": (
         "dark", "dark", "dark", "ominous", "sinister", "brooding", "menacing", "grim", "heavy",
         "foreboding", "threatening", "gothic",
+        "evil", "doomy", "scary", "tense", "macabre", "shadowy", "bleak",
     ),
     "playful": (
         "playful", "playful", "playful", "bouncy", "quirky", "whimsical", "funny", "mischievous",
         "light-hearted", "cheeky", "comical", "humorous",
+        "silly", "teasing", "jaunty", "goofy", "childlike", "capricious", "perky",
     ),
     "dreamy": (
         "dreamy", "dreamy", "dreamy", "ethereal", "floating", "hazy", "airy", "nostalgic",
         "weightless", "soft-focus", "hypnotic", "spacey",
+        "celestial", "surreal", "trance-like", "misty", "faraway", "lulling", "cloudlike", "magical",
     ),
     "heroic": (
         "heroic", "heroic", "heroic", "epic", "triumphant", "majestic", "grand", "bold",
         "victorious", "noble", "proud", "inspiring",
+        "courageous", "glorious", "mighty", "stately", "soaring", "cinematic", "brave", "regal",
     ),
 }  # fmt: skip
 

@@ -129,7 +129,7 @@ def test_every_label_has_words() -> None:
 
 
 def test_the_first_caption_names_lead_and_accompaniment() -> None:
-    for seed in range(60):
+    for seed in range(40):
         piece = compose(seed)
         labels = piece.attributes
         first = describe(piece)[0].lower()
@@ -155,8 +155,8 @@ def test_three_beats_are_only_named_in_three_four() -> None:
     assert not any(three.search(text) for text in captions_of(replace(labels, genre="folk"), 1, 60, metre=4))
 
 
-def test_captions_vary_widely() -> None:
-    captions = [text.lower() for seed in range(250) for text in describe(compose(seed))]
+def test_captions_vary_widely(described: list[tuple[Attributes, list[str]]]) -> None:
+    captions = [caption for _, captions in described for caption in captions[:4]]
     assert len(set(captions)) >= 0.99 * len(captions)
     assert len({word for text in captions for word in re.findall(r"[a-z]+", text)}) >= 550
 

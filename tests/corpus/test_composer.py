@@ -34,7 +34,7 @@ CALM = Attributes(
 
 @pytest.fixture(scope="module")
 def pieces() -> list[Piece]:
-    return [compose(seed) for seed in range(120)]
+    return [compose(seed) for seed in range(80)]
 
 
 def track(piece: Piece, role: str) -> Track:
@@ -48,7 +48,7 @@ def test_the_same_seed_gives_the_same_piece(seed: int) -> None:
     assert compose(seed) != compose(seed + 1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(SEEDS)
 def test_every_note_is_playable_and_inside_the_piece(seed: int) -> None:
     piece = compose(seed)
@@ -67,7 +67,7 @@ def test_every_note_is_playable_and_inside_the_piece(seed: int) -> None:
                 assert part.program == instrument.program
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(SEEDS)
 def test_a_piece_lasts_30_to_45_seconds_and_lets_its_last_notes_die_away(seed: int) -> None:
     piece = compose(seed)
@@ -76,7 +76,7 @@ def test_a_piece_lasts_30_to_45_seconds_and_lets_its_last_notes_die_away(seed: i
     assert 0.3 <= piece.seconds_at(piece.beats - last) <= 1.5
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(SEEDS)
 def test_tracks_are_those_the_labels_name(seed: int) -> None:
     piece = compose(seed)
