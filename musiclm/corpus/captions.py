@@ -120,6 +120,8 @@ _OTHERS = (
     "{mood} {genre} with {touch} {chords}",
 )
 _TAILS = ("{drums}", "{drums}", "{drums}", "{key}", "{bpm}", "{in tempo}", "{with bass}", "{in metre}")
+# Slots that speak of the same thing: a caption uses one of them.
+_TOPICS = {"bpm": "tempo", "in tempo": "tempo", "adverb": "tempo", "with bass": "bass", "in metre": "metre"}
 _SLOT = re.compile(r"\{([a-z ]+)\}")
 # "synth lead lead" says it once; titles may double their words.
 _DOUBLED = re.compile(r"\b(?!row|twinkle)(\w+)(?: \1)+\b", re.IGNORECASE)
@@ -249,18 +251,19 @@ class _Describer:
         else:
             draw = self._generator.random()
             templates = _DUETS if draw < 0.35 else _LEADS if draw < 0.88 else _OTHERS
-        text = self._fill(self._pick(self._possible(templates)))
-        tails = self._possible(_TAILS)
+        template = self._pick(self._possible(templates))
+        text = self._fill(template)
+        said = {_TOPICS.get(slot, slot) for slot in _SLOT.findall(template)}
         draw = self._generator.random()
-        used = text
         for _ in range(0 if draw < 0.3 or text.endswith("?") else 1 if draw < 0.8 else 2):
-            tail = self._fill(self._pick(tails))
-            if not set(_content(tail)) & set(_content(used)):
-                joint = (
-                    " " if tail.startswith(("with", "at", "in", "over", "and", "driven", "backed")) else ", "
-                )
-                used += joint + tail
-        return self._finish(used)
+            slot = self._pick(self._possible(_TAILS))[1:-1]
+            if _TOPICS.get(slot, slot) in said:
+                continue
+            said.add(_TOPICS.get(slot, slot))
+            tail = self._fill(f"{{{slot}}}")
+            joint = " " if tail.startswith(("with", "at", "in", "over", "and", "driven", "backed")) else ", "
+            text += joint + tail
+        return self._finish(text)
 
     def tags(self) -> str:
         """A comma-separated list of labels in random order, the lead usually among them."""
@@ -306,9 +309,3 @@ def with_articles(text: str) -> str:
     """`text` with "a" turned into "an" where a vowel follows, and dropped before what has no singular."""
     text = re.sub(r"\b([Aa])n? (strings|choir voices|orchestral strings|vibes|whistling)\b", r"\2", text)
     return re.sub(r"\b([Aa]) (?=[aeioAEIO]|u[nprgs]|8\d\b)", r"\1n ", text)
-
-
-def _content(text: str) -> list[str]:
-    """Words that say something, to keep a caption from naming the same thing twice."""
-    small = {"a", "an", "and", "in", "at", "with", "the", "of", "over", "by", "no", "on"}
-    return [word for word in re.findall(r"[a-z0-9#-]+", text.lower()) if word not in small]
