@@ -284,10 +284,8 @@ class Layout:
                 f"{segment.name} must be codes {shape} for {frames} frames, got {list(codes.shape)}"
             )
         check_range(segment, codes, lowest=ABSENT if segment.optional else 0)
-        if segment.frame_rate and not self.aligned:
-            codes = codes[
-                ..., :needed
-            ]  # a prefix as long as in training; an aligned one may look further ahead
+        if segment.frame_rate and segment in self.prefix:
+            codes = codes[..., :needed]  # as long as in training; an aligned one may look further ahead
         return codes.long()
 
     def _level_offsets(self, segment: Segment, device: torch.device) -> Tensor:

@@ -129,12 +129,8 @@ def level_losses(stage: Stage, codes: Mapping[str, Tensor]) -> Tensor:
     """Mean cross-entropy of each level of the target, [Q], in nats per code."""
     target = codes[stage.layout.target.name]  # [B, Q, T]
     logits = stage(codes)  # [B, Q, T, codebook_size]
-    return torch.stack(
-        [
-            F.cross_entropy(logits[:, level].flatten(0, 1), target[:, level].flatten())
-            for level in range(target.shape[1])
-        ]
-    )
+    losses = F.cross_entropy(logits.flatten(0, 2), target.flatten(), reduction="none")
+    return losses.view(target.shape).mean(dim=(0, 2))
 
 
 def drop_conditions(layout: Layout, codes: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
