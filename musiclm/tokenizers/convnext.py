@@ -1,0 +1,141 @@
+"""A spectral trunk for SoundStream: ConvNeXt blocks on short-time spectra, at one rate from end to end.
+
+The paper's trunk works at 24 kHz and above all costs time there. Here the Fourier transform does the change of
+rate: encoder and decoder run at the codes' 50 frames/s only, and the decoder's last layer gives magnitude and phase
+of a spectrum, which the inverse transform turns into sound (as in Vocos, arXiv 2306.00814).
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from musiclm.tokenizers.running_norm import RunningNorm
+
+KERNEL_SIZE = 7  # frames; ConvNeXt, arXiv 2201.03545, sec. 2.5
+MIN_MAGNITUDE = 1e-4
+MAX_MAGNITUDE = 1e3
+
+
+class Spectrum(nn.Module):
+    """Short-time Fourier transform with exactly one frame per hop, and its inverse.
+
+    A frame is `window` samples around the middle of its hop, so L = T * hop samples give T frames and T frames give
+    back L samples. The signal is taken to be silent outside.
+    """
+
+    window: Tensor
+
+    def __init__(self, window: int, hop: int) -> None:
+        super().__init__()
+        if window % hop != 0 or (window - hop) % 2 != 0:
+            raise ValueError(f"expected a window of an odd or even number of whole hops, got {window} and {hop}")
+        self.size, self.hop = window, hop
+        self.margin = (window - hop) // 2
+        self.register_buffer("window", torch.hann_window(window), persistent=False)
+
+    @property
+    def num_bins(self) -> int:
+        return self.size // 2 + 1
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Complex spectra [B, T, F] of a waveform [B, 1, T * hop]."""
+        padded = F.pad(waveform[:, 0].float(), (self.margin, self.margin))  # [B, L + window - hop]
+        frames = padded.unfold(-1, self.size, self.hop) * self.window  # [B, T, window]
+        return torch.fft.rfft(frames, norm="ortho")
+
+    def inverse(self, spectra: Tensor) -> Tensor:
+        """Waveform [B, 1, T * hop] of complex spectra [B, T, F], by weighted overlap-add."""
+        frames = torch.fft.irfft(spectra, n=self.size, norm="ortho") * self.window  # [B, T, window]
+        signal = self._overlap_add(frames)
+        weight = self._overlap_add(self.window.square().expand(1, frames.shape[1], -1))
+        return signal / weight.clamp_min(1e-3)
+
+    def _overlap_add(self, frames: Tensor) -> Tensor:
+        """Sum [B, 1, T * hop] of frames [B, T, window] laid a hop apart, without the margins."""
+        length = (frames.shape[1] - 1) * self.hop + self.size
+        columns = frames.transpose(1, 2)  # [B, window, T]
+        signal = F.fold(columns, (1, length), kernel_size=(1, self.size), stride=(1, self.hop))[:, :, 0]
+        return signal[..., self.margin : length - self.margin]
+
+
+class ConvNeXtBlock(nn.Module):
+    """Depthwise convolution over time, then a two-layer perceptron per frame, added to the input [B, T, D]."""
+
+    def __init__(self, width: int, hidden: int, *, scale: float) -> None:
+        super().__init__()
+        self.mix = nn.Conv1d(width, width, KERNEL_SIZE, padding=KERNEL_SIZE // 2, groups=width)
+        self.norm = nn.LayerNorm(width)
+        self.expand = nn.Linear(width, hidden)
+        self.contract = nn.Linear(hidden, width)
+        self.scale = nn.Parameter(torch.full((width,), scale))
+
+    def forward(self, frames: Tensor) -> Tensor:
+        mixed = self.mix(frames.transpose(1, 2)).transpose(1, 2)  # [B, T, D]
+        return frames + self.scale * self.contract(F.gelu(self.expand(self.norm(mixed))))
+
+
+def blocks(width: int, hidden: int, depth: int) -> nn.Sequential:
+    """`depth` blocks whose residual branches begin small, so that a deep stack begins near the identity."""
+    return nn.Sequential(*[ConvNeXtBlock(width, hidden, scale=1.0 / depth) for _ in range(depth)])
+
+
+class ConvNeXtEncoder(nn.Module):
+    """Waveform [B, 1, T * hop] to latents [B, dimension, T], from log magnitude, cosine and sine of phase."""
+
+    def __init__(
+        self,
+        dimension: int,
+        *,
+        width: int = 256,
+        hidden: int = 768,
+        depth: int = 4,
+        window: int = 1920,
+        hop: int = 480,
+    ) -> None:
+        super().__init__()
+        self.spectrum = Spectrum(window, hop)
+        self.norm_magnitude = RunningNorm(self.spectrum.num_bins)
+        self.embed = nn.Linear(3 * self.spectrum.num_bins, width)
+        self.norm_in = nn.LayerNorm(width)
+        self.blocks = blocks(width, hidden, depth)
+        self.norm_out = nn.LayerNorm(width)
+        self.project = nn.Linear(width, dimension)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        spectra = self.spectrum(waveform)  # [B, T, F]
+        magnitude = spectra.abs().clamp_min(MIN_MAGNITUDE)
+        phase = torch.view_as_real(spectra / magnitude).flatten(-2)  # [B, T, 2F]: cosine and sine
+        features = torch.cat([self.norm_magnitude(magnitude.log()), phase], dim=-1)  # [B, T, 3F]
+        frames = self.blocks(self.norm_in(self.embed(features)))
+        return self.project(self.norm_out(frames)).transpose(1, 2)  # [B, D, T]
+
+
+class ConvNeXtDecoder(nn.Module):
+    """Latents [B, dimension, T] to waveform [B, 1, T * hop], by predicted magnitude and phase."""
+
+    def __init__(
+        self,
+        dimension: int,
+        *,
+        width: int = 384,
+        hidden: int = 1152,
+        depth: int = 8,
+        window: int = 1920,
+        hop: int = 480,
+    ) -> None:
+        super().__init__()
+        self.spectrum = Spectrum(window, hop)
+        self.embed = nn.Conv1d(dimension, width, KERNEL_SIZE, padding=KERNEL_SIZE // 2)
+        self.norm_in = nn.LayerNorm(width)
+        self.blocks = blocks(width, hidden, depth)
+        self.norm_out = nn.LayerNorm(width)
+        self.head = nn.Linear(width, 2 * self.spectrum.num_bins)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        frames = self.norm_in(self.embed(latents).transpose(1, 2))  # [B, T, D]
+        output = self.head(self.norm_out(self.blocks(frames))).float()
+        log_magnitude, phase = output.chunk(2, dim=-1)  # [B, T, F] each
+        magnitude = log_magnitude.clamp_max(math.log(MAX_MAGNITUDE)).exp()
+        return self.spectrum.inverse(torch.polar(magnitude, phase))

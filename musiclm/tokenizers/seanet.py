@@ -1,0 +1,85 @@
+"""The paper's trunk for SoundStream: encodec's SEANet blocks in the shape of SoundStream, sec. III-A and III-B.
+
+Three residual units of dilations 1, 3, 9 before each strided convolution, causal, ELU, no normalisation, no LSTM.
+`ratios` are the decoder's upsampling factors in order; their product is the hop length (8·6·5·2 = 480).
+"""
+
+from encodec.modules import SEANetDecoder as EncodecDecoder
+from encodec.modules import SEANetEncoder as EncodecEncoder
+from torch import Tensor, nn
+
+RATIOS = (8, 6, 5, 2)  # MusicLM, sec. 4.1: 50 frames/s at 24 kHz
+
+
+class SEANetEncoder(nn.Module):
+    """Waveform [B, 1, T * hop] to latents [B, dimension, T].
+
+    Args:
+        dimension: D, size of a latent frame.
+        width: channels at the waveform's rate, doubled by each strided convolution (C in the paper).
+        ratios: strides, last one first.
+        residual_kernel: kernel size of the residual units' dilated convolution.
+        compress: divides the channels inside a residual unit.
+    """
+
+    def __init__(
+        self,
+        dimension: int,
+        *,
+        width: int = 32,
+        ratios: tuple[int, ...] = RATIOS,
+        residual_kernel: int = 7,
+        compress: int = 1,
+    ) -> None:
+        super().__init__()
+        self.trunk = EncodecEncoder(
+            dimension=dimension,
+            n_filters=width,
+            n_residual_layers=3,
+            dilation_base=3,
+            ratios=list(ratios),
+            norm="none",
+            kernel_size=7,
+            last_kernel_size=3,
+            residual_kernel_size=residual_kernel,
+            causal=True,
+            true_skip=True,
+            compress=compress,
+            lstm=0,
+        )
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        return self.trunk(waveform)
+
+
+class SEANetDecoder(nn.Module):
+    """Latents [B, dimension, T] to waveform [B, 1, T * hop]; the arguments mirror the encoder's."""
+
+    def __init__(
+        self,
+        dimension: int,
+        *,
+        width: int = 32,
+        ratios: tuple[int, ...] = RATIOS,
+        residual_kernel: int = 7,
+        compress: int = 1,
+    ) -> None:
+        super().__init__()
+        self.trunk = EncodecDecoder(
+            dimension=dimension,
+            n_filters=width,
+            n_residual_layers=3,
+            dilation_base=3,
+            ratios=list(ratios),
+            norm="none",
+            kernel_size=7,
+            last_kernel_size=7,
+            residual_kernel_size=residual_kernel,
+            causal=True,
+            true_skip=True,
+            compress=compress,
+            lstm=0,
+        )
+
+    def forward(self, latents: Tensor) -> Tensor:
+        return self.trunk(latents)

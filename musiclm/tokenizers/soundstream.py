@@ -1,0 +1,119 @@
+"""SoundStream: the acoustic tokenizer (arXiv 2107.03312, in the 24 kHz form of MusicLM, sec. 4.1).
+
+Waveform [B, 1, L] goes through an encoder to latents [B, D, T], through a residual quantizer to codes [B, Q, T], and
+through a decoder back to a waveform [B, 1, T * hop_length]. The trunk, encoder and decoder, is injected: the
+paper's convolutions (`seanet.py`) or a spectral one that costs far less on a CPU (`convnext.py`).
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from musiclm.tokenizers.residual_vq import ResidualVectorQuantizer
+
+
+class Reconstruction(NamedTuple):
+    waveform: Tensor  # [B, 1, L], as long as the input
+    codes: Tensor  # [B, Q, T] int64
+    commitment: Tensor  # [] how far the latents are from their entries; part of the training loss
+
+
+class SoundStream(nn.Module):
+    """A neural codec whose codes are nested: the first k levels alone decode to a coarser sound.
+
+    Args:
+        encoder: waveform [B, 1, T * hop_length] to latents [B, dimension, T].
+        decoder: latents [B, dimension, T] to waveform [B, 1, T * hop_length].
+        dimension: D, size of a latent frame.
+        num_quantizers: Q, levels of residual quantization.
+        codebook_size: entries in each level's codebook.
+        sample_rate: Hz.
+        hop_length: samples per frame.
+    """
+
+    training_state = ResidualVectorQuantizer.training_state
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        *,
+        dimension: int,
+        num_quantizers: int = 12,
+        codebook_size: int = 1024,
+        sample_rate: int = 24000,
+        hop_length: int = 480,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.quantizer = ResidualVectorQuantizer(
+            dimension, num_quantizers=num_quantizers, codebook_size=codebook_size
+        )
+        self.num_quantizers = num_quantizers
+        self.codebook_size = codebook_size
+        self.sample_rate = sample_rate
+        self.hop_length = hop_length
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second."""
+        return self.sample_rate / self.hop_length
+
+    def forward(
+        self, waveform: Tensor, num_quantizers: Tensor | None = None, *, quantize: bool = True
+    ) -> Reconstruction:
+        """Waveform [B, 1, L] through the bottleneck and back, with gradients; in training mode, codebooks learn.
+
+        Args:
+            waveform: in [-1, 1].
+            num_quantizers: [B] int64, levels that each example may use (quantizer dropout); None for all.
+            quantize: False lets the latents pass as they are, for the first steps of training.
+        """
+        length = waveform.shape[-1]
+        latents = self.encoder(self._pad(waveform))  # [B, D, T]
+        quantized = self.quantizer(latents, num_quantizers, quantize=quantize)
+        output = self.decoder(quantized.latents)[..., :length]  # [B, 1, L]
+        return Reconstruction(output, quantized.codes, quantized.commitment)
+
+    @torch.no_grad()
+    def encode(self, waveform: Tensor, *, num_quantizers: int | None = None) -> Tensor:
+        """Codes [B, Q, T] int64 of a waveform [B, 1, L]; T = ceil(L / hop_length).
+
+        Args:
+            waveform: in [-1, 1] at `sample_rate`.
+            num_quantizers: levels to compute, 1 … num_quantizers; None for all.
+        """
+        if waveform.dim() != 3 or waveform.shape[1] != 1 or waveform.shape[2] == 0:
+            raise ValueError(
+                f"expected a mono waveform of shape [B, 1, L], got {list(waveform.shape)}; "
+                "add the missing dimension, or mix the channels down first"
+            )
+        if not torch.isfinite(waveform).all():
+            raise ValueError("expected finite samples, got NaN or infinity; repair or drop this audio")
+        levels = self.num_quantizers if num_quantizers is None else num_quantizers
+        if not 1 <= levels <= self.num_quantizers:
+            raise ValueError(f"expected num_quantizers of 1 … {self.num_quantizers}, got {levels}")
+        return self.quantizer.encode(self.encoder(self._pad(waveform)), levels)
+
+    @torch.no_grad()
+    def decode(self, codes: Tensor) -> Tensor:
+        """Waveform [B, 1, T * hop_length] in [-1, 1] of codes [B, Q, T]; Q may be 1 … num_quantizers."""
+        if codes.dim() != 3 or not 1 <= codes.shape[1] <= self.num_quantizers or codes.shape[2] == 0:
+            raise ValueError(
+                f"expected codes of shape [B, 1 … {self.num_quantizers}, T], got {list(codes.shape)}"
+            )
+        if codes.min() < 0 or codes.max() >= self.codebook_size:
+            raise ValueError(
+                f"expected codes of 0 … {self.codebook_size - 1}, got {int(codes.min())} … {int(codes.max())}; "
+                "remove the stage's token offsets first"
+            )
+        return self.decoder(self.quantizer.decode(codes)).clamp(-1.0, 1.0)
+
+    def _pad(self, waveform: Tensor) -> Tensor:
+        """Append silence up to a whole number of frames."""
+        length = waveform.shape[-1]
+        return F.pad(waveform, (0, math.ceil(length / self.hop_length) * self.hop_length - length))

@@ -1,0 +1,84 @@
+"""Listeners that tell decoded sound from real sound (SoundStream, sec. III-D): three on waveforms, one on spectra.
+
+Each takes a waveform [B, 1, L] and returns its layers' outputs, the logits last. `width` sets their cost.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from musiclm.training.codec_losses import FeatureMaps
+
+SLOPE = 0.2  # of the leaky rectifiers; MelGAN, arXiv 1910.06711
+DOWNSAMPLING = (1, 2, 4)  # SoundStream, sec. III-D
+
+
+class WaveformDiscriminator(nn.Module):
+    """Strided grouped convolutions over the waveform, averaged down by `factor` first."""
+
+    def __init__(self, factor: int, *, width: int) -> None:
+        super().__init__()
+        self.factor = factor
+        widths = [width, 4 * width, 16 * width, 32 * width]
+        layers = [nn.Conv1d(1, width, 15, padding=7)]
+        for before, after in zip(widths, widths[1:], strict=False):
+            layers.append(nn.Conv1d(before, after, 41, stride=4, padding=20, groups=before // 4))
+        layers.append(nn.Conv1d(widths[-1], widths[-1], 5, padding=2))
+        layers.append(nn.Conv1d(widths[-1], 1, 3, padding=1))
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, waveform: Tensor) -> list[Tensor]:
+        return through(self.layers, F.avg_pool1d(waveform, self.factor))
+
+
+class SpectrumDiscriminator(nn.Module):
+    """Convolutions over time and frequency of a complex short-time spectrum (window 1024, hop 256)."""
+
+    window: Tensor
+
+    def __init__(self, *, width: int, window: int = 1024, hop: int = 256) -> None:
+        super().__init__()
+        self.size, self.hop = window, hop
+        self.register_buffer("window", torch.hann_window(window), persistent=False)
+        layers = [nn.Conv2d(2, width, (7, 7), padding=3)]
+        before = width
+        for after, stride in ((2, (1, 2)), (4, (2, 2)), (4, (1, 2)), (8, (2, 2)), (8, (1, 2))):
+            layers.append(nn.Conv2d(before, after * width, (3, 4), stride=stride, padding=(1, 1)))
+            before = after * width
+        layers.append(nn.Conv2d(before, 1, (1, 8), padding=(0, 4)))
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, waveform: Tensor) -> list[Tensor]:
+        margin = (self.size - self.hop) // 2
+        frames = F.pad(waveform[:, 0].float(), (margin, margin)).unfold(-1, self.size, self.hop) * self.window
+        spectra = torch.view_as_real(torch.fft.rfft(frames, norm="ortho"))  # [B, T, F, 2]
+        return through(self.layers, spectra.permute(0, 3, 1, 2))
+
+
+class Discriminators(nn.Module):
+    """The paper's four, at a chosen width.
+
+    Args:
+        waveform_width: channels of the waveform discriminators' first layer (16 in MelGAN); a multiple of 4.
+        spectrum_width: channels of the spectral discriminator's first layer (32 in the paper).
+    """
+
+    def __init__(self, *, waveform_width: int, spectrum_width: int) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(
+            [WaveformDiscriminator(factor, width=waveform_width) for factor in DOWNSAMPLING]
+            + [SpectrumDiscriminator(width=spectrum_width)]
+        )
+
+    def forward(self, waveform: Tensor) -> FeatureMaps:
+        return [member(waveform) for member in self.members]
+
+
+def through(layers: nn.ModuleList, signal: Tensor) -> list[Tensor]:
+    """Outputs of all `layers` in turn, with a leaky rectifier between them."""
+    outputs = []
+    for layer in layers[:-1]:
+        signal = F.leaky_relu(layer(signal), SLOPE)
+        outputs.append(signal)
+    outputs.append(layers[-1](signal))
+    return outputs
