@@ -45,7 +45,7 @@ class StageTraining(lightning.LightningModule):
         warmup_steps: int = 100,
         final_rate: float = 0.02,
         condition_dropout: float = 0.1,
-        ema_decay: float = 0.998,
+        ema_decay: float = 0.995,
         seed: int = 0,
     ) -> None:
         super().__init__()
