@@ -1,11 +1,9 @@
 """A spectral trunk for SoundStream: ConvNeXt blocks on short-time spectra, at one rate from end to end.
 
 The paper's trunk works at 24 kHz and above all costs time there. Here the Fourier transform does the change of
-rate: encoder and decoder run at the codes' 50 frames/s only, and the decoder's last layer gives magnitude and phase
-of a spectrum, which the inverse transform turns into sound (as in Vocos, arXiv 2306.00814).
+rate: encoder and decoder run at the codes' 50 frames/s only, and the decoder's last layer gives a spectrum, which
+the inverse transform turns into sound (as in Vocos, arXiv 2306.00814).
 """
-
-import math
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +13,8 @@ from musiclm.tokenizers.running_norm import RunningNorm
 
 KERNEL_SIZE = 7  # frames; ConvNeXt, arXiv 2201.03545, sec. 2.5
 MIN_MAGNITUDE = 1e-4
-MAX_MAGNITUDE = 1e3
+INITIAL_LOG_GAIN = -3.0  # an untrained decoder is quiet
+MAX_LOG_GAIN = 7.0
 
 
 class Spectrum(nn.Module):
@@ -30,7 +29,9 @@ class Spectrum(nn.Module):
     def __init__(self, window: int, hop: int) -> None:
         super().__init__()
         if window % hop != 0 or (window - hop) % 2 != 0:
-            raise ValueError(f"expected a window of an odd or even number of whole hops, got {window} and {hop}")
+            raise ValueError(
+                f"expected a window of an odd or even number of whole hops, got {window} and {hop}"
+            )
         self.size, self.hop = window, hop
         self.margin = (window - hop) // 2
         self.register_buffer("window", torch.hann_window(window), persistent=False)
@@ -82,7 +83,11 @@ def blocks(width: int, hidden: int, depth: int) -> nn.Sequential:
 
 
 class ConvNeXtEncoder(nn.Module):
-    """Waveform [B, 1, T * hop] to latents [B, dimension, T], from log magnitude, cosine and sine of phase."""
+    """Waveform [B, 1, T * hop] to latents [B, dimension, T].
+
+    It sees each bin's log magnitude, and its complex value with the magnitude compressed to a square root: how loud,
+    and at which phase, with less said about the phase of what is hardly there.
+    """
 
     def __init__(
         self,
@@ -106,14 +111,18 @@ class ConvNeXtEncoder(nn.Module):
     def forward(self, waveform: Tensor) -> Tensor:
         spectra = self.spectrum(waveform)  # [B, T, F]
         magnitude = spectra.abs().clamp_min(MIN_MAGNITUDE)
-        phase = torch.view_as_real(spectra / magnitude).flatten(-2)  # [B, T, 2F]: cosine and sine
-        features = torch.cat([self.norm_magnitude(magnitude.log()), phase], dim=-1)  # [B, T, 3F]
+        compressed = torch.view_as_real(spectra * magnitude.rsqrt()).flatten(-2)  # [B, T, 2F]
+        features = torch.cat([self.norm_magnitude(magnitude.log()), 2.0 * compressed], dim=-1)  # [B, T, 3F]
         frames = self.blocks(self.norm_in(self.embed(features)))
         return self.project(self.norm_out(frames)).transpose(1, 2)  # [B, D, T]
 
 
 class ConvNeXtDecoder(nn.Module):
-    """Latents [B, dimension, T] to waveform [B, 1, T * hop], by predicted magnitude and phase."""
+    """Latents [B, dimension, T] to waveform [B, 1, T * hop].
+
+    The head gives each bin a complex direction and a log gain. With a phase angle in the direction's place (Vocos),
+    the phase, and with it the waveform, is learned far more slowly.
+    """
 
     def __init__(
         self,
@@ -131,11 +140,13 @@ class ConvNeXtDecoder(nn.Module):
         self.norm_in = nn.LayerNorm(width)
         self.blocks = blocks(width, hidden, depth)
         self.norm_out = nn.LayerNorm(width)
-        self.head = nn.Linear(width, 2 * self.spectrum.num_bins)
+        self.head = nn.Linear(width, 3 * self.spectrum.num_bins)
+        with torch.no_grad():
+            self.head.bias[: self.spectrum.num_bins] = INITIAL_LOG_GAIN
 
     def forward(self, latents: Tensor) -> Tensor:
         frames = self.norm_in(self.embed(latents).transpose(1, 2))  # [B, T, D]
         output = self.head(self.norm_out(self.blocks(frames))).float()
-        log_magnitude, phase = output.chunk(2, dim=-1)  # [B, T, F] each
-        magnitude = log_magnitude.clamp_max(math.log(MAX_MAGNITUDE)).exp()
-        return self.spectrum.inverse(torch.polar(magnitude, phase))
+        log_gain, real, imaginary = output.chunk(3, dim=-1)  # [B, T, F] each
+        gain = log_gain.clamp_max(MAX_LOG_GAIN).exp()
+        return self.spectrum.inverse(torch.complex(gain * real, gain * imaginary))

@@ -101,7 +101,9 @@ def waveform_loss(output: Tensor, target: Tensor) -> Tensor:
 
 def discriminator_hinge(real: FeatureMaps, fake: FeatureMaps) -> Tensor:
     """Discriminators' loss: logits of real sound above 1, of decoded sound below -1 (SoundStream, eq. 1)."""
-    losses = [F.relu(1.0 - r[-1]).mean() + F.relu(1.0 + f[-1]).mean() for r, f in zip(real, fake, strict=True)]
+    losses = [
+        F.relu(1.0 - r[-1]).mean() + F.relu(1.0 + f[-1]).mean() for r, f in zip(real, fake, strict=True)
+    ]
     return torch.stack(losses).mean()
 
 

@@ -41,6 +41,8 @@ class SoundStreamTraining(LightningModule):
         mel_windows: window sizes of the mel loss in samples (SoundStream: 64 … 2048).
         mel_bands: bands of the mel loss.
         mel_weight, waveform_weight, commitment_weight, adversarial_weight, feature_weight: of the losses.
+        quantize_start: step from which the latents are quantized. The codebooks are set by k-means then, or as soon
+            as enough frames were seen; before, the latents move too fast to be worth following.
         adversarial_start: step from which the discriminators learn and teach; None for never.
         dropout: share of examples whose number of levels is drawn from U[1, Q] (SoundStream: 1).
         warmup_steps: steps over which the learning rate rises; then it falls along a cosine until
@@ -61,6 +63,7 @@ class SoundStreamTraining(LightningModule):
         commitment_weight: float = 0.25,
         adversarial_weight: float = 1.0,
         feature_weight: float = 100.0,
+        quantize_start: int = 0,
         adversarial_start: int | None = 0,
         dropout: float = 1.0,
         warmup_steps: int = 100,
@@ -77,6 +80,7 @@ class SoundStreamTraining(LightningModule):
         self.commitment_weight = commitment_weight
         self.adversarial_weight = adversarial_weight
         self.feature_weight = feature_weight
+        self.quantize_start = quantize_start
         self.adversarial_start = adversarial_start
         self.dropout = dropout
         self.warmup_steps = warmup_steps
@@ -106,7 +110,8 @@ class SoundStreamTraining(LightningModule):
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
         target = batch["waveform"]  # [B, 1, L]
-        output = self.part(target, self._draw_levels(len(target)).to(target.device))
+        levels = self._draw_levels(len(target)).to(target.device)
+        output = self.part(target, levels, quantize=self.global_step >= self.quantize_start)
         losses = {
             "mel": self.mel_weight * self.mel_loss(output.waveform, target),
             "waveform": self.waveform_weight * waveform_loss(output.waveform, target),
