@@ -12,7 +12,7 @@ set -eu
 
 BIN=${BIN:-.venv/bin}
 RUNS=${RUNS:-runs/default}
-HOURS=${HOURS:-12}
+HOURS=${HOURS:-8}
 SIZE=${SIZE:-}
 OUT=${OUT_BUNDLE:-musiclm/bundles/default}
 mkdir -p "$RUNS"
