@@ -1,8 +1,8 @@
 """A spectral trunk for SoundStream: ConvNeXt blocks on short-time spectra, at one rate from end to end.
 
-The paper's trunk works at 24 kHz and above all costs time there. Here the Fourier transform does the change of
-rate: encoder and decoder run at the codes' 50 frames/s only, and the decoder's last layer gives a spectrum, which
-the inverse transform turns into sound (as in Vocos, arXiv 2306.00814).
+The paper's trunk works at 24 kHz and above all costs time there. Here the Fourier transform does the change
+of rate: encoder and decoder run at the codes' 50 frames/s only, and the decoder's last layer gives a
+spectrum, which the inverse transform turns into sound (as in Vocos, arXiv 2306.00814).
 """
 
 import torch
@@ -20,8 +20,8 @@ MAX_LOG_GAIN = 7.0
 class Spectrum(nn.Module):
     """Short-time Fourier transform with exactly one frame per hop, and its inverse.
 
-    A frame is `window` samples around the middle of its hop, so L = T * hop samples give T frames and T frames give
-    back L samples. The signal is taken to be silent outside.
+    A frame is `window` samples around the middle of its hop, so L = T * hop samples give T frames and T
+    frames give back L samples. The signal is taken to be silent outside.
     """
 
     window: Tensor
@@ -29,9 +29,7 @@ class Spectrum(nn.Module):
     def __init__(self, window: int, hop: int) -> None:
         super().__init__()
         if window % hop != 0 or (window - hop) % 2 != 0:
-            raise ValueError(
-                f"expected a window of an odd or even number of whole hops, got {window} and {hop}"
-            )
+            raise ValueError(f"expected a window of whole hops, got a window of {window} and a hop of {hop}")
         self.size, self.hop = window, hop
         self.margin = (window - hop) // 2
         self.register_buffer("window", torch.hann_window(window), persistent=False)
@@ -62,7 +60,7 @@ class Spectrum(nn.Module):
 
 
 class ConvNeXtBlock(nn.Module):
-    """Depthwise convolution over time, then a two-layer perceptron per frame, added to the input [B, T, D]."""
+    """Depthwise convolution over time, then a perceptron per frame, added to the input [B, T, D]."""
 
     def __init__(self, width: int, hidden: int, *, scale: float) -> None:
         super().__init__()
@@ -85,8 +83,8 @@ def blocks(width: int, hidden: int, depth: int) -> nn.Sequential:
 class ConvNeXtEncoder(nn.Module):
     """Waveform [B, 1, T * hop] to latents [B, dimension, T].
 
-    It sees each bin's log magnitude, and its complex value with the magnitude compressed to a square root: how loud,
-    and at which phase, with less said about the phase of what is hardly there.
+    It sees each bin's log magnitude, and its complex value with the magnitude compressed to a square root:
+    how loud, and at which phase, with less said about the phase of what is hardly there.
     """
 
     def __init__(
@@ -101,7 +99,7 @@ class ConvNeXtEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.spectrum = Spectrum(window, hop)
-        self.norm_magnitude = RunningNorm(self.spectrum.num_bins)
+        self.standardise = RunningNorm(3 * self.spectrum.num_bins)
         self.embed = nn.Linear(3 * self.spectrum.num_bins, width)
         self.norm_in = nn.LayerNorm(width)
         self.blocks = blocks(width, hidden, depth)
@@ -112,15 +110,15 @@ class ConvNeXtEncoder(nn.Module):
         spectra = self.spectrum(waveform)  # [B, T, F]
         magnitude = spectra.abs().clamp_min(MIN_MAGNITUDE)
         compressed = torch.view_as_real(spectra * magnitude.rsqrt()).flatten(-2)  # [B, T, 2F]
-        features = torch.cat([self.norm_magnitude(magnitude.log()), 2.0 * compressed], dim=-1)  # [B, T, 3F]
-        frames = self.blocks(self.norm_in(self.embed(features)))
+        features = torch.cat([magnitude.log(), compressed], dim=-1)  # [B, T, 3F]
+        frames = self.blocks(self.norm_in(self.embed(self.standardise(features))))
         return self.project(self.norm_out(frames)).transpose(1, 2)  # [B, D, T]
 
 
 class ConvNeXtDecoder(nn.Module):
     """Latents [B, dimension, T] to waveform [B, 1, T * hop].
 
-    The head gives each bin a complex direction and a log gain. With a phase angle in the direction's place (Vocos),
+    The head gives each bin a complex value and a log gain. With a phase angle in the value's place (Vocos),
     the phase, and with it the waveform, is learned far more slowly.
     """
 

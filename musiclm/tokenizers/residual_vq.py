@@ -3,10 +3,10 @@
 Latents [B, D, T] go in; each level quantizes what the levels before it left over, so that the first k levels
 alone already are a coarser code. Gradients pass straight through to the encoder.
 
-Guards against codebooks that collapse onto a few entries: the latents pass unquantized until enough frames have
-been gathered for k-means over all levels; an entry's count is a moving *sum* over batches, so that "seen fewer
-than twice lately" means the same at any batch size; a dead entry moves to a frame drawn from the recent ones, of
-which many more are kept than one small batch has.
+Guards against codebooks that collapse onto a few entries: latents are standardised; they pass unquantized
+until enough frames have been gathered for k-means over all levels; an entry's count is a moving *sum* over
+batches, so that "seen fewer than twice lately" means the same at any batch size; a dead entry moves to a
+frame drawn from the recent ones, of which many more are kept than one small batch has.
 """
 
 from typing import NamedTuple

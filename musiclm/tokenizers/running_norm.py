@@ -1,8 +1,8 @@
 """Standardisation by running statistics, the same in training and afterwards.
 
-Batch normalisation would shift each training batch by its own mean: noise that a quantizer after it cannot afford.
-Layer normalisation leaves a constant that all frames share, and next to a large constant the differences between
-frames, which are what a codebook must tell apart, are too small to be seen.
+Batch normalisation would shift each training batch by its own mean: noise that a quantizer after it cannot
+afford. Layer normalisation leaves a constant that all frames share, and next to a large constant the
+differences between frames, which are what a codebook must tell apart, are too small to be seen.
 """
 
 import torch

@@ -1,7 +1,7 @@
-"""The paper's trunk for SoundStream: encodec's SEANet blocks in the shape of SoundStream, sec. III-A and III-B.
+"""The paper's trunk for SoundStream: encodec's SEANet blocks, shaped as in SoundStream, sec. III-A, III-B.
 
-Three residual units of dilations 1, 3, 9 before each strided convolution, causal, ELU, no normalisation, no LSTM.
-`ratios` are the decoder's upsampling factors in order; their product is the hop length (8·6·5·2 = 480).
+Three residual units of dilations 1, 3, 9 before each strided convolution, causal, ELU, no normalisation, no
+LSTM. `ratios` are the decoder's upsampling factors in order; their product is the hop length (8·6·5·2 = 480).
 """
 
 from encodec.modules import SEANetDecoder as EncodecDecoder

@@ -1,8 +1,8 @@
 """SoundStream: the acoustic tokenizer (arXiv 2107.03312, in the 24 kHz form of MusicLM, sec. 4.1).
 
-Waveform [B, 1, L] goes through an encoder to latents [B, D, T], through a residual quantizer to codes [B, Q, T], and
-through a decoder back to a waveform [B, 1, T * hop_length]. The trunk, encoder and decoder, is injected: the
-paper's convolutions (`seanet.py`) or a spectral one that costs far less on a CPU (`convnext.py`).
+Waveform [B, 1, L] goes through an encoder to latents [B, D, T], through a residual quantizer to codes
+[B, Q, T], and through a decoder back to a waveform [B, 1, T * hop_length]. The trunk, encoder and decoder, is
+injected: the paper's convolutions (`seanet.py`) or a spectral one, far cheaper on a CPU (`convnext.py`).
 """
 
 import math
@@ -66,7 +66,7 @@ class SoundStream(nn.Module):
     def forward(
         self, waveform: Tensor, num_quantizers: Tensor | None = None, *, quantize: bool = True
     ) -> Reconstruction:
-        """Waveform [B, 1, L] through the bottleneck and back, with gradients; in training mode, codebooks learn.
+        """Waveform [B, 1, L] through the bottleneck and back; in training mode, the codebooks learn.
 
         Args:
             waveform: in [-1, 1].
@@ -107,9 +107,9 @@ class SoundStream(nn.Module):
                 f"expected codes of shape [B, 1 … {self.num_quantizers}, T], got {list(codes.shape)}"
             )
         if codes.min() < 0 or codes.max() >= self.codebook_size:
+            found = f"{int(codes.min())} … {int(codes.max())}"
             raise ValueError(
-                f"expected codes of 0 … {self.codebook_size - 1}, got {int(codes.min())} … {int(codes.max())}; "
-                "remove the stage's token offsets first"
+                f"expected codes of 0 … {self.codebook_size - 1}, got {found}; remove token offsets first"
             )
         return self.decoder(self.quantizer.decode(codes)).clamp(-1.0, 1.0)
 

@@ -1,4 +1,4 @@
-"""What a codec is trained towards and measured by: spectra over mel bands, the waveform, a discriminator's view.
+"""What a codec is trained towards and measured by: mel spectra, the waveform, discriminators' views.
 
 All functions take waveforms [B, 1, L] and return scalars (means over the batch), unless said otherwise.
 """
@@ -38,8 +38,8 @@ class MelSpectrogram(nn.Module):
 class MultiScaleMelLoss(nn.Module):
     """L1 distance of mel spectrograms, linear and logarithmic, over several windows (SoundStream, eq. 5).
 
-    The log term of window s is weighted √(s/2) in the paper, beside unnormalised spectra; here both are means over
-    bands and frames, the linear one relative to the target's mean, so that no window outweighs another.
+    The log term of window s is weighted √(s/2) in the paper, beside unnormalised spectra; here both are means
+    over bands and frames, the linear one relative to the target's mean, so that no window outweighs another.
 
     Args:
         sample_rate: Hz.
@@ -94,7 +94,7 @@ def si_sdr(output: Tensor, target: Tensor) -> Tensor:
 
 
 def waveform_loss(output: Tensor, target: Tensor) -> Tensor:
-    """L1 distance of the samples relative to the target's own mean magnitude, so that quiet music counts too."""
+    """L1 distance of the samples relative to the target's mean magnitude, so that quiet music counts too."""
     error = (output - target).abs().flatten(1).mean(dim=1)
     return (error / target.abs().flatten(1).mean(dim=1).clamp_min(1e-2)).mean()
 

@@ -1,7 +1,9 @@
-"""Listeners that tell decoded sound from real sound (SoundStream, sec. III-D): three on waveforms, one on spectra.
+"""Listeners that tell decoded sound from real (SoundStream, sec. III-D): three on waveforms, one on spectra.
 
 Each takes a waveform [B, 1, L] and returns its layers' outputs, the logits last. `width` sets their cost.
 """
+
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +23,7 @@ class WaveformDiscriminator(nn.Module):
         self.factor = factor
         widths = [width, 4 * width, 16 * width, 32 * width]
         layers = [nn.Conv1d(1, width, 15, padding=7)]
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             layers.append(nn.Conv1d(before, after, 41, stride=4, padding=20, groups=before // 4))
         layers.append(nn.Conv1d(widths[-1], widths[-1], 5, padding=2))
         layers.append(nn.Conv1d(widths[-1], 1, 3, padding=1))

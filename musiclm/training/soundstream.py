@@ -1,8 +1,8 @@
-"""Training of the SoundStream codec: reconstruction from the start, discriminators once the sound is roughly right.
+"""Training of the SoundStream codec: reconstruction first, discriminators once the sound is roughly right.
 
-One optimizer holds two parameter groups, codec and discriminators, and one step moves both: the losses are built so
-that no gradient crosses over. So Lightning's step count is the number of batches, and everything needed to resume is
-in its checkpoint.
+One optimizer holds two parameter groups, codec and discriminators, and one step moves both: the losses are
+built so that no gradient crosses over. So Lightning's step count is the number of batches, and everything
+needed to resume is in its checkpoint.
 """
 
 import math
@@ -41,8 +41,8 @@ class SoundStreamTraining(LightningModule):
         mel_windows: window sizes of the mel loss in samples (SoundStream: 64 … 2048).
         mel_bands: bands of the mel loss.
         mel_weight, waveform_weight, commitment_weight, adversarial_weight, feature_weight: of the losses.
-        quantize_start: step from which the latents are quantized. The codebooks are set by k-means then, or as soon
-            as enough frames were seen; before, the latents move too fast to be worth following.
+        quantize_start: step from which the latents are quantized. The codebooks are set by k-means then, or
+            as soon as enough frames were seen; before, the latents move too fast to be worth following.
         adversarial_start: step from which the discriminators learn and teach; None for never.
         dropout: share of examples whose number of levels is drawn from U[1, Q] (SoundStream: 1).
         warmup_steps: steps over which the learning rate rises; then it falls along a cosine until
@@ -123,7 +123,7 @@ class SoundStreamTraining(LightningModule):
         return torch.stack(list(losses.values())).sum()
 
     def _adversarial_losses(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Losses of the codec, through discriminators that hold still, and of the discriminators themselves."""
+        """Losses of the codec, through discriminators that hold still, and of the discriminators."""
         self.discriminators.requires_grad_(False)
         with torch.no_grad():
             wanted = self.discriminators(target)

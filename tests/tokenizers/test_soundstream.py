@@ -145,9 +145,10 @@ def test_silence_is_coded_like_any_sound(codec: SoundStream) -> None:
 def test_the_decoders_gradient_reaches_the_encoder_through_the_codes(make) -> None:
     codec = fill_codebooks(make()).train()
     codec(noise(2, 1, 4 * HOP)).waveform.square().mean().backward()
-    gradients = [p.grad for p in codec.encoder.parameters()]
-    assert all(g is not None and g.isfinite().all() for g in gradients)
-    assert sum(float(g.abs().sum()) for g in gradients) > 0
+    for name, parameter in codec.encoder.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.abs().sum() > 0, name
 
 
 def test_output_has_the_inputs_length_in_training() -> None:

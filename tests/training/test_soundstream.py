@@ -1,4 +1,4 @@
-"""Training of the codec: losses of known value, learning, resuming as if never stopped, configs that build."""
+"""Training of the codec: losses of known value, learning, resuming, configs that build."""
 
 import math
 from pathlib import Path
