@@ -22,8 +22,15 @@ class TokenCropDataset(Dataset[dict[str, Tensor]]):
     """Item `i` is the i-th random crop: MuLan embedding [D], semantic [1, T], acoustic [Q, T']."""
 
     def __init__(
-        self, rows: list[TokenRow], description: StoreDescription, seconds: float, seed: int
+        self,
+        rows: list[TokenRow],
+        description: StoreDescription,
+        seconds: float,
+        *,
+        seed: int,
+        mulan_noise: float = 0.0,
     ) -> None:
+        self.mulan_noise = mulan_noise
         self.description = description
         self.seconds = seconds
         self.seed = seed
@@ -44,8 +51,10 @@ class TokenCropDataset(Dataset[dict[str, Tensor]]):
         first = int(torch.randint(max(places, 1), (), generator=generator))
         semantic = row.semantic[first : first + self.tokens]
         start, end = round(first * ratio), round((first + self.tokens) * ratio)
+        mulan = torch.from_numpy(self._embedding(row, first / self.description.semantic_frame_rate))  # [D]
+        noise = torch.randn(mulan.shape, generator=generator) / len(mulan) ** 0.5
         return {
-            "mulan": torch.from_numpy(self._embedding(row, first / self.description.semantic_frame_rate)),
+            "mulan": torch.nn.functional.normalize(mulan + self.mulan_noise * noise, dim=0),
             "semantic": torch.from_numpy(semantic.astype(np.int64))[None],
             "acoustic": torch.from_numpy(row.acoustic[:, start:end].astype(np.int64)),
         }
@@ -70,6 +79,9 @@ class TokenCrops(lightning.LightningDataModule):
         batch_size: crops in a batch.
         crops_per_epoch: an epoch is this many crops.
         validation_crops: fixed crops of held-out recordings.
+        mulan_noise: length of a random vector added to a training crop's embedding, itself of length 1.
+            From few recordings, a stage would learn their exact conditioning tokens by heart, and find none
+            of them in a prompt's; the noise should be about as long as text and audio are apart.
         seed: of the draw of crops.
     """
 
@@ -81,6 +93,7 @@ class TokenCrops(lightning.LightningDataModule):
         batch_size: int = 16,
         crops_per_epoch: int = 4096,
         validation_crops: int = 64,
+        mulan_noise: float = 0.0,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -89,10 +102,19 @@ class TokenCrops(lightning.LightningDataModule):
         self.batch_size = batch_size
         self.crops_per_epoch = crops_per_epoch
         self.validation_crops = validation_crops
+        self.mulan_noise = mulan_noise
         self.seed = seed
         self.description = read_description(self.tokens)
         self.quantizer = load_part(self.tokens / QUANTIZER)
         self._rows: list[TokenRow] = []
+        # What the stages are linked to (`musiclm.training.cli.LINKS`)
+        self.mulan_levels = self.quantizer.num_quantizers
+        self.mulan_codebook_size = self.quantizer.codebook_size
+        self.semantic_codebook_size = self.description.semantic_codebook_size
+        self.semantic_frame_rate = self.description.semantic_frame_rate
+        self.acoustic_codebook_size = self.description.acoustic_codebook_size
+        self.acoustic_frame_rate = self.description.acoustic_frame_rate
+        self.acoustic_levels = self.description.num_quantizers
 
     def split(self, name: str) -> list[TokenRow]:
         """The rows of a split; both splits hold everything where one would be empty."""
@@ -101,7 +123,9 @@ class TokenCrops(lightning.LightningDataModule):
         return [row for row in self._rows if row.split == name] or self._rows
 
     def train_dataloader(self) -> DataLoader:
-        data = TokenCropDataset(self.split("train"), self.description, self.seconds, self.seed)
+        data = TokenCropDataset(
+            self.split("train"), self.description, self.seconds, seed=self.seed, mulan_noise=self.mulan_noise
+        )
         return DataLoader(
             data, batch_size=self.batch_size, sampler=ResumableSampler(self.crops_per_epoch), drop_last=True
         )

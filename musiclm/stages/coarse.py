@@ -21,9 +21,9 @@ class Coarse(Stage):
         mulan_codebook_size: entries per MuLan codebook.
         semantic_codebook_size: semantic centroids.
         semantic_frame_rate: semantic tokens per second.
-        levels: acoustic levels it generates, from the first.
-        codebook_size: entries per acoustic codebook.
-        frame_rate: acoustic frames per second.
+        num_coarse: acoustic levels it generates, from the first.
+        acoustic_codebook_size: entries per acoustic codebook.
+        acoustic_frame_rate: acoustic frames per second.
     """
 
     def __init__(
@@ -37,13 +37,13 @@ class Coarse(Stage):
         mulan_codebook_size: int = 1024,
         semantic_codebook_size: int = 1024,
         semantic_frame_rate: float = 25.0,
-        levels: int = 4,
-        codebook_size: int = 1024,
-        frame_rate: float = 50.0,
+        num_coarse: int = 4,
+        acoustic_codebook_size: int = 1024,
+        acoustic_frame_rate: float = 50.0,
     ) -> None:
         segments = (
             Segment("mulan", mulan_levels, mulan_codebook_size, 0.0, optional=True),
             Segment("semantic", 1, semantic_codebook_size, semantic_frame_rate),
-            Segment("coarse", levels, codebook_size, frame_rate, source="acoustic"),
+            Segment("coarse", num_coarse, acoustic_codebook_size, acoustic_frame_rate, source="acoustic"),
         )
         super().__init__(Layout(segments, pattern, lookahead=lookahead, broadcast=broadcast), transformer)

@@ -18,9 +18,9 @@ class Fine(Stage):
         pattern: `flatten` or `delay`.
         lookahead: frames of the coarse levels seen ahead (`delay` only).
         num_coarse: acoustic levels given.
-        num_fine: acoustic levels it generates, those that follow.
-        codebook_size: entries per acoustic codebook.
-        frame_rate: acoustic frames per second.
+        acoustic_levels: acoustic levels in all; it generates those that follow.
+        acoustic_codebook_size: entries per acoustic codebook.
+        acoustic_frame_rate: acoustic frames per second.
     """
 
     def __init__(
@@ -30,12 +30,13 @@ class Fine(Stage):
         pattern: Pattern = "flatten",
         lookahead: int = 0,
         num_coarse: int = 4,
-        num_fine: int = 8,
-        codebook_size: int = 1024,
-        frame_rate: float = 50.0,
+        acoustic_levels: int = 12,
+        acoustic_codebook_size: int = 1024,
+        acoustic_frame_rate: float = 50.0,
     ) -> None:
+        size, rate = acoustic_codebook_size, acoustic_frame_rate
         segments = (
-            Segment("coarse", num_coarse, codebook_size, frame_rate, source="acoustic"),
-            Segment("fine", num_fine, codebook_size, frame_rate, source="acoustic", first_level=num_coarse),
+            Segment("coarse", num_coarse, size, rate, source="acoustic"),
+            Segment("fine", acoustic_levels - num_coarse, size, rate, source="acoustic", first_level=num_coarse),
         )
         super().__init__(Layout(segments, pattern, lookahead=lookahead), transformer)

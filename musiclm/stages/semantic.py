@@ -18,8 +18,8 @@ class Semantic(Stage):
         broadcast: add the summed MuLan tokens to every step.
         mulan_levels: MuLan tokens per clip.
         mulan_codebook_size: entries per MuLan codebook.
-        codebook_size: semantic centroids.
-        frame_rate: semantic tokens per second.
+        semantic_codebook_size: semantic centroids.
+        semantic_frame_rate: semantic tokens per second.
     """
 
     def __init__(
@@ -30,11 +30,11 @@ class Semantic(Stage):
         broadcast: bool = False,
         mulan_levels: int = 12,
         mulan_codebook_size: int = 1024,
-        codebook_size: int = 1024,
-        frame_rate: float = 25.0,
+        semantic_codebook_size: int = 1024,
+        semantic_frame_rate: float = 25.0,
     ) -> None:
         segments = (
             Segment("mulan", mulan_levels, mulan_codebook_size, 0.0, optional=True),
-            Segment("semantic", 1, codebook_size, frame_rate),
+            Segment("semantic", 1, semantic_codebook_size, semantic_frame_rate),
         )
         super().__init__(Layout(segments, pattern, broadcast=broadcast), transformer)

@@ -7,6 +7,7 @@ A run lives in one folder (`--trainer.default_root_dir`), named after the part i
     runs/soundstream/part/           the trained part as a bundle, written when the run has ended
 """
 
+import inspect
 import sys
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
@@ -22,6 +23,35 @@ from musiclm.bundle import Storage, save_part
 from musiclm.data.token_crops import TokenCrops
 
 CHECKPOINT = "last.ckpt"
+
+# A stage speaks the tokens of its store: these values of the data go to the part's constructor where it takes
+# them (jsonargparse skips the others), and never stand in a YAML.
+LINKS = (
+    "mulan_levels",
+    "mulan_codebook_size",
+    "semantic_codebook_size",
+    "semantic_frame_rate",
+    "acoustic_codebook_size",
+    "acoustic_frame_rate",
+    "acoustic_levels",
+)
+
+
+class LastCheckpoint(Checkpoint):
+    """One checkpoint, renewed after every epoch by rename: whatever is killed when, it is whole.
+
+    Lightning's own ModelCheckpoint writes in place. An epoch's end is where a run can go on exactly as if it
+    had not been stopped, since crops are drawn by their number.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        temporary = self.path.with_suffix(".part")
+        trainer.save_checkpoint(temporary)
+        if trainer.is_global_zero:
+            temporary.replace(self.path)
 
 
 class PlainLines(Callback):
@@ -47,6 +77,9 @@ class TrainingCLI(LightningCLI):
             "--storage", type=Storage, default="float16", help="precision that the trained part is kept in"
         )
         parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves torch's choice")
+        for name in LINKS:
+            target = f"model.init_args.part.init_args.{name}"
+            parser.link_arguments(f"data.{name}", target, apply_on="instantiate")
         parser.set_defaults(
             {
                 "trainer.default_root_dir": "runs/unnamed",
@@ -66,7 +99,7 @@ class TrainingCLI(LightningCLI):
         root = Path(settings.default_root_dir)
         kwargs["callbacks"] = [
             *(settings.callbacks or []),
-            ModelCheckpoint(dirpath=root, save_last=True, save_top_k=0, every_n_epochs=1),
+            LastCheckpoint(root / CHECKPOINT),
             PlainLines(),
         ]
         kwargs["logger"] = TensorBoardLogger(root, name="", version="")
@@ -83,12 +116,15 @@ class TrainingCLI(LightningCLI):
             return
         root = Path(self.trainer.default_root_dir)
         words = self.config.fit.model.init_args.part.as_dict()
+        init_args = words.get("init_args") or {}
+        accepted = inspect.signature(type(self.model.part)).parameters
+        init_args |= {name: getattr(self.datamodule, name) for name in LINKS if name in accepted}
         bundle = save_part(
             root / "part",
             root.name,
             self.model.part,
             class_path=words["class_path"],
-            init_args=words.get("init_args") or {},
+            init_args=init_args,
             storage=self.config.fit.storage,
             trained_on=self.datamodule.description.fingerprints
             if isinstance(self.datamodule, TokenCrops)
@@ -99,13 +135,17 @@ class TrainingCLI(LightningCLI):
 
 def main(arguments: list[str]) -> None:
     """Run a subcommand of Lightning CLI: fit, validate, test."""
-    TrainingCLI(
-        subclass_mode_model=True,
-        subclass_mode_data=True,
-        model_class=lightning.LightningModule,
-        datamodule_class=lightning.LightningDataModule,
-        seed_everything_default=0,
-        auto_configure_optimizers=False,  # optimizers are injected callables of each module
-        save_config_kwargs={"overwrite": True},
-        args=arguments,
-    )
+    before = sys.argv
+    sys.argv = ["musiclm", *arguments]  # Lightning reads them there, and warns of any given otherwise
+    try:
+        TrainingCLI(
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            model_class=lightning.LightningModule,
+            datamodule_class=lightning.LightningDataModule,
+            seed_everything_default=0,
+            auto_configure_optimizers=False,  # optimizers are injected callables of each module
+            save_config_kwargs={"overwrite": True},
+        )
+    finally:
+        sys.argv = before

@@ -135,6 +135,17 @@ def test_a_crop_is_conditioned_on_the_windows_whose_middle_it_holds(tmp_path: Pa
     np.testing.assert_allclose(data._embedding(row, 0.0), first / np.linalg.norm(first), rtol=1e-6)
 
 
+def test_noise_turns_an_embedding_by_its_own_length_and_spares_validation(tmp_path: Path) -> None:
+    _store(tmp_path)
+    plain, noisy = (TokenCrops(tmp_path, 4.0, mulan_noise=noise, crops_per_epoch=64) for noise in (0.0, 1.0))
+    before, after = (crops.train_dataloader().dataset for crops in (plain, noisy))
+    cosines = torch.stack([before[i]["mulan"] @ after[i]["mulan"] for i in range(64)])
+    assert 0.5 < cosines.mean() < 0.9  # 1 / sqrt(1 + noise²) = 0.71
+    assert all(torch.equal(before[i]["semantic"], after[i]["semantic"]) for i in range(64))
+    held_out = noisy.val_dataloader().dataset
+    assert torch.equal(held_out[0]["mulan"], plain.val_dataloader().dataset[0]["mulan"])
+
+
 def test_crops_longer_than_every_recording_are_refused(tmp_path: Path) -> None:
     _store(tmp_path)
     with pytest.raises(ValueError, match=r"longest is 14\.0 s"):

@@ -206,7 +206,7 @@ def test_narrow_embeddings_and_tied_heads_make_a_stage_smaller(tied: bool) -> No
     config = TransformerConfig(
         width=16, layers=1, heads=2, feed_forward=24, embedding_width=4, tie_embeddings=tied
     )
-    stage = Fine(config, pattern="delay", num_coarse=2, num_fine=3, codebook_size=8)
+    stage = Fine(config, pattern="delay", num_coarse=2, acoustic_levels=5, acoustic_codebook_size=8)
     assert stage.embedding.weight.shape == (stage.layout.vocabulary_size, 4)
     assert stage(random_codes(stage, 5)).shape == (1, 3, 5, 8)
     assert (stage.head is None) == tied

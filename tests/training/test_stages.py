@@ -67,8 +67,8 @@ def make_stage(pattern: str = "delay", dropout: float = 0.0) -> Stage:
     return Coarse(
         config,
         pattern=pattern,
-        levels=3,
-        codebook_size=SIZE,
+        num_coarse=3,
+        acoustic_codebook_size=SIZE,
         mulan_levels=2,
         mulan_codebook_size=SIZE,
         semantic_codebook_size=SIZE,
@@ -109,7 +109,7 @@ def test_a_tiny_stage_learns_two_songs_and_gives_them_back(pattern: str, tmp_pat
 
 def test_levels_are_named_as_in_the_codec() -> None:
     config = TransformerConfig(width=16, layers=1, heads=2, feed_forward=24)
-    training = StageTraining(Fine(config, num_coarse=2, num_fine=2, codebook_size=SIZE))
+    training = StageTraining(Fine(config, num_coarse=2, acoustic_levels=4, acoustic_codebook_size=SIZE))
     logged: dict[str, Tensor] = {}
     training.log_dict = lambda figures, **_: logged.update(figures)  # type: ignore[method-assign]
     training._log(torch.tensor([1.0, 2.0]), "val")
