@@ -170,7 +170,7 @@ class MusicLM:
                 top_k=self.settings.semantic_top_k,
                 guidance=self.settings.guidance,
                 generator=generator,
-                on_step=lambda step, done=done: on_progress("semantic", min(done + step, total), total),
+                on_step=_counting(on_progress, "semantic", done, total),
             )
             tokens = torch.cat([tokens, piece[:, :, kept:]], dim=2)
         return tokens
@@ -201,7 +201,7 @@ class MusicLM:
                 top_k=self.settings.coarse_top_k,
                 guidance=self.settings.guidance,
                 generator=generator,
-                on_step=lambda step, done=done: on_progress("coarse", min(done + step, frames), frames),
+                on_step=_counting(on_progress, "coarse", done, frames),
             )
             done += size - kept
             prompt = piece[:, :, -carry:]
@@ -218,7 +218,7 @@ class MusicLM:
             frames=window,
             temperature=self.settings.fine_temperature,
             generator=generator,
-            on_step=lambda step: on_progress("fine", min(step, window), window),
+            on_step=_counting(on_progress, "fine", 0, window),
         )  # [windows, 8, window]
         overlap = len(starts) * window - total
         pieces = [*fine[:-1], fine[-1, :, overlap:]]
@@ -270,6 +270,11 @@ def check_request(prompt: str, seconds: float) -> None:
         )
     if not (math.isfinite(seconds) and 0 < seconds <= MAX_SECONDS):
         raise ValueError(f"expected seconds above 0 and at most {MAX_SECONDS:g}, got {seconds:g}")
+
+
+def _counting(on_progress: OnProgress, stage: str, before: int, total: int) -> Callable[[int], None]:
+    """What a stage calls with the frames it has begun, `before` having been made by earlier windows."""
+    return lambda step: on_progress(stage, min(before + step, total), total)
 
 
 def _say_nothing(stage: str, done: int, total: int) -> None:

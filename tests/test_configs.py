@@ -1,0 +1,68 @@
+"""Every YAML in configs/ opens with what it is for, parses, and gives no value that the data decides."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import yaml
+
+from musiclm.pipeline import GenerationSettings
+from musiclm.training.cli import LINKS, TrainingCLI
+
+ROOT = Path(__file__).parent.parent
+CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+PARTS = [path for path in CONFIGS if path.name != "generation.yaml"]
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT / "configs"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=name)
+def test_a_config_opens_with_its_purpose_and_command(path: Path) -> None:
+    header = path.read_text(encoding="utf-8").split("\n\n")[0]
+    assert header.startswith("# ")
+    assert "musiclm " in header or "Layered over" in header or "Layers over" in header
+
+
+def test_every_part_has_a_tiny_and_a_paper_size() -> None:
+    parts = {path.name for path in PARTS if path.parent.name == "configs"}
+    assert len(parts) == 8
+    for size in ("tiny", "paper"):
+        assert {path.name for path in PARTS if path.parent.name == size} == parts
+
+
+@pytest.mark.parametrize("path", PARTS, ids=name)
+def test_a_config_parses_over_its_part_s_default(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import lightning
+
+    layers = [ROOT / "configs" / path.name, *([] if path.parent.name == "configs" else [path])]
+    data = ["--data.init_args.audio", "corpus"]
+    if path.stem in ("semantic", "coarse", "fine"):
+        data = ["--data.init_args.tokens", "tokens"]
+    words = [word for layer in layers for word in ("--config", str(layer))]
+    monkeypatch.setattr("sys.argv", ["musiclm", "fit", *words, *data, "--print_config"])
+    with pytest.raises(SystemExit) as stop:
+        TrainingCLI(
+            model_class=lightning.LightningModule,
+            datamodule_class=lightning.LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+        )
+    assert not stop.value.code
+
+
+@pytest.mark.parametrize("path", PARTS, ids=name)
+def test_a_config_leaves_linked_values_to_the_data(path: Path) -> None:
+    words = yaml.safe_load(path.read_text(encoding="utf-8"))
+    part = words.get("model", {}).get("init_args", {}).get("part", {}).get("init_args", {})
+    assert not set(part) & set(LINKS)
+
+
+def test_the_settings_of_generation_are_known_ones() -> None:
+    words = yaml.safe_load((ROOT / "configs" / "generation.yaml").read_text(encoding="utf-8"))
+    assert set(words) <= {field.name for field in fields(GenerationSettings)}
+    GenerationSettings(**words)

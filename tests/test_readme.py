@@ -1,0 +1,57 @@
+"""The README's commands work as they stand there."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.tiny import folder_of_tones
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def block(heading: str, language: str) -> str:
+    """The first code block of a language under a heading."""
+    section = README.split(heading, 1)[1]
+    return re.search(rf"```{language}\n(.*?)```", section, flags=re.DOTALL).group(1)
+
+
+def test_the_two_commands_are_targets_of_the_makefile() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = re.findall(r"make ([\w-]+)", README)
+    assert {"generate", "test", "default-model", "check-default"} <= set(targets)
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+
+
+def test_make_generate_hands_the_prompt_on_whatever_is_in_it() -> None:
+    shown = subprocess.run(
+        ["make", "--dry-run", "--no-print-directory", "generate", "PROMPT=it's $5 \"loud\"", "READY="],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert "musiclm generate \"$MUSICLM_PROMPT\" --seconds '10'" in shown
+
+
+def test_the_python_example_makes_music(tmp_path: Path) -> None:
+    code = block("In Python:", "python").replace("seconds=10", "seconds=1")
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    assert (tmp_path / "violin.wav").stat().st_size > 40_000
+
+
+def test_training_on_one_s_own_audio_works_as_written(tmp_path: Path) -> None:
+    folder_of_tones(tmp_path / "my-music", 2, seconds=4.0)
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    commands = block("## Train on your own audio", "sh")
+    tiny = "--config configs/$stage.yaml --config configs/tiny/$stage.yaml"
+    commands = commands.replace("--config configs/$stage.yaml", tiny)
+    commands = commands.replace("musiclm generate", "musiclm generate --seconds 1")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-e", "-c", commands],
+        cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "out.wav"
+    assert (tmp_path / "out.wav").is_file()
