@@ -10,6 +10,7 @@ from torch import Tensor
 
 # Where a WAV file keeps what we say about it (RIFF INFO chunk, written by libsndfile).
 METADATA_FIELDS = ("title", "comment", "software", "copyright")
+FORMATS = ("WAV", "FLAC", "AIFF")  # those that keep 16 bits and metadata
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,8 @@ class Audio:
                     setattr(file, field, value)
                 file.write(self.waveform.T.cpu().numpy())  # [L, C]
             temporary.replace(path)
+        except soundfile.LibsndfileError as error:
+            raise OSError(f"expected room for the output, {path} cannot be written: {error}") from None
         finally:
             temporary.unlink(missing_ok=True)
         return path
@@ -97,15 +100,17 @@ class Audio:
 
 def check_writable(path: Path) -> None:
     """Raise one clear line if audio could not be written at `path`; used before long work begins."""
-    import soundfile
-
     if path.is_dir():
         raise IsADirectoryError(f"expected a file name for the output, {path} is a folder")
-    if path.suffix[1:].upper() not in soundfile.available_formats():
+    if path.suffix[1:].upper() not in FORMATS:
         raise ValueError(f"expected a file name ending in .wav or .flac, got {path.name!r}")
     if not path.parent.is_dir():
         raise FileNotFoundError(
             f"expected an existing folder for the output, {path.parent} is none; make it first"
         )
-    if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
-        raise PermissionError(f"expected a writable place for the output, {path} cannot be written")
+    try:  # by trying: what os.access says does not hold for root, nor on every file system
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        temporary.touch()
+        temporary.unlink()
+    except OSError as error:
+        raise PermissionError(f"expected a writable place for the output, {path} is none: {error}") from None

@@ -52,6 +52,10 @@ class Bundle:
             raise ValueError(
                 f"expected a bundle of format {FORMAT} in {file}; pack it again (`musiclm bundle pack`)"
             )
+        if not _is_whole(content["parts"]):
+            raise ValueError(
+                f"expected whole entries of parts in {file}, it is truncated or altered; get it again"
+            )
         self.parts: dict[str, dict[str, Any]] = content["parts"]
         self.settings: dict[str, Any] = content.get("settings") or {}
 
@@ -229,24 +233,39 @@ def build(class_path: str, init_args: dict[str, Any]) -> nn.Module:
     """
     from jsonargparse import ArgumentError, ArgumentParser
 
-    _check_words(class_path, init_args)
+    _check_words({"class_path": class_path, "init_args": init_args})
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(nn.Module, "part")
     try:
         words = parser.parse_object({"part": {"class_path": class_path, "init_args": init_args}})
     except (ArgumentError, ImportError, AttributeError) as error:
         raise ValueError(f"cannot build {class_path} from its words: {_one_line(error)}") from None
+    _check_words(words.as_dict()["part"])  # again: parsing spells out what was a shorthand
     return parser.instantiate(words).part
 
 
-def _check_words(class_path: str, value: Any) -> None:
-    if not class_path.startswith("musiclm."):
-        raise ValueError(f"expected parts of this project (musiclm. …) in a bundle, got {class_path!r}")
-    for inner in value.values() if isinstance(value, dict) else value:
-        if isinstance(inner, dict) and "class_path" in inner:
-            _check_words(inner["class_path"], inner.get("init_args") or {})
-        elif isinstance(inner, dict | list):
-            _check_words(class_path, inner)
+def _check_words(value: Any) -> None:
+    """Raise ValueError for a class_path, at any depth, that is not this project's."""
+    if isinstance(value, dict):
+        class_path = value.get("class_path", "musiclm.")
+        if not str(class_path).startswith("musiclm."):
+            raise ValueError(f"expected parts of this project (musiclm. …) in a bundle, got {class_path!r}")
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for inner in value:
+            _check_words(inner)
+
+
+def _is_whole(parts: Any) -> bool:
+    """Whether every part has all its words, and a file inside the bundle's own folder."""
+    required = {"class_path", "init_args", "file", "fingerprint"}
+    return isinstance(parts, dict) and all(
+        isinstance(entry, dict)
+        and required <= entry.keys()
+        and isinstance(entry["init_args"], dict)
+        and Path(str(entry["file"])).name == entry["file"]
+        for entry in parts.values()
+    )
 
 
 def _pack(state: dict[str, Tensor], parameters: set[str], storage: Storage) -> dict[str, Tensor]:

@@ -48,6 +48,16 @@ class GenerationSettings:
     guidance: float = 1.0  # classifier-free guidance by the prompt; 1 is off
     decoder_context: int = 32  # frames of codes that the codec's decoder sees on either side of a block
 
+    def __post_init__(self) -> None:
+        if not (
+            0 < self.semantic_stride < self.semantic_window and 0 < self.coarse_carry < self.coarse_window
+        ):
+            raise ValueError(
+                "expected semantic_stride and coarse_carry above 0 and shorter than their windows, got "
+                f"{self.semantic_stride} of {self.semantic_window} s and "
+                f"{self.coarse_carry} of {self.coarse_window} s"
+            )
+
 
 class MusicLM:
     """A text-to-music model made of ready parts; see `from_pretrained`.
@@ -192,9 +202,10 @@ class MusicLM:
             kept = 0 if prompt is None else prompt.shape[2]
             size = min(window, kept + frames - done)
             first = round((done - kept) / ratio)
+            last = first + math.ceil(size / ratio) + self.coarse.layout.lookahead
             piece = sample(
                 self.coarse,
-                {"mulan": mulan, "semantic": semantic[:, :, first : first + math.ceil(size / ratio)]},
+                {"mulan": mulan, "semantic": semantic[:, :, first:last]},
                 frames=size,
                 prompt=prompt,
                 temperature=self.settings.coarse_temperature,
@@ -212,9 +223,11 @@ class MusicLM:
         total = coarse.shape[2]
         window = min(round(self.settings.fine_window * self.acoustic.frame_rate), total)
         starts = [min(start, total - window) for start in range(0, total, window)]  # the last may overlap
+        ahead = self.fine.layout.lookahead  # frames beyond a window; past the end, the last one stands still
+        seen = torch.cat([coarse, coarse[:, :, -1:].expand(-1, -1, ahead)], dim=2)
         fine = sample(
             self.fine,
-            {"coarse": torch.cat([coarse[:, :, start : start + window] for start in starts])},
+            {"coarse": torch.cat([seen[:, :, start : start + window + ahead] for start in starts])},
             frames=window,
             temperature=self.settings.fine_temperature,
             generator=generator,

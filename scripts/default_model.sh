@@ -15,6 +15,7 @@ RUNS=${RUNS:-runs/default}
 HOURS=${HOURS:-8}
 SIZE=${SIZE:-}
 OUT=${OUT_BUNDLE:-musiclm/bundles/default}
+case "$RUNS$OUT" in *" "*) echo "expected folders without spaces, got $RUNS and $OUT" >&2; exit 2 ;; esac
 mkdir -p "$RUNS"
 
 fit() { # fit PART [argument ...]: the run's folder is $RUNS/PART, its log $RUNS/PART.log
@@ -24,14 +25,18 @@ fit() { # fit PART [argument ...]: the run's folder is $RUNS/PART, its log $RUNS
 	echo "fit $part: see $RUNS/$part.log"
 	[ -n "$SIZE" ] && [ -e "$SIZE/$part.yaml" ] && set -- --config "$SIZE/$part.yaml" "$@"
 	"$BIN/musiclm" fit --config "configs/$part.yaml" "$@" --threads 1 --storage int8 \
-		--trainer.default_root_dir "$RUNS/$part" >>"$RUNS/$part.log" 2>&1
+		--trainer.default_root_dir "$RUNS/$part" >>"$RUNS/$part.log" 2>&1 || true
+	[ -e "$RUNS/$part/part/model.yaml" ] || { echo "$part was not trained: see $RUNS/$part.log"; return 1; }
 }
 
-together() { # together "COMMAND" "COMMAND": both at once; fails if one does
+together() { # together "COMMAND" "COMMAND": both at once; fails if one does, and stops both when it is stopped
+	trap 'trap "" INT TERM; kill -TERM 0; exit 130' INT TERM
 	($1) & first=$!
 	($2) & second=$!
-	wait $first
-	wait $second
+	status=0
+	wait $first || status=$?
+	wait $second || status=$?
+	return $status
 }
 
 semantic_tokenizer_and_mulan() {

@@ -103,6 +103,17 @@ def write_shard(path: Path, rows: Sequence[TokenRow]) -> None:
     temporary.replace(path)
 
 
+def shard_ids(folder: Path, index: int) -> list[str] | None:
+    """The recordings in a shard, None where there is no whole shard of that number."""
+    import pyarrow
+
+    try:
+        with pyarrow.memory_map(str(shard_path(folder, index))) as file:
+            return pyarrow.ipc.open_file(file).read_all().column("id").to_pylist()
+    except (FileNotFoundError, pyarrow.ArrowInvalid):
+        return None
+
+
 class TokenStore:
     """Reads a store. Rows are views of memory-mapped files; nothing is copied until it is used.
 

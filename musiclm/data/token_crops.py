@@ -35,7 +35,8 @@ class TokenCropDataset(Dataset[dict[str, Tensor]]):
         self.seconds = seconds
         self.seed = seed
         self.tokens = round(seconds * description.semantic_frame_rate)
-        self.rows = [row for row in rows if len(row.semantic) >= self.tokens]
+        self.ratio = description.acoustic_frame_rate / description.semantic_frame_rate
+        self.rows = [row for row in rows if self._places(row) > 0]
         if not self.rows:
             raise ValueError(
                 f"expected recordings of at least {seconds} s in the token store, the longest is "
@@ -46,11 +47,9 @@ class TokenCropDataset(Dataset[dict[str, Tensor]]):
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + index)
         row = self.rows[int(torch.multinomial(self.weights, 1, generator=generator))]
-        ratio = self.description.acoustic_frame_rate / self.description.semantic_frame_rate
-        places = min(len(row.semantic), int(row.acoustic.shape[1] / ratio)) - self.tokens + 1
-        first = int(torch.randint(max(places, 1), (), generator=generator))
+        first = int(torch.randint(self._places(row), (), generator=generator))
         semantic = row.semantic[first : first + self.tokens]
-        start, end = round(first * ratio), round((first + self.tokens) * ratio)
+        start, end = round(first * self.ratio), round((first + self.tokens) * self.ratio)
         mulan = torch.from_numpy(self._embedding(row, first / self.description.semantic_frame_rate))  # [D]
         noise = torch.randn(mulan.shape, generator=generator) / len(mulan) ** 0.5
         return {
@@ -58,6 +57,10 @@ class TokenCropDataset(Dataset[dict[str, Tensor]]):
             "semantic": torch.from_numpy(semantic.astype(np.int64))[None],
             "acoustic": torch.from_numpy(row.acoustic[:, start:end].astype(np.int64)),
         }
+
+    def _places(self, row: TokenRow) -> int:
+        """Where a crop may begin, in semantic tokens; none where the recording is shorter than a crop."""
+        return min(len(row.semantic), int(row.acoustic.shape[1] / self.ratio)) - self.tokens + 1
 
     def _embedding(self, row: TokenRow, start: float) -> np.ndarray:
         """Mean of the windows whose middle lies in the crop, or of the nearest one (MusicLM, sec. 4.1)."""

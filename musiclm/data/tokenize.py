@@ -19,6 +19,7 @@ from musiclm.data.store import (
     QUANTIZER,
     StoreDescription,
     TokenRow,
+    shard_ids,
     shard_path,
     write_description,
     write_shard,
@@ -111,7 +112,11 @@ def tokenize(
         merge([source], out / QUANTIZER, {}, only=[QUANTIZER])
 
     shards = [recordings[start : start + shard_size] for start in range(0, len(recordings), shard_size)]
-    missing = [index for index in range(len(shards)) if not shard_path(out, index).is_file()]
+    missing = [
+        index for index, shard in enumerate(shards) if shard_ids(out, index) != [row.id for row in shard]
+    ]
+    for stale in sorted(out.glob("tokens-*.arrow"))[len(shards) :]:
+        stale.unlink()
     context = multiprocessing.get_context("spawn")
     processes = workers or multiprocessing.cpu_count()
     with (
@@ -119,9 +124,12 @@ def tokenize(
         ProcessPoolExecutor(processes, context, initializer=_start_worker, initargs=(source.path,)) as pool,
     ):
         jobs = [pool.submit(_make_shard, shard_path(out, index), shards[index]) for index in missing]
-        for job in as_completed(jobs):
-            job.result()
-            counter.advance()
+        try:
+            for job in as_completed(jobs):
+                job.result()
+                counter.advance()
+        finally:
+            pool.shutdown(cancel_futures=True)
     print(f"tokens of {len(recordings)} recordings: {out}")
 
 
@@ -135,4 +143,10 @@ def _start_worker(bundle: Path) -> None:
 
 
 def _make_shard(path: Path, recordings: list[Recording]) -> None:
-    write_shard(path, [_tokenizers.tokenize(recording) for recording in recordings])
+    rows = []
+    for recording in recordings:
+        try:
+            rows.append(_tokenizers.tokenize(recording))
+        except ValueError as error:
+            raise ValueError(f"{recording.path}: {error}") from None
+    write_shard(path, rows)

@@ -44,9 +44,9 @@ class Features:
 
 
 def semantic(
-    audio: Path,
+    audio: Path = Path("corpus"),
     *,
-    w2v_bert: Path,
+    w2v_bert: Path = Path("runs/w2v_bert/part"),
     kmeans: Path | None = None,
     seconds: float = 10.0,
     crops_per_recording: int = 3,

@@ -8,6 +8,7 @@ A run lives in one folder (`--trainer.default_root_dir`), named after the part i
 """
 
 import inspect
+import re
 import sys
 import time
 from pathlib import Path
@@ -15,11 +16,13 @@ from typing import Any
 
 import lightning
 import torch
+from jsonargparse import ArgumentError
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from musiclm.bundle import Storage, save_part
+from musiclm.bundle import Bundle, Storage, save_part
 from musiclm.data.token_crops import TokenCrops
 
 CHECKPOINT = "last.ckpt"
@@ -44,8 +47,28 @@ class LastCheckpoint(Checkpoint):
     had not been stopped, since crops are drawn by their number.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, part: str) -> None:
         self.path = path
+        self.part = part
+
+    def on_save_checkpoint(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint["musiclm"] = self._about(trainer)
+
+    def on_load_checkpoint(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        about = checkpoint.get("musiclm", self._about(trainer))
+        if about != self._about(trainer):
+            raise ValueError(
+                f"expected {self.path} to be of {self._about(trainer)}, it is of {about}: "
+                "name another folder (--trainer.default_root_dir), or remove it"
+            )
+
+    def _about(self, trainer: lightning.Trainer) -> dict[str, Any]:
+        """What a checkpoint belongs to: the part, and the tokenizers whose tokens it learns."""
+        return {"part": self.part, "trained_on": tokens_of(getattr(trainer, "datamodule", None))}
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         temporary = self.path.with_suffix(".part")
@@ -99,7 +122,7 @@ class TrainingCLI(LightningCLI):
         root = Path(settings.default_root_dir)
         kwargs["callbacks"] = [
             *(settings.callbacks or []),
-            LastCheckpoint(root / CHECKPOINT),
+            LastCheckpoint(root / CHECKPOINT, type(self._get(self.config_init, "model").part).__name__),
             PlainLines(),
         ]
         kwargs["logger"] = TensorBoardLogger(root, name="", version="")
@@ -110,6 +133,14 @@ class TrainingCLI(LightningCLI):
         if checkpoint.is_file() and not self.config.fit.ckpt_path:
             self.config_init.fit.ckpt_path = str(checkpoint)
             print(f"resuming from {checkpoint}", file=sys.stderr)
+
+    def before_validate(self) -> None:
+        checkpoint = Path(self.trainer.default_root_dir) / CHECKPOINT
+        if self.config.validate.ckpt_path:
+            return
+        if not checkpoint.is_file():
+            raise FileNotFoundError(f"expected a trained run to measure, found no {checkpoint}: fit it first")
+        self.config_init.validate.ckpt_path = str(checkpoint)
 
     def after_fit(self) -> None:
         if not self.trainer.is_global_zero or self.trainer.interrupted:
@@ -126,17 +157,37 @@ class TrainingCLI(LightningCLI):
             class_path=words["class_path"],
             init_args=init_args,
             storage=self.config.fit.storage,
-            trained_on=self.datamodule.description.fingerprints
-            if isinstance(self.datamodule, TokenCrops)
-            else None,
+            trained_on=tokens_of(self.datamodule) | self._teachers(),
         )
         print(f"trained {root.name} ({bundle.fingerprint(root.name)}): {bundle.path}", file=sys.stderr)
+
+    def _teachers(self) -> dict[str, str]:
+        """Fingerprint of the frozen part that this one was fitted to: k-means to w2v-BERT, say."""
+        values = self.config.fit.model.init_args
+        folders = {name: Bundle(values[name]) for name in ("w2v_bert", "mulan") if name in values}
+        return {name: bundle.fingerprint(next(iter(bundle.parts))) for name, bundle in folders.items()}
+
+
+def tokens_of(data: lightning.LightningDataModule | None) -> dict[str, str]:
+    """Fingerprints of the tokenizers that made what a stage learns; none for what learns from audio."""
+    return dict(data.description.fingerprints) if isinstance(data, TokenCrops) else {}
+
+
+def plain(message: str) -> str:
+    """What went wrong inside a jsonargparse message, without the types it tried on the way."""
+    inner = re.findall(
+        r"(?:Errors:\s*- |Problem with given class_path '[^']*':\s*)(.*?)(?:\s*- Expected a|$)", message, re.S
+    )
+    return " ".join((inner[-1] if inner else message).split())[:500]
 
 
 def main(arguments: list[str]) -> None:
     """Run a subcommand of Lightning CLI: fit, validate, test."""
     before = sys.argv
+    if arguments[0] == "test":  # recordings are held out once: measuring them is validating
+        arguments = ["validate", *arguments[1:]]
     sys.argv = ["musiclm", *arguments]  # Lightning reads them there, and warns of any given otherwise
+    quiet = {"exit_on_error": False}
     try:
         TrainingCLI(
             subclass_mode_model=True,
@@ -146,6 +197,11 @@ def main(arguments: list[str]) -> None:
             seed_everything_default=0,
             auto_configure_optimizers=False,  # optimizers are injected callables of each module
             save_config_kwargs={"overwrite": True},
+            parser_kwargs={**quiet, "fit": quiet, "validate": quiet, "test": quiet, "predict": quiet},
         )
+    except (ArgumentError, ValueError) as error:
+        raise ValueError(plain(str(error))) from error
+    except SIGTERMException:
+        sys.exit(143)  # Lightning would leave with 0, as if the part were trained
     finally:
         sys.argv = before
