@@ -19,7 +19,13 @@ from musiclm.progress import progress
 
 PROMPTS = Path(__file__).with_name("prompts.yaml")
 OWN_PROMPT_BAR = 0.8  # share of clips closer to their own prompt than to the mean of the others
-CONTRAST_BAR = 0.75  # chance that the clip which should have more of something has more (0.5 is none)
+# Chance that a clip which should have more of something has more than one that should not; 0.5 is none. The
+# measures themselves are no better on the reference corpus than 0.97 (drums, 40 pieces of each) and 0.78 (135 bpm and above
+# against 85 and below, 24 of each).
+DRUMS_BAR = 0.75
+TEMPO_BAR = 0.65
+DRUM_FREQUENCY = 5_000.0  # Hz; above it, onsets are those of cymbals, snares and sticks
+FLOOR = 0.05  # of a bin's magnitude, about -80 dB; below it, what rises and falls is noise
 
 
 def adherence(bundle: str = "default", seconds: float = 10.0, seed: int = 0, out: Path | None = None) -> None:
@@ -56,13 +62,13 @@ def adherence(bundle: str = "default", seconds: float = 10.0, seed: int = 0, out
     lines = [
         ("own prompt above the mean of the others", (own > others).float().mean().item(), OWN_PROMPT_BAR)
     ]
-    for name, measure in (("drums", onset_strength), ("fast", tempo)):
+    for name, measure, bar in (("drums", onset_strength, DRUMS_BAR), ("fast", tempo, TEMPO_BAR)):
         have = [measure(clips[pair[0]]) for pair in prompts[name]]
         lack = [measure(clips[pair[1]]) for pair in prompts[name]]
         print(f"\n{'with':>7} {'without':>7}  {measure.__name__}, {name}")
         for pair, more, less in zip(prompts[name], have, lack, strict=True):
             print(f"{more:7.2f} {less:7.2f}  {pair[0]} / {pair[1]}")
-        lines.append((f"{measure.__name__}: {name} above not", superiority(have, lack), CONTRAST_BAR))
+        lines.append((f"{measure.__name__}: {name} above not", superiority(have, lack), bar))
 
     print()
     for words, figure, bar in lines:
@@ -79,11 +85,14 @@ def prompt_similarity(model: MusicLM, prompts: list[str], clips: list[Audio]) ->
 
 
 def onset_strength(audio: Audio) -> float:
-    """Mean onset strength of the percussive part of a clip."""
+    """Mean onset strength of a clip where drums sound and little else does."""
     import librosa
 
-    percussive = librosa.effects.percussive(audio.waveform[0].numpy(), margin=2.0)
-    return float(librosa.onset.onset_strength(y=percussive, sr=audio.sample_rate).mean())
+    size, hop = 1024, 256
+    spectrum = np.abs(librosa.stft(audio.waveform[0].numpy(), n_fft=size, hop_length=hop))  # [F, T]
+    high = spectrum[librosa.fft_frequencies(sr=audio.sample_rate, n_fft=size) > DRUM_FREQUENCY]
+    levels = librosa.amplitude_to_db(high, ref=1.0, amin=FLOOR, top_db=None)
+    return float(librosa.onset.onset_strength(S=levels, sr=audio.sample_rate, hop_length=hop).mean())
 
 
 def tempo(audio: Audio) -> float:
