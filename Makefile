@@ -1,13 +1,14 @@
 # The two commands of a newcomer: make generate PROMPT="...", make test. Both set themselves up.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-SECONDS ?= 10
-SEED ?= 0
-OUT ?= out.wav
-PROMPT ?=
+# What the command line says, and only that: the environment has variables of these names for other purposes.
+PROMPT :=
+SECONDS := 10
+SEED := 0
+OUT := out.wav
 
 .PHONY: help setup generate test lint check-default default-model
 help:
@@ -28,10 +29,14 @@ $(READY): pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps tinysoundfont==0.3.7
 	@touch $(READY)
 
-# The variables travel through the environment: a prompt with quotes stays one prompt.
+# The words travel through the environment, unexpanded: a prompt with quotes or dollars stays what it is.
+unexport PROMPT SECONDS SEED OUT
 generate: export MUSICLM_PROMPT := $(value PROMPT)
+generate: export MUSICLM_SECONDS := $(value SECONDS)
+generate: export MUSICLM_SEED := $(value SEED)
+generate: export MUSICLM_OUT := $(value OUT)
 generate: $(READY)
-	@$(BIN)/musiclm generate "$$MUSICLM_PROMPT" --seconds '$(SECONDS)' --seed '$(SEED)' --out '$(OUT)'
+	@$(BIN)/musiclm generate --seconds "$$MUSICLM_SECONDS" --seed "$$MUSICLM_SEED" --out "$$MUSICLM_OUT" -- "$$MUSICLM_PROMPT"
 
 test: $(READY)
 	@$(BIN)/python -m pytest

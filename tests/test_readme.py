@@ -26,12 +26,28 @@ def test_the_two_commands_are_targets_of_the_makefile() -> None:
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
 
 
-def test_make_generate_hands_the_prompt_on_whatever_is_in_it() -> None:
+def test_make_generate_hands_the_prompt_on_whatever_is_in_it(tmp_path: Path) -> None:
+    prompt = 'it\'s $5 "loud" #1 -- & fast; $(5 $(shell touch made) `touch made`'
+    command = tmp_path / "musiclm"  # in the real one's place: prints what it was given
+    command.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    command.chmod(0o755)
     shown = subprocess.run(
-        ["make", "--dry-run", "--no-print-directory", "generate", "PROMPT=it's $5 \"loud\"", "READY="],
-        cwd=ROOT, capture_output=True, text=True, check=True,
+        ["make", "--no-print-directory", "-f", ROOT / "Makefile", "generate",
+         f"PROMPT={prompt}", "READY=", f"BIN={tmp_path}"],
+        cwd=tmp_path, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
-    assert "musiclm generate \"$MUSICLM_PROMPT\" --seconds '10'" in shown
+    assert shown.splitlines() == [
+        "generate",
+        "--seconds",
+        "10",
+        "--seed",
+        "0",
+        "--out",
+        "out.wav",
+        "--",
+        prompt,
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["musiclm"]
 
 
 def test_the_python_example_makes_music(tmp_path: Path) -> None:
