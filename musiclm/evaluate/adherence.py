@@ -19,9 +19,9 @@ from musiclm.progress import progress
 
 PROMPTS = Path(__file__).with_name("prompts.yaml")
 OWN_PROMPT_BAR = 0.8  # share of clips closer to their own prompt than to the mean of the others
-# Chance that a clip which should have more of something has more than one that should not; 0.5 is none. The
-# measures themselves reach 0.97 on the reference corpus (drums, 40 pieces of each) and 0.78 (tempo, 135 bpm or
-# more against 85 or less, 24 of each).
+# Chance that a clip which should have more of something has more than one that should not; 0.5 is none.
+# The measures themselves reach 0.97 on the reference corpus for drums (40 pieces of each), and 0.78 for tempo
+# (135 bpm or more against 85 or less, 24 of each).
 DRUMS_BAR = 0.75
 TEMPO_BAR = 0.65
 DRUM_FREQUENCY = 5_000.0  # Hz; above it, onsets are those of cymbals, snares and sticks
