@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from musiclm.stages.layout import Layout
 from musiclm.stages.transformer import Transformer, TransformerConfig
 
-EMBEDDING_STD = 0.02  # GPT-2's: an id that is seldom seen stays faint instead of adding noise
+EMBEDDING_STD = 1.0  # T5's: as loud as what the blocks write beside it, or the token read would be drowned
+HEAD_STD = 0.02
 
 
 class Stage(nn.Module):
@@ -47,7 +48,7 @@ class Stage(nn.Module):
         )
         self.transformer = Transformer(config)
         self.tied = config.tie_embeddings
-        self.head_in = _linear_or_identity(width, narrow) if self.tied else nn.Identity()
+        self.head_in = nn.Linear(width, narrow, bias=False) if self.tied else nn.Identity()
         self.head = None if self.tied else nn.Linear(width, target.levels * target.codebook_size, bias=False)
         self.initialise()
 
@@ -93,13 +94,17 @@ class Stage(nn.Module):
         """All initial values of the stage; `Transformer.initialise` has the transformer's."""
         self.transformer.initialise()
         nn.init.normal_(self.embedding.weight, std=EMBEDDING_STD)
-        for module in (self.embedding_in, self.summary, self.head_in):
-            if isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=module.in_features**-0.5)
+        if isinstance(self.embedding_in, nn.Linear):
+            nn.init.normal_(self.embedding_in.weight, std=self.embedding_in.in_features**-0.5)
+        if isinstance(self.head_in, nn.Linear):  # embeddings are sqrt(E) long: logits of about 1
+            inputs, outputs = self.head_in.in_features, self.head_in.out_features
+            nn.init.normal_(self.head_in.weight, std=(inputs * outputs) ** -0.5)
+        if self.summary is not None:  # silent at first: a sum of many tokens is louder than the one to be read
+            nn.init.zeros_(self.summary.weight)
         for condition in self.aligned.values():
             cast(AlignedCondition, condition).initialise()
         if self.head is not None:
-            nn.init.normal_(self.head.weight, std=EMBEDDING_STD)
+            nn.init.normal_(self.head.weight, std=HEAD_STD)
 
 
 class AlignedCondition(nn.Module):
