@@ -239,13 +239,18 @@ class MusicLM:
 
 
 class _BlockDecoder:
-    """Decodes codes block by block with the context the codec needs, so that no seam is heard."""
+    """Decodes codes block by block with the context the codec needs, so that no seam is heard.
+
+    Frames near the end are held back until those after them are known, and decoded again then; the phase runs
+    on from the first decoding, and over one hop the second is faded in.
+    """
 
     def __init__(self, acoustic: AcousticTokenizer, context: int) -> None:
         self.acoustic = acoustic
         self.context = context
         self.codes = torch.empty(0)  # [B, Q, t]: context already emitted, then frames held back
         self.ready = 0  # frames of self.codes that are context
+        self.begun: Tensor | None = None  # [B, 1, t * hop]: what those frames were decoded to
         self.emitted = 0  # samples
 
     def __call__(self, codes: Tensor, *, last: bool) -> Tensor:
@@ -255,11 +260,20 @@ class _BlockDecoder:
         if end <= self.ready:
             return torch.empty(codes.shape[0], 1, 0)
         hop = self.acoustic.hop_length
-        waveform = self.acoustic.decode(self.codes)[:, :, self.ready * hop : end * hop]
+        waveform = self.acoustic.decode(self.codes, begun=self.begun)
+        block = waveform[:, :, self.ready * hop : end * hop]
+        if self.begun is not None:
+            before = self.begun[:, :, self.ready * hop :][:, :, :hop]  # the same samples, decoded first
+            fade = torch.linspace(0, 1, before.shape[2])
+            block[:, :, : len(fade)] = torch.lerp(before, block[:, :, : len(fade)], fade)
         start = max(end - self.context, 0)
-        self.codes, self.ready = self.codes[:, :, start:], end - start
-        self.emitted += waveform.shape[2]
-        return waveform
+        self.codes, self.begun, self.ready = (
+            self.codes[:, :, start:],
+            waveform[:, :, start * hop :],
+            end - start,
+        )
+        self.emitted += block.shape[2]
+        return block
 
 
 def _finish(block: Tensor, *, last: bool, rate: int) -> Tensor:

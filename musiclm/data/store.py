@@ -1,23 +1,30 @@
 """The token store: recordings as tokens, one row each, in memory-mapped Arrow shards.
 
-A folder holds shards `tokens-00000.arrow` …, `store.yaml` (what the tokens mean, which tokenizers made them)
-and `mulan_rvq/`, the residual quantizer as a bundle of one, which turns the MuLan embedding of any crop
-into conditioning tokens. So the stages train from the folder alone, where neither fairseq2 nor audio is
-present.
+A folder holds shards `tokens-00000.arrow` …, `store.yaml` (what the tokens mean, which tokenizers made them),
+`codebooks.safetensors` (what each code stands for) and `mulan_rvq/`, the residual quantizer as a bundle of
+one, which turns the MuLan embedding of any crop into conditioning tokens. So the stages train from the folder
+alone, where neither fairseq2 nor audio is present.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
+from torch import Tensor
 
 DESCRIPTION = "store.yaml"
+CODEBOOKS = "codebooks.safetensors"
 SHARD = "tokens-{index:05d}.arrow"
 QUANTIZER = "mulan_rvq"
+MADE_BY = {  # the tokenizers behind each source of codes
+    "mulan": ("mulan", QUANTIZER),
+    "semantic": ("w2v_bert", "kmeans"),
+    "acoustic": ("soundstream",),
+}
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,32 @@ def read_description(folder: Path) -> StoreDescription:
         raise ValueError(
             f"expected a description of tokens in {file}: {' '.join(str(error).split())}"
         ) from None
+
+
+def write_codebooks(folder: Path, codebooks: Mapping[str, Tensor]) -> None:
+    """Write the entries [levels, codebook_size, D] that the codes of each source stand for."""
+    from safetensors.torch import save_file
+
+    temporary = folder / f".{CODEBOOKS}.{os.getpid()}.tmp"
+    save_file({name: entries.half().contiguous() for name, entries in codebooks.items()}, temporary)
+    temporary.replace(folder / CODEBOOKS)
+
+
+def read_codebooks(folder: Path) -> dict[str, Tensor]:
+    """The entries [levels, codebook_size, D] that the codes of each source (`acoustic`, ...) stand for.
+
+    Raises:
+        FileNotFoundError, ValueError: the store has none, or they are damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not (folder / CODEBOOKS).is_file():
+        raise FileNotFoundError(f"expected {CODEBOOKS} in {folder}, found none: run `musiclm tokenize` again")
+    try:
+        return load_file(folder / CODEBOOKS)
+    except SafetensorError as error:
+        raise ValueError(f"expected codebooks in {folder / CODEBOOKS}: {error}; remove the store") from None
 
 
 def shard_path(folder: Path, index: int) -> Path:

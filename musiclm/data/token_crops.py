@@ -15,7 +15,14 @@ from torch.utils.data import DataLoader, Dataset
 
 from musiclm.bundle import load_part
 from musiclm.data.crops import ResumableSampler
-from musiclm.data.store import QUANTIZER, StoreDescription, TokenRow, TokenStore, read_description
+from musiclm.data.store import (
+    QUANTIZER,
+    StoreDescription,
+    TokenRow,
+    TokenStore,
+    read_codebooks,
+    read_description,
+)
 
 
 class TokenCropDataset(Dataset[dict[str, Tensor]]):
@@ -109,6 +116,7 @@ class TokenCrops(lightning.LightningDataModule):
         self.seed = seed
         self.description = read_description(self.tokens)
         self.quantizer = load_part(self.tokens / QUANTIZER)
+        self.codebooks = read_codebooks(self.tokens)  # by source, what the stages' embeddings start from
         self._rows: list[TokenRow] = []
         # What the stages are linked to (`musiclm.training.cli.LINKS`)
         self.mulan_levels = self.quantizer.num_quantizers

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from musiclm.audio import Audio
-from musiclm.bundle import Bundle, merge
+from musiclm.bundle import Bundle, load_part, merge
 from musiclm.data.sources import Recording, find_recordings
 from musiclm.data.store import (
     QUANTIZER,
@@ -21,6 +22,7 @@ from musiclm.data.store import (
     TokenRow,
     shard_ids,
     shard_path,
+    write_codebooks,
     write_description,
     write_shard,
 )
@@ -61,6 +63,10 @@ class Tokenizers:
             mulan_stride_seconds=STRIDE_SECONDS,
             fingerprints=fingerprints,
         )
+
+    def codebooks(self) -> dict[str, Tensor]:
+        """What the codes stand for, [levels, codebook_size, D] by source."""
+        return {"acoustic": self.acoustic.codebooks, "semantic": self.semantic.codebooks}
 
     @torch.inference_mode()
     def tokenize(self, recording: Recording) -> TokenRow:
@@ -106,10 +112,11 @@ def tokenize(
             f"expected recordings of at most two hours, {too_long[0].path} is longer: cut it first"
         )
     source = Bundle.find(bundle)
-    description = Tokenizers.load(source).describe({name: source.fingerprint(name) for name in TOKENIZERS})
-    write_description(out, description)
+    tokenizers = Tokenizers.load(source)
+    write_description(out, tokenizers.describe({name: source.fingerprint(name) for name in TOKENIZERS}))
     if not (out / QUANTIZER / "model.yaml").is_file():
         merge([source], out / QUANTIZER, {}, only=[QUANTIZER])
+    write_codebooks(out, tokenizers.codebooks() | {"mulan": load_part(out / QUANTIZER).codebooks})
 
     shards = [recordings[start : start + shard_size] for start in range(0, len(recordings), shard_size)]
     missing = [

@@ -60,6 +60,11 @@ class Segment:
     first_level: int = 0
 
     @property
+    def key(self) -> str:
+        """What its codes are called in a training batch."""
+        return self.source or self.name
+
+    @property
     def vocabulary_size(self) -> int:
         """Ids the segment owns: one range per level, and its absence."""
         return self.levels * self.codebook_size + int(self.optional)
@@ -248,7 +253,7 @@ class Layout:
         """
         codes = {}
         for segment in self.segments:
-            source, last = segment.source or segment.name, segment.first_level + segment.levels
+            source, last = segment.key, segment.first_level + segment.levels
             if source not in batch:
                 raise ValueError(f"the batch needs {source!r} for {segment.name}, it has {sorted(batch)}")
             if batch[source].shape[1] < last:

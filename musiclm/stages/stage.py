@@ -90,6 +90,26 @@ class Stage(nn.Module):
         rows = self.head.weight if self.head is not None else self.embedding.weight[start : self.layout.blank]
         return rows.view(target.levels, target.codebook_size, -1)
 
+    @torch.no_grad()
+    def start_from(self, codebooks: Mapping[str, Tensor]) -> None:
+        """Let each code's embedding begin as what the code stands for, so that codes that sound alike begin alike.
+
+        Args:
+            codebooks: entries [levels, codebook_size, D'] by source; a source that is missing keeps its random
+                values.
+        """
+        for segment in self.layout.segments:
+            entries = codebooks.get(segment.key)
+            if entries is None:
+                continue
+            own = entries[segment.first_level :][: segment.levels].float()
+            own = own @ main_directions(own, self.embedding.embedding_dim)  # [levels, codebook_size, E]
+            own = own - own.mean(dim=1, keepdim=True)
+            # One scale for all levels: so the sum of a frame's embeddings is what the codes decode to.
+            own = EMBEDDING_STD * own / own[0].std()
+            start = self.layout.offsets[segment.name]
+            self.embedding.weight[start : start + segment.levels * segment.codebook_size] = own.flatten(0, 1)
+
     def initialise(self) -> None:
         """All initial values of the stage; `Transformer.initialise` has the transformer's."""
         self.transformer.initialise()
@@ -135,6 +155,17 @@ class AlignedCondition(nn.Module):
     def initialise(self) -> None:
         """Variance 1 / inputs, as everywhere."""
         nn.init.normal_(self.projection.weight, std=self.projection.in_features**-0.5)
+
+
+def main_directions(entries: Tensor, width: int) -> Tensor:
+    """Orthonormal map [D, width] of entries [..., D]: their principal components, turned if width is above D."""
+    points = entries.flatten(0, -2)
+    _, _, components = torch.linalg.svd(points - points.mean(dim=0), full_matrices=True)  # [D, D]
+    if width <= points.shape[1]:
+        return components[:width].t()
+    generator = torch.Generator().manual_seed(0)
+    turn, _ = torch.linalg.qr(torch.randn(width, width, generator=generator))
+    return components.t() @ turn[: points.shape[1]].to(entries.device)
 
 
 def _linear_or_identity(inputs: int, outputs: int) -> nn.Module:

@@ -3,25 +3,29 @@
 The paper's trunk works at 24 kHz and above all costs time there. Here the Fourier transform does the change
 of rate: encoder and decoder run at the codes' 50 frames/s only, and the decoder's last layer gives a
 spectrum, which the inverse transform turns into sound (as in Vocos, arXiv 2306.00814).
+
+The codes say nothing about phase (`phase.py` tells why). In training the decoder is given the phases of the
+target, so that it learns magnitudes by any loss on waveforms; afterwards it invents them.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from musiclm.tokenizers.phase import invent_phase
 from musiclm.tokenizers.running_norm import RunningNorm
 
 KERNEL_SIZE = 7  # frames; ConvNeXt, arXiv 2201.03545, sec. 2.5
 MIN_MAGNITUDE = 1e-4
-INITIAL_LOG_GAIN = -3.0  # an untrained decoder is quiet
-MAX_LOG_GAIN = 7.0
+INITIAL_LOG_MAGNITUDE = -4.0  # an untrained decoder is quiet
+MAX_LOG_MAGNITUDE = 5.0
 
 
 class Spectrum(nn.Module):
     """Short-time Fourier transform with exactly one frame per hop, and its inverse.
 
     A frame is `window` samples around the middle of its hop, so L = T * hop samples give T frames and T
-    frames give back L samples. The signal is taken to be silent outside.
+    frames give back L samples. Phase counts from that middle. The signal is taken to be silent outside.
     """
 
     window: Tensor
@@ -42,14 +46,33 @@ class Spectrum(nn.Module):
         """Complex spectra [B, T, F] of a waveform [B, 1, T * hop]."""
         padded = F.pad(waveform[:, 0].float(), (self.margin, self.margin))  # [B, L + window - hop]
         frames = padded.unfold(-1, self.size, self.hop) * self.window  # [B, T, window]
-        return torch.fft.rfft(frames, norm="ortho")
+        return torch.fft.rfft(frames.roll(-(self.size // 2), dims=-1), norm="ortho")
 
     def inverse(self, spectra: Tensor) -> Tensor:
         """Waveform [B, 1, T * hop] of complex spectra [B, T, F], by weighted overlap-add."""
-        frames = torch.fft.irfft(spectra, n=self.size, norm="ortho") * self.window  # [B, T, window]
-        signal = self._overlap_add(frames)
+        frames = torch.fft.irfft(spectra, n=self.size, norm="ortho").roll(self.size // 2, dims=-1)
+        signal = self._overlap_add(frames * self.window)
         weight = self._overlap_add(self.window.square().expand(1, frames.shape[1], -1))
         return signal / weight.clamp_min(1e-3)
+
+    def sound(self, magnitude: Tensor, begun: Tensor | None = None) -> Tensor:
+        """Waveform [B, 1, T * hop] of magnitudes [B, T, F], with the phases of its beginning, the rest invented.
+
+        Args:
+            magnitude: non-negative.
+            begun: [B, 1, n * hop], n <= T, how the waveform begins; all frames that lie within keep its phases.
+        """
+        batch, num_frames, num_bins = magnitude.shape
+        known = magnitude.new_zeros(batch, 0, num_bins, dtype=torch.complex64)
+        if begun is not None:
+            known = self(begun)
+            if known.shape[1] == num_frames:
+                return self.inverse(torch.polar(magnitude, known.angle()))
+            beyond = -(-self.margin // self.hop)  # frames that reach over its end
+            known = known[:, : max(known.shape[1] - beyond, 0)]
+        return self.inverse(
+            invent_phase(magnitude, known, hop=self.hop, consistent=lambda s: self(self.inverse(s)))
+        )
 
     def _overlap_add(self, frames: Tensor) -> Tensor:
         """Sum [B, 1, T * hop] of frames [B, T, window] laid a hop apart, without the margins."""
@@ -81,11 +104,7 @@ def blocks(width: int, hidden: int, depth: int) -> nn.Sequential:
 
 
 class ConvNeXtEncoder(nn.Module):
-    """Waveform [B, 1, T * hop] to latents [B, dimension, T].
-
-    It sees each bin's log magnitude, and its complex value with the magnitude compressed to a square root:
-    how loud, and at which phase, with less said about the phase of what is hardly there.
-    """
+    """Waveform [B, 1, T * hop] to latents [B, dimension, T], by way of each bin's log magnitude."""
 
     def __init__(
         self,
@@ -99,28 +118,21 @@ class ConvNeXtEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.spectrum = Spectrum(window, hop)
-        self.standardise = RunningNorm(3 * self.spectrum.num_bins)
-        self.embed = nn.Linear(3 * self.spectrum.num_bins, width)
+        self.standardise = RunningNorm(self.spectrum.num_bins)
+        self.embed = nn.Linear(self.spectrum.num_bins, width)
         self.norm_in = nn.LayerNorm(width)
         self.blocks = blocks(width, hidden, depth)
         self.norm_out = nn.LayerNorm(width)
         self.project = nn.Linear(width, dimension)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        spectra = self.spectrum(waveform)  # [B, T, F]
-        magnitude = spectra.abs().clamp_min(MIN_MAGNITUDE)
-        compressed = torch.view_as_real(spectra * magnitude.rsqrt()).flatten(-2)  # [B, T, 2F]
-        features = torch.cat([magnitude.log(), compressed], dim=-1)  # [B, T, 3F]
-        frames = self.blocks(self.norm_in(self.embed(self.standardise(features))))
+        level = self.spectrum(waveform).abs().clamp_min(MIN_MAGNITUDE).log()  # [B, T, F]
+        frames = self.blocks(self.norm_in(self.embed(self.standardise(level))))
         return self.project(self.norm_out(frames)).transpose(1, 2)  # [B, D, T]
 
 
 class ConvNeXtDecoder(nn.Module):
-    """Latents [B, dimension, T] to waveform [B, 1, T * hop].
-
-    The head gives each bin a complex value and a log gain. With a phase angle in the value's place (Vocos),
-    the phase, and with it the waveform, is learned far more slowly.
-    """
+    """Latents [B, dimension, T] to waveform [B, 1, T * hop]; the head gives each bin a log magnitude."""
 
     def __init__(
         self,
@@ -138,13 +150,16 @@ class ConvNeXtDecoder(nn.Module):
         self.norm_in = nn.LayerNorm(width)
         self.blocks = blocks(width, hidden, depth)
         self.norm_out = nn.LayerNorm(width)
-        self.head = nn.Linear(width, 3 * self.spectrum.num_bins)
-        with torch.no_grad():
-            self.head.bias[: self.spectrum.num_bins] = INITIAL_LOG_GAIN
+        self.head = nn.Linear(width, self.spectrum.num_bins)
+        nn.init.constant_(self.head.bias, INITIAL_LOG_MAGNITUDE)
 
-    def forward(self, latents: Tensor) -> Tensor:
+    def forward(self, latents: Tensor, begun: Tensor | None = None) -> Tensor:
+        """The sound of `latents`, running on in phase from `begun`.
+
+        Args:
+            latents: [B, dimension, T].
+            begun: [B, 1, n * hop], n <= T: how the sound begins, whose phases are kept; in training, all of it.
+        """
         frames = self.norm_in(self.embed(latents).transpose(1, 2))  # [B, T, D]
-        output = self.head(self.norm_out(self.blocks(frames))).float()
-        log_gain, real, imaginary = output.chunk(3, dim=-1)  # [B, T, F] each
-        gain = log_gain.clamp_max(MAX_LOG_GAIN).exp()
-        return self.spectrum.inverse(torch.complex(gain * real, gain * imaginary))
+        level = self.head(self.norm_out(self.blocks(frames))).float()  # [B, T, F]
+        return self.spectrum.sound(level.clamp_max(MAX_LOG_MAGNITUDE).exp(), begun)

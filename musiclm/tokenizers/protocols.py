@@ -18,12 +18,20 @@ class AcousticTokenizer(Protocol):
         """Frames per second: sample_rate / hop_length."""
         ...
 
+    @property
+    def codebooks(self) -> Tensor:
+        """What the codes stand for: entries [Q, codebook_size, D], which add up over the levels."""
+        ...
+
     def encode(self, waveform: Tensor, *, num_quantizers: int | None = None) -> Tensor:
         """Codes [B, Q, T] int64 of a waveform [B, 1, L] in [-1, 1]; T = ceil(L / hop_length)."""
         ...
 
-    def decode(self, codes: Tensor) -> Tensor:
-        """Waveform [B, 1, T * hop_length] of codes [B, Q, T]; Q may be fewer than num_quantizers."""
+    def decode(self, codes: Tensor, *, begun: Tensor | None = None) -> Tensor:
+        """Waveform [B, 1, T * hop_length] of codes [B, Q, T]; Q may be fewer than num_quantizers.
+
+        `begun` [B, 1, n * hop_length], n <= T, is what the first n frames were decoded to before.
+        """
         ...
 
 
@@ -37,6 +45,11 @@ class SemanticTokenizer(Protocol):
     @property
     def frame_rate(self) -> float:
         """Tokens per second: sample_rate / hop_length."""
+        ...
+
+    @property
+    def codebooks(self) -> Tensor:
+        """What the tokens stand for: entries [1, codebook_size, D]."""
         ...
 
     def encode(self, waveform: Tensor) -> Tensor:

@@ -72,7 +72,9 @@ class ResidualVectorQuantizer(nn.Module):
                 too fast for codebooks to follow.
         """
         batch = latents.shape[0]
-        frames = self.norm(latents.float().transpose(1, 2)).reshape(-1, self.dimension)  # [B*T, D]
+        # Once there are codebooks the statistics stand still, or nothing would hold the latents' scale.
+        frames = self.norm(latents.float().transpose(1, 2), learn=not self.is_initialized)
+        frames = frames.reshape(-1, self.dimension)  # [B*T, D]
         if self.training:
             self._remember(frames.detach())
             if quantize and not self.is_initialized and self.num_seen >= len(self.recent):

@@ -25,8 +25,9 @@ class RunningNorm(nn.Module):
         self.register_buffer("variance", torch.ones(dimension))
         self.register_buffer("num_batches", torch.zeros((), dtype=torch.int64))
 
-    def forward(self, frames: Tensor) -> Tensor:
-        if self.training:
+    def forward(self, frames: Tensor, *, learn: bool = True) -> Tensor:
+        """Standardised frames [..., D]; in training mode the statistics follow them, unless told not to."""
+        if self.training and learn:
             self._update(frames.detach().flatten(0, -2).float())
         return (frames - self.mean) * (self.variance + 1e-6).rsqrt()
 

@@ -81,5 +81,5 @@ class SEANetDecoder(nn.Module):
             lstm=0,
         )
 
-    def forward(self, latents: Tensor) -> Tensor:
-        return self.trunk(latents)
+    def forward(self, latents: Tensor, begun: Tensor | None = None) -> Tensor:
+        return self.trunk(latents)  # the codes determine the phase, however the sound began

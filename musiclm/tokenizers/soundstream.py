@@ -26,7 +26,8 @@ class SoundStream(nn.Module):
 
     Args:
         encoder: waveform [B, 1, T * hop_length] to latents [B, dimension, T].
-        decoder: latents [B, dimension, T] to waveform [B, 1, T * hop_length].
+        decoder: latents [B, dimension, T] to waveform [B, 1, T * hop_length]; its second argument is how the
+            waveform begins, [B, 1, n * hop_length], or None, for trunks whose codes do not determine the phase.
         dimension: D, size of a latent frame.
         num_quantizers: Q, levels of residual quantization.
         codebook_size: entries in each level's codebook.
@@ -63,6 +64,11 @@ class SoundStream(nn.Module):
         """Frames per second."""
         return self.sample_rate / self.hop_length
 
+    @property
+    def codebooks(self) -> Tensor:
+        """What the codes stand for: [Q, codebook_size, D]."""
+        return self.quantizer.codebooks
+
     def forward(
         self, waveform: Tensor, num_quantizers: Tensor | None = None, *, quantize: bool = True
     ) -> Reconstruction:
@@ -74,9 +80,9 @@ class SoundStream(nn.Module):
             quantize: False lets the latents pass as they are, for the first steps of training.
         """
         length = waveform.shape[-1]
-        latents = self.encoder(self._pad(waveform))  # [B, D, T]
-        quantized = self.quantizer(latents, num_quantizers, quantize=quantize)
-        output = self.decoder(quantized.latents)[..., :length]  # [B, 1, L]
+        padded = self._pad(waveform)
+        quantized = self.quantizer(self.encoder(padded), num_quantizers, quantize=quantize)
+        output = self.decoder(quantized.latents, padded)[..., :length]  # [B, 1, L]
         return Reconstruction(output, quantized.codes, quantized.commitment)
 
     @torch.no_grad()
@@ -100,8 +106,14 @@ class SoundStream(nn.Module):
         return self.quantizer.encode(self.encoder(self._pad(waveform)), levels)
 
     @torch.no_grad()
-    def decode(self, codes: Tensor) -> Tensor:
-        """Waveform [B, 1, T * hop_length] in [-1, 1] of codes [B, Q, T]; Q may be 1 … num_quantizers."""
+    def decode(self, codes: Tensor, *, begun: Tensor | None = None) -> Tensor:
+        """Waveform [B, 1, T * hop_length] in [-1, 1] of codes [B, Q, T]; Q may be 1 … num_quantizers.
+
+        Args:
+            codes: from `encode`.
+            begun: [B, 1, n * hop_length], n <= T: sound that the first n frames were decoded to before, for the
+                phase to run on from.
+        """
         if codes.dim() != 3 or not 1 <= codes.shape[1] <= self.num_quantizers or codes.shape[2] == 0:
             raise ValueError(
                 f"expected codes of shape [B, 1 … {self.num_quantizers}, T], got {list(codes.shape)}"
@@ -111,7 +123,7 @@ class SoundStream(nn.Module):
             raise ValueError(
                 f"expected codes of 0 … {self.codebook_size - 1}, got {found}; remove token offsets first"
             )
-        return self.decoder(self.quantizer.decode(codes)).clamp(-1.0, 1.0)
+        return self.decoder(self.quantizer.decode(codes), begun).clamp(-1.0, 1.0)
 
     def _pad(self, waveform: Tensor) -> Tensor:
         """Append silence up to a whole number of frames."""

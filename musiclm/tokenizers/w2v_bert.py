@@ -248,6 +248,11 @@ class W2VBertTokens(nn.Module):
         """Tokens per second: 25."""
         return self.sample_rate / self.hop_length
 
+    @property
+    def codebooks(self) -> Tensor:
+        """What the tokens stand for: [1, codebook_size, D]."""
+        return self.kmeans.centroids[None]
+
     def train(self, mode: bool = True) -> "W2VBertTokens":
         """Frozen: stays in eval mode."""
         return super().train(False)

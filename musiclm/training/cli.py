@@ -21,9 +21,12 @@ from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch import nn
 
 from musiclm.bundle import Bundle, Storage, save_part
+from musiclm.data.store import MADE_BY
 from musiclm.data.token_crops import TokenCrops
+from musiclm.stages.stage import Stage
 
 CHECKPOINT = "last.ckpt"
 
@@ -68,7 +71,8 @@ class LastCheckpoint(Checkpoint):
 
     def _about(self, trainer: lightning.Trainer) -> dict[str, Any]:
         """What a checkpoint belongs to: the part, and the tokenizers whose tokens it learns."""
-        return {"part": self.part, "trained_on": tokens_of(getattr(trainer, "datamodule", None))}
+        data = getattr(trainer, "datamodule", None)
+        return {"part": self.part, "trained_on": teachers_of(trainer.lightning_module.part, data)}
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         temporary = self.path.with_suffix(".part")
@@ -157,7 +161,7 @@ class TrainingCLI(LightningCLI):
             class_path=words["class_path"],
             init_args=init_args,
             storage=self.config.fit.storage,
-            trained_on=tokens_of(self.datamodule) | self._teachers(),
+            trained_on=teachers_of(self.model.part, self.datamodule) | self._teachers(),
         )
         print(f"trained {root.name} ({bundle.fingerprint(root.name)}): {bundle.path}", file=sys.stderr)
 
@@ -168,9 +172,15 @@ class TrainingCLI(LightningCLI):
         return {name: bundle.fingerprint(next(iter(bundle.parts))) for name, bundle in folders.items()}
 
 
-def tokens_of(data: lightning.LightningDataModule | None) -> dict[str, str]:
-    """Fingerprints of the tokenizers that made what a stage learns; none for what learns from audio."""
-    return dict(data.description.fingerprints) if isinstance(data, TokenCrops) else {}
+def teachers_of(part: nn.Module, data: lightning.LightningDataModule | None) -> dict[str, str]:
+    """Fingerprints of the tokenizers whose tokens a stage learns; none for what learns from audio.
+
+    Only those: a semantic stage stays good when the codec is trained again.
+    """
+    if not (isinstance(data, TokenCrops) and isinstance(part, Stage)):
+        return {}
+    made_by = {name for segment in part.layout.segments for name in MADE_BY[segment.key]}
+    return {name: value for name, value in data.description.fingerprints.items() if name in made_by}
 
 
 def plain(message: str) -> str:

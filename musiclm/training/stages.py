@@ -64,6 +64,13 @@ class StageTraining(lightning.LightningModule):
         self.seed = seed
         self._averaged_step = 0
 
+    def setup(self, stage: str) -> None:
+        """Embeddings begin at the tokenizers' codebooks; what a checkpoint holds is restored after this."""
+        if stage == "fit":
+            source = self.trainer.datamodule  # type: ignore[attr-defined]  # None beside plain loaders
+            self.part.start_from(getattr(source, "codebooks", {}))
+            self.average.load_state_dict(self.part.state_dict())
+
     def training_step(self, batch: Mapping[str, Tensor], index: int) -> Tensor:
         torch.manual_seed((self.seed * 1_000_003 + self.global_step) * 1_009 + self.global_rank)
         codes = drop_conditions(self.part.layout, self.part.layout.pick(batch), self.condition_dropout)

@@ -13,14 +13,17 @@ from musiclm.data.store import (
     StoreDescription,
     TokenRow,
     TokenStore,
+    read_codebooks,
     read_description,
     shard_path,
+    write_codebooks,
     write_description,
     write_shard,
 )
 from musiclm.data.token_crops import TokenCrops
 from musiclm.tokenizers.rvq import ResidualQuantizer
 
+CODEBOOKS = {"acoustic": torch.randn(3, 8, 6), "semantic": torch.randn(1, 16, 5)}
 DESCRIPTION = StoreDescription(
     semantic_frame_rate=25.0,
     semantic_codebook_size=16,
@@ -55,6 +58,7 @@ def _store(folder: Path) -> list[TokenRow]:
     write_description(folder, DESCRIPTION)
     write_shard(shard_path(folder, 0), rows[:2])
     write_shard(shard_path(folder, 1), rows[2:])
+    write_codebooks(folder, CODEBOOKS)
     words = {"dimension": 4, "num_quantizers": 2, "codebook_size": 8}
     quantizer = ResidualQuantizer(**words)
     quantizer.codebooks.normal_()
@@ -78,7 +82,25 @@ def test_rows_come_back_as_they_went_in(tmp_path: Path) -> None:
 def test_writing_leaves_whole_shards_and_nothing_else(tmp_path: Path) -> None:
     _store(tmp_path)
     names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == ["mulan_rvq", "store.yaml", "tokens-00000.arrow", "tokens-00001.arrow"]
+    assert names == [
+        "codebooks.safetensors",
+        "mulan_rvq",
+        "store.yaml",
+        "tokens-00000.arrow",
+        "tokens-00001.arrow",
+    ]
+
+
+def test_codebooks_come_back_as_they_went_in_and_are_missed_where_there_are_none(tmp_path: Path) -> None:
+    _store(tmp_path)
+    for name, entries in read_codebooks(tmp_path).items():
+        assert torch.equal(entries, CODEBOOKS[name].half())
+    (tmp_path / "codebooks.safetensors").write_bytes(b"torn")
+    with pytest.raises(ValueError, match="codebooks in"):
+        read_codebooks(tmp_path)
+    (tmp_path / "codebooks.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match="tokenize` again"):
+        read_codebooks(tmp_path)
 
 
 def test_tokens_of_other_tokenizers_do_not_mix(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from musiclm.data.store import (
     StoreDescription,
     TokenRow,
     shard_path,
+    write_codebooks,
     write_description,
     write_shard,
 )
@@ -239,6 +240,7 @@ def make_store(folder: Path) -> None:
     ]
     write_description(folder, description)
     write_shard(shard_path(folder, 0), rows)
+    write_codebooks(folder, {"acoustic": torch.randn(12, 1024, 6), "semantic": torch.randn(1, 8, 6)})
     words = {"dimension": 4, "num_quantizers": 3, "codebook_size": 8}
     quantizer = ResidualQuantizer(**words)
     quantizer.codebooks.normal_()
