@@ -46,8 +46,8 @@ semantic_tokenizer_and_mulan() {
 	fit mulan_rvq --data.init_args.audio "$RUNS/corpus" --model.init_args.mulan "$RUNS/mulan/part"
 }
 
-coarse_and_fine() {
-	fit coarse --data.init_args.tokens "$RUNS/tokens"
+semantic_and_fine() {
+	fit semantic --data.init_args.tokens "$RUNS/tokens"
 	fit fine --data.init_args.tokens "$RUNS/tokens"
 }
 
@@ -60,7 +60,7 @@ tokenizers="$RUNS/soundstream/part $RUNS/w2v_bert/part $RUNS/kmeans/part $RUNS/m
 "$BIN/musiclm" bundle pack $tokenizers --out "$RUNS/tokenizers"
 "$BIN/musiclm" tokenize "$RUNS/corpus" --bundle "$RUNS/tokenizers" --out "$RUNS/tokens"
 
-together "fit semantic --data.init_args.tokens $RUNS/tokens" coarse_and_fine
+together "fit coarse --data.init_args.tokens $RUNS/tokens" semantic_and_fine
 
 "$BIN/musiclm" bundle pack "$RUNS/tokenizers" "$RUNS/semantic/part" "$RUNS/coarse/part" "$RUNS/fine/part" \
 	--settings configs/generation.yaml --out "$OUT"

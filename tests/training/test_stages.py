@@ -1,6 +1,7 @@
 """Training of the stages: a sequence is learned and given back, and a resumed run is the unbroken one."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import lightning
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from musiclm.bundle import load_part, save_part
+from musiclm.bundle import Bundle, load_part, save_part
 from musiclm.data.store import (
     QUANTIZER,
     StoreDescription,
@@ -186,6 +187,19 @@ def test_the_loss_is_a_mean_over_codes_whatever_the_length() -> None:
         torch.testing.assert_close(level_losses(stage, codes), torch.full((3,), float(SIZE)).log())
 
 
+def test_a_run_begins_at_the_tokenizers_codebooks_and_so_does_its_average(tmp_path: Path) -> None:
+    training = StageTraining(make_stage(), optimizer=adam)
+    trainer = make_trainer(tmp_path, 0)
+    trainer.datamodule = SimpleNamespace(codebooks={"acoustic": torch.randn(4, SIZE, 5)})
+    training.trainer = trainer
+    training.setup("fit")
+    ids = training.part.layout.level_range(training.part.layout.target.name, 0)
+    for stage in (training.part, training.average):
+        own = stage.embedding.weight[ids.start : ids.stop]
+        apart, wanted = torch.pdist(own), torch.pdist(trainer.datamodule.codebooks["acoustic"][0])
+        torch.testing.assert_close(apart / apart.mean(), wanted / wanted.mean(), atol=1e-3, rtol=1e-3)
+
+
 def test_the_rate_rises_then_falls_to_its_last_share() -> None:
     training = StageTraining(make_stage(), warmup_steps=10, final_rate=0.1)
     training.trainer = lightning.Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
@@ -265,6 +279,8 @@ def test_the_recipe_trains_a_stage_from_a_token_store_and_keeps_it(
     configs = [f"--config={CONFIGS / f'{name}.yaml'}", f"--config={CONFIGS / 'tiny' / f'{name}.yaml'}"]
     tokens, root = f"--data.init_args.tokens={tmp_path / 'tokens'}", tmp_path / "runs" / name
     main(["fit", *configs, tokens, f"--trainer.default_root_dir={root}"])
+    trained_on = Bundle(root / "part").parts[name]["trained_on"]  # only what made the tokens it reads
+    assert trained_on == ({} if name == "semantic" else {"soundstream": "0123"})
     stage = load_part(root / "part")
     conditions = {
         segment.name: torch.zeros(1, segment.levels, 10 if segment.frame_rate else 1, dtype=torch.int64)
