@@ -3,9 +3,21 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from musiclm.audio import Audio
+from musiclm.bundle import save_part
+from musiclm.data.store import (
+    QUANTIZER,
+    StoreDescription,
+    TokenRow,
+    shard_path,
+    write_codebooks,
+    write_description,
+    write_shard,
+)
+from musiclm.tokenizers.rvq import ResidualQuantizer
 
 SAMPLE_RATE = 24_000
 
@@ -23,3 +35,47 @@ def folder_of_tones(folder: Path, count: int, *, seconds: float = 2.0) -> Path:
         tone(seconds, pitch=220.0 * 2 ** (index / 12)).save(folder / f"tone{index:02d}.wav")
         (folder / f"tone{index:02d}.txt").write_text(f"a steady tone, number {index}\na plain sine\n")
     return folder
+
+
+def make_token_store(folder: Path) -> None:
+    """A token store as the tiny tokenizers would make it: MuLan 3 x 8, semantic 8, acoustic 12 levels."""
+    description = StoreDescription(
+        semantic_frame_rate=25.0,
+        semantic_codebook_size=8,
+        acoustic_frame_rate=50.0,
+        acoustic_codebook_size=1024,
+        num_quantizers=12,
+        mulan_dimension=4,
+        mulan_window_seconds=10.0,
+        mulan_stride_seconds=1.0,
+        fingerprints={"soundstream": "0123"},
+    )
+    random = np.random.default_rng(0)
+    rows = [
+        TokenRow(
+            id=f"piece{index}",
+            path=f"audio/piece{index}.flac",
+            seconds=12.0,
+            licence="CC0-1.0",
+            split="valid" if index == 2 else "train",
+            captions=["a tune"],
+            semantic=random.integers(0, 8, 300).astype(np.uint16),
+            acoustic=random.integers(0, 1024, (12, 600)).astype(np.uint16),
+            mulan=random.normal(size=(3, 4)).astype(np.float16),
+        )
+        for index in range(3)
+    ]
+    write_description(folder, description)
+    write_shard(shard_path(folder, 0), rows)
+    write_codebooks(folder, {"acoustic": torch.randn(12, 1024, 6), "semantic": torch.randn(1, 8, 6)})
+    words = {"dimension": 4, "num_quantizers": 3, "codebook_size": 8}
+    quantizer = ResidualQuantizer(**words)
+    quantizer.codebooks.normal_()
+    save_part(
+        folder / QUANTIZER,
+        "mulan_rvq",
+        quantizer,
+        class_path="musiclm.tokenizers.rvq.ResidualQuantizer",
+        init_args=words,
+        storage="float32",
+    )

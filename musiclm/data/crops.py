@@ -51,18 +51,19 @@ class CropDataset(Dataset[dict[str, Any]]):
 
 
 class ResumableSampler(Sampler[int]):
-    """0 … count - 1 in the first epoch, count … 2·count - 1 in the second: no index comes twice."""
+    """0 … count - 1 in the first epoch, count … 2·count - 1 in the second: no index comes twice.
 
-    def __init__(self, count: int) -> None:
+    Which epoch it is, the data module's trainer says: the number that Lightning gives to a sampler's `set_epoch`
+    is one too many after a run is resumed.
+    """
+
+    def __init__(self, count: int, data: lightning.LightningDataModule) -> None:
         self.count = count
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning at the start of each epoch."""
-        self.epoch = epoch
+        self.data = data
 
     def __iter__(self) -> Iterator[int]:
-        return iter(range(self.epoch * self.count, (self.epoch + 1) * self.count))
+        epoch = self.data.trainer.current_epoch if self.data.trainer else 0
+        return iter(range(epoch * self.count, (epoch + 1) * self.count))
 
     def __len__(self) -> int:
         return self.count
@@ -95,6 +96,7 @@ class AudioCrops(lightning.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        check_crops(seconds, batch_size=batch_size, crops_per_epoch=crops_per_epoch)
         self.audio = audio
         self.seconds = seconds
         self.batch_size = batch_size
@@ -129,8 +131,17 @@ class AudioCrops(lightning.LightningDataModule):
         return DataLoader(
             data,
             batch_size=self.batch_size,
-            sampler=range(count) if fixed else ResumableSampler(count),
+            sampler=range(count) if fixed else ResumableSampler(count, self),
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             drop_last=not fixed,
+        )
+
+
+def check_crops(seconds: float, *, batch_size: int, crops_per_epoch: int) -> None:
+    """Raise ValueError where there would be no crops, or not one whole batch of them."""
+    if not (seconds > 0 and 1 <= batch_size <= crops_per_epoch):
+        raise ValueError(
+            "expected crops of more than 0 seconds and a batch_size of 1 … crops_per_epoch, got "
+            f"seconds {seconds:g}, batch_size {batch_size}, crops_per_epoch {crops_per_epoch}"
         )

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from musiclm.bundle import load_part
-from musiclm.data.crops import ResumableSampler
+from musiclm.data.crops import ResumableSampler, check_crops
 from musiclm.data.store import (
     QUANTIZER,
     StoreDescription,
@@ -107,6 +107,7 @@ class TokenCrops(lightning.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        check_crops(seconds, batch_size=batch_size, crops_per_epoch=crops_per_epoch)
         self.tokens = Path(tokens)
         self.seconds = seconds
         self.batch_size = batch_size
@@ -137,9 +138,8 @@ class TokenCrops(lightning.LightningDataModule):
         data = TokenCropDataset(
             self.split("train"), self.description, self.seconds, seed=self.seed, mulan_noise=self.mulan_noise
         )
-        return DataLoader(
-            data, batch_size=self.batch_size, sampler=ResumableSampler(self.crops_per_epoch), drop_last=True
-        )
+        sampler = ResumableSampler(self.crops_per_epoch, self)
+        return DataLoader(data, batch_size=self.batch_size, sampler=sampler, drop_last=True)
 
     def val_dataloader(self) -> DataLoader:
         data = TokenCropDataset(self.split("valid"), self.description, self.seconds, seed=-1)

@@ -43,6 +43,9 @@ LINKS = (
 )
 
 
+ELSEWHERE = "name another folder (--trainer.default_root_dir), or remove it"
+
+
 class LastCheckpoint(Checkpoint):
     """One checkpoint, renewed after every epoch by rename: whatever is killed when, it is whole.
 
@@ -62,11 +65,11 @@ class LastCheckpoint(Checkpoint):
     def on_load_checkpoint(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
+        """Called after the weights were loaded, so what they belong to by shape is known to fit."""
         about = checkpoint.get("musiclm", self._about(trainer))
         if about != self._about(trainer):
             raise ValueError(
-                f"expected {self.path} to be of {self._about(trainer)}, it is of {about}: "
-                "name another folder (--trainer.default_root_dir), or remove it"
+                f"expected {self.path} to be of {self._about(trainer)}, it is of {about}: {ELSEWHERE}"
             )
 
     def _about(self, trainer: lightning.Trainer) -> dict[str, Any]:
@@ -118,6 +121,8 @@ class TrainingCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.config.subcommand]
+        if config.threads < 0:
+            raise ValueError(f"expected 0 or more threads, got {config.threads}")
         if config.threads:
             torch.set_num_threads(config.threads)
 
@@ -150,6 +155,11 @@ class TrainingCLI(LightningCLI):
         if not self.trainer.is_global_zero or self.trainer.interrupted:
             return
         root = Path(self.trainer.default_root_dir)
+        if not all(value.isfinite().all() for value in self.model.part.state_dict().values()):
+            raise ValueError(
+                "expected finite weights, the training has diverged to NaN or infinity: remove "
+                f"{root / CHECKPOINT} and train with a smaller learning rate"
+            )
         words = self.config.fit.model.init_args.part.as_dict()
         init_args = words.get("init_args") or {}
         accepted = inspect.signature(type(self.model.part)).parameters
@@ -211,6 +221,12 @@ def main(arguments: list[str]) -> None:
         )
     except (ArgumentError, ValueError) as error:
         raise ValueError(plain(str(error))) from error
+    except RuntimeError as error:
+        if "loading state_dict" not in str(error):
+            raise
+        raise ValueError(
+            f"expected a checkpoint of the same part at the same size, got another one's: {ELSEWHERE}"
+        ) from error
     except SIGTERMException:
         sys.exit(143)  # Lightning would leave with 0, as if the part were trained
     finally:

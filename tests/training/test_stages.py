@@ -4,31 +4,21 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import lightning
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from musiclm.bundle import Bundle, load_part, save_part
-from musiclm.data.store import (
-    QUANTIZER,
-    StoreDescription,
-    TokenRow,
-    shard_path,
-    write_codebooks,
-    write_description,
-    write_shard,
-)
+from musiclm.bundle import Bundle, load_part
 from musiclm.stages.coarse import Coarse
 from musiclm.stages.decoding import generate
 from musiclm.stages.fine import Fine
 from musiclm.stages.layout import ABSENT
 from musiclm.stages.stage import Stage
 from musiclm.stages.transformer import TransformerConfig
-from musiclm.tokenizers.rvq import ResidualQuantizer
 from musiclm.training.cli import main
 from musiclm.training.stages import StageTraining, drop_conditions, level_losses
+from tests.tiny import make_token_store
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers.*"),
@@ -224,50 +214,6 @@ def test_the_rate_has_fallen_when_the_time_is_over(tmp_path: Path) -> None:
     assert training.rate(10, float("inf")) < 0.1
 
 
-def make_store(folder: Path) -> None:
-    """A token store as the tiny tokenizers would make it: MuLan 3 x 8, semantic 8, acoustic 12 levels."""
-    description = StoreDescription(
-        semantic_frame_rate=25.0,
-        semantic_codebook_size=8,
-        acoustic_frame_rate=50.0,
-        acoustic_codebook_size=1024,
-        num_quantizers=12,
-        mulan_dimension=4,
-        mulan_window_seconds=10.0,
-        mulan_stride_seconds=1.0,
-        fingerprints={"soundstream": "0123"},
-    )
-    random = np.random.default_rng(0)
-    rows = [
-        TokenRow(
-            id=f"piece{index}",
-            path=f"audio/piece{index}.flac",
-            seconds=12.0,
-            licence="CC0-1.0",
-            split="valid" if index == 2 else "train",
-            captions=["a tune"],
-            semantic=random.integers(0, 8, 300).astype(np.uint16),
-            acoustic=random.integers(0, 1024, (12, 600)).astype(np.uint16),
-            mulan=random.normal(size=(3, 4)).astype(np.float16),
-        )
-        for index in range(3)
-    ]
-    write_description(folder, description)
-    write_shard(shard_path(folder, 0), rows)
-    write_codebooks(folder, {"acoustic": torch.randn(12, 1024, 6), "semantic": torch.randn(1, 8, 6)})
-    words = {"dimension": 4, "num_quantizers": 3, "codebook_size": 8}
-    quantizer = ResidualQuantizer(**words)
-    quantizer.codebooks.normal_()
-    save_part(
-        folder / QUANTIZER,
-        "mulan_rvq",
-        quantizer,
-        class_path="musiclm.tokenizers.rvq.ResidualQuantizer",
-        init_args=words,
-        storage="float32",
-    )
-
-
 @pytest.mark.parametrize("name", ["semantic", "coarse", "fine"])
 def test_the_recipe_trains_a_stage_from_a_token_store_and_keeps_it(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -275,7 +221,7 @@ def test_the_recipe_trains_a_stage_from_a_token_store_and_keeps_it(
     monkeypatch.setattr("sys.argv", ["musiclm"])  # Lightning CLI warns when pytest's arguments stand there
     monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # Lightning CLI calls what it deprecates
     torch.manual_seed(0)
-    make_store(tmp_path / "tokens")
+    make_token_store(tmp_path / "tokens")
     configs = [f"--config={CONFIGS / f'{name}.yaml'}", f"--config={CONFIGS / 'tiny' / f'{name}.yaml'}"]
     tokens, root = f"--data.init_args.tokens={tmp_path / 'tokens'}", tmp_path / "runs" / name
     main(["fit", *configs, tokens, f"--trainer.default_root_dir={root}"])

@@ -1,0 +1,154 @@
+"""`musiclm fit` and `validate`: stopped runs go on, mistakes are one line, nothing broken is kept."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from musiclm.bundle import load_part
+from musiclm.cli import main
+from tests.tiny import folder_of_tones, make_token_store
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
+
+
+def configs(name: str) -> list[str]:
+    return [f"--config={ROOT / 'configs' / folder / f'{name}.yaml'}" for folder in ("", "tiny")]
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("store") / "tokens"
+    make_token_store(folder)
+    return folder
+
+
+def stage(tokens: Path, root: Path, *more: str, name: str = "semantic") -> list[str]:
+    data = f"--data.init_args.tokens={tokens}"
+    return [*configs(name), data, f"--trainer.default_root_dir={root}", *more]
+
+
+def test_a_killed_run_says_so_and_goes_on_to_the_very_weights_of_an_unbroken_one(
+    tokens: Path, tmp_path: Path
+) -> None:
+    steps = 300  # so many that the kill comes in the middle
+    long = [
+        f"--trainer.max_steps={steps}",
+        "--trainer.max_time=null",  # the rate would fall with the clock, never twice the same
+        "--data.init_args.crops_per_epoch=60",
+        "--threads=1",
+    ]
+    words = stage(tokens, tmp_path / "killed", *long)
+    run = subprocess.Popen(
+        [sys.executable, "-m", "musiclm.cli", "fit", *words], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    checkpoint = tmp_path / "killed" / "last.ckpt"
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists() and run.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    run.send_signal(signal.SIGTERM)
+    run.communicate(timeout=60)
+    assert run.returncode == 143
+    assert checkpoint.is_file()
+    assert not (tmp_path / "killed" / "part").exists()
+
+    done = torch.load(checkpoint, weights_only=False)["global_step"]
+    assert 0 < done < steps
+    for folder in ("killed", "unbroken"):
+        main(["fit", *stage(tokens, tmp_path / folder, *long)])
+    resumed, unbroken = (load_part(tmp_path / folder / "part") for folder in ("killed", "unbroken"))
+    for name, value in unbroken.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], value, msg=name)
+
+
+def test_validate_measures_the_last_checkpoint_of_a_run(
+    tokens: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = stage(tokens, tmp_path / "run")
+    main(["fit", *words])
+    trained = capsys.readouterr().err.splitlines()
+    main(["validate", *words])
+    measured = capsys.readouterr()
+    wanted = next(line for line in reversed(trained) if "val/loss=" in line).split("val/loss=")[1].split()[0]
+    assert f"val/loss={wanted}" in measured.err
+
+
+def one_line(capsys: pytest.CaptureFixture[str], words: list[str]) -> str:
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
+    assert stopped.value.code == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("musiclm ")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_a_run_of_another_part_is_not_gone_on_with(
+    tokens: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["fit", *stage(tokens, tmp_path / "run")])
+    before = (tmp_path / "run" / "last.ckpt").read_bytes()
+    line = one_line(capsys, ["fit", *stage(tokens, tmp_path / "run", name="coarse")])
+    assert "same part at the same size" in line
+    assert "name another folder" in line
+    assert (tmp_path / "run" / "last.ckpt").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--trainer.max_stepz=3"], "max_stepz"),
+        (["--trainer.max_steps=many"], "many"),
+        (["--data.init_args.seconds=100"], "the longest is 12.0 s"),
+        (["--data.init_args.seconds=-1"], "more than 0 seconds"),
+        (["--data.init_args.seconds=.nan"], "more than 0 seconds"),
+        (["--data.init_args.batch_size=0"], "batch_size of 1"),
+        (["--data.init_args.crops_per_epoch=0"], "crops_per_epoch"),
+        (["--model.init_args.part.init_args.transformer.heads=3"], "multiple of its heads"),
+        (["--model.init_args.part.init_args.pattern=zigzag"], "zigzag"),
+        (["--model.init_args.part=musiclm.nothing.Here"], "nothing"),
+        (["--storage=int3"], "int3"),
+        (["--threads=-1"], "threads"),
+        (["--ckpt_path=nowhere.ckpt"], "nowhere.ckpt"),
+        (["--data.init_args.tokens=nowhere"], "token store"),
+        (["--config=nowhere.yaml"], "nowhere.yaml"),
+    ],
+)
+def test_a_mistake_is_one_line_and_nothing_is_kept(
+    more: list[str], said: str, tokens: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said in one_line(capsys, ["fit", *stage(tokens, tmp_path / "run", *more)])
+    assert not (tmp_path / "run" / "part").exists()
+    assert not (tmp_path / "run" / "last.ckpt").exists()
+
+
+def test_recordings_that_are_none_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "words").mkdir()
+    (tmp_path / "words" / "song.wav").write_text("no sound")
+    for folder, said in (("nowhere", "found nothing"), ("empty", "found none"), ("words", "cannot be read")):
+        words = [*configs("soundstream"), f"--data.init_args.audio={tmp_path / folder}"]
+        assert said in one_line(capsys, ["fit", *words, f"--trainer.default_root_dir={tmp_path / 'run'}"])
+
+
+def test_validating_what_was_never_fitted_is_one_line(
+    tokens: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "fit it first" in one_line(capsys, ["validate", *stage(tokens, tmp_path / "run")])
+
+
+def test_weights_that_are_no_numbers_are_not_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    audio = folder_of_tones(tmp_path / "audio", 2, seconds=1.0)
+    words = [
+        *configs("soundstream"),
+        f"--data.init_args.audio={audio}",
+        "--model.init_args.gradient_clip=.nan",
+    ]
+    line = one_line(capsys, ["fit", *words, f"--trainer.default_root_dir={tmp_path / 'run'}"])
+    assert "diverged" in line
+    assert not (tmp_path / "run" / "part").exists()
