@@ -45,7 +45,8 @@ class GenerationSettings:
     fine_temperature: float = 0.4
     semantic_top_k: int | None = None
     coarse_top_k: int | None = None
-    guidance: float = 1.0  # classifier-free guidance by the prompt; 1 is off
+    semantic_guidance: float = 1.0  # classifier-free guidance by the prompt; 1 is off, and twice as fast
+    coarse_guidance: float = 1.0
     decoder_context: int = 32  # frames of codes that the codec's decoder sees on either side of a block
 
     def __post_init__(self) -> None:
@@ -178,7 +179,7 @@ class MusicLM:
                 prompt=prompt,
                 temperature=self.settings.semantic_temperature,
                 top_k=self.settings.semantic_top_k,
-                guidance=self.settings.guidance,
+                guidance=self.settings.semantic_guidance,
                 generator=generator,
                 on_step=_counting(on_progress, "semantic", done, total),
             )
@@ -210,7 +211,7 @@ class MusicLM:
                 prompt=prompt,
                 temperature=self.settings.coarse_temperature,
                 top_k=self.settings.coarse_top_k,
-                guidance=self.settings.guidance,
+                guidance=self.settings.coarse_guidance,
                 generator=generator,
                 on_step=_counting(on_progress, "coarse", done, frames),
             )

@@ -4,7 +4,7 @@
 #   make default-model                    on two CPU cores, at most three hours
 #   RUNS=/big/disk make default-model     elsewhere than runs/default
 #   HOURS=40 make default-model           more music
-#   SIZE=configs/gpu make default-model   with the settings of a folder of overrides, one YAML per part
+#   SIZE=configs/paper make default-model with the settings of a folder of overrides, one YAML per part
 #
 # Every step is skipped when its result exists, and training goes on from its last checkpoint: kill it at
 # any time and start it again. Two steps at a time, one core each; where there is a GPU they share it.

@@ -53,8 +53,8 @@ class CropDataset(Dataset[dict[str, Any]]):
 class ResumableSampler(Sampler[int]):
     """0 … count - 1 in the first epoch, count … 2·count - 1 in the second: no index comes twice.
 
-    Which epoch it is, the data module's trainer says: the number that Lightning gives to a sampler's `set_epoch`
-    is one too many after a run is resumed.
+    Which epoch it is, the data module's trainer says: the number that Lightning gives to a sampler's
+    `set_epoch` is one too many after a run is resumed.
     """
 
     def __init__(self, count: int, data: lightning.LightningDataModule) -> None:

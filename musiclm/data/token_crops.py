@@ -36,8 +36,10 @@ class TokenCropDataset(Dataset[dict[str, Tensor]]):
         *,
         seed: int,
         mulan_noise: float = 0.0,
+        clear_of_end: float = 0.0,
     ) -> None:
         self.mulan_noise = mulan_noise
+        self.clear_of_end = clear_of_end
         self.description = description
         self.seconds = seconds
         self.seed = seed
@@ -67,7 +69,8 @@ class TokenCropDataset(Dataset[dict[str, Tensor]]):
 
     def _places(self, row: TokenRow) -> int:
         """Where a crop may begin, in semantic tokens; none where the recording is shorter than a crop."""
-        return min(len(row.semantic), int(row.acoustic.shape[1] / self.ratio)) - self.tokens + 1
+        end = round(self.clear_of_end * self.description.semantic_frame_rate)
+        return min(len(row.semantic), int(row.acoustic.shape[1] / self.ratio)) - end - self.tokens + 1
 
     def _embedding(self, row: TokenRow, start: float) -> np.ndarray:
         """Mean of the windows whose middle lies in the crop, or of the nearest one (MusicLM, sec. 4.1)."""
@@ -92,6 +95,8 @@ class TokenCrops(lightning.LightningDataModule):
         mulan_noise: length of a random vector added to a training crop's embedding, itself of length 1.
             From few recordings, a stage would learn their exact conditioning tokens by heart, and find none
             of them in a prompt's; the noise should be about as long as text and audio are apart.
+        clear_of_end: seconds at the end of every training recording that no crop reaches. A stage that has
+            heard pieces fade out and stop does the same in the middle of what it generates.
         seed: of the draw of crops.
     """
 
@@ -104,6 +109,7 @@ class TokenCrops(lightning.LightningDataModule):
         crops_per_epoch: int = 4096,
         validation_crops: int = 64,
         mulan_noise: float = 0.0,
+        clear_of_end: float = 0.0,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -114,6 +120,7 @@ class TokenCrops(lightning.LightningDataModule):
         self.crops_per_epoch = crops_per_epoch
         self.validation_crops = validation_crops
         self.mulan_noise = mulan_noise
+        self.clear_of_end = clear_of_end
         self.seed = seed
         self.description = read_description(self.tokens)
         self.quantizer = load_part(self.tokens / QUANTIZER)
@@ -136,7 +143,12 @@ class TokenCrops(lightning.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         data = TokenCropDataset(
-            self.split("train"), self.description, self.seconds, seed=self.seed, mulan_noise=self.mulan_noise
+            self.split("train"),
+            self.description,
+            self.seconds,
+            seed=self.seed,
+            mulan_noise=self.mulan_noise,
+            clear_of_end=self.clear_of_end,
         )
         sampler = ResumableSampler(self.crops_per_epoch, self)
         return DataLoader(data, batch_size=self.batch_size, sampler=sampler, drop_last=True)

@@ -20,11 +20,12 @@ from musiclm.progress import progress
 PROMPTS = Path(__file__).with_name("prompts.yaml")
 OWN_PROMPT_BAR = 0.8  # share of clips closer to their own prompt than to the mean of the others
 # Chance that a clip which should have more of something has more than one that should not; 0.5 is none.
-# The measures themselves reach 0.97 on the reference corpus for drums (40 pieces of each), and 0.78 for tempo
-# (135 bpm or more against 85 or less, 24 of each).
+# The measures themselves reach 0.97 on the reference corpus for drums (40 pieces of each), and 0.81 for tempo
+# (135 bpm or more against 85 or less, 40 of each).
 DRUMS_BAR = 0.75
 TEMPO_BAR = 0.65
 DRUM_FREQUENCY = 5_000.0  # Hz; above it, onsets are those of cymbals, snares and sticks
+SLOWEST, FASTEST = 40.0, 600.0  # pulses per minute that count: from slow beats to fast sixteenths
 FLOOR = 0.05  # of a bin's magnitude, about -80 dB; below it, what rises and falls is noise
 
 
@@ -62,7 +63,7 @@ def adherence(bundle: str = "default", seconds: float = 10.0, seed: int = 0, out
     lines = [
         ("own prompt above the mean of the others", (own > others).float().mean().item(), OWN_PROMPT_BAR)
     ]
-    for name, measure, bar in (("drums", onset_strength, DRUMS_BAR), ("fast", tempo, TEMPO_BAR)):
+    for name, measure, bar in (("drums", onset_strength, DRUMS_BAR), ("fast", pulse_rate, TEMPO_BAR)):
         have = [measure(clips[pair[0]]) for pair in prompts[name]]
         lack = [measure(clips[pair[1]]) for pair in prompts[name]]
         print(f"\n{'with':>7} {'without':>7}  {measure.__name__}, {name}")
@@ -95,13 +96,24 @@ def onset_strength(audio: Audio) -> float:
     return float(librosa.onset.onset_strength(S=levels, sr=audio.sample_rate, hop_length=hop).mean())
 
 
-def tempo(audio: Audio) -> float:
-    """Estimated tempo in beats per minute, with a wide prior so that slow and fast stay apart."""
+def pulse_rate(audio: Audio) -> float:
+    """Tempo as pulses per minute, beats and their subdivisions: the centre of the onset envelope's spectrum.
+
+    No period is singled out, so none is taken for its half or its double: that tells fast from slow pieces of
+    the reference corpus better than librosa's estimate of the beat does (0.81 against 0.72 of 1,600 pairs).
+    """
     import librosa
 
-    envelope = librosa.onset.onset_strength(y=audio.waveform[0].numpy(), sr=audio.sample_rate)
-    estimate = librosa.feature.tempo(onset_envelope=envelope, sr=audio.sample_rate, std_bpm=2.0)
-    return float(estimate[0])
+    rate, hop = audio.sample_rate, 256
+    envelope = librosa.onset.onset_strength(y=audio.waveform[0].numpy(), sr=rate, hop_length=hop)
+    window = min(384, len(envelope))  # frames: 4 s
+    pulse = librosa.feature.fourier_tempogram(
+        onset_envelope=envelope, sr=rate, hop_length=hop, win_length=window
+    )  # [F, T]
+    power = np.square(np.abs(pulse).mean(axis=1))
+    rates = librosa.fourier_tempo_frequencies(sr=rate, hop_length=hop, win_length=window)  # per minute
+    inside = (rates > SLOWEST) & (rates < FASTEST)
+    return float(np.exp(np.average(np.log(rates[inside]), weights=power[inside] + 1e-12)))
 
 
 def superiority(have: Iterable[float], lack: Iterable[float]) -> float:
