@@ -102,7 +102,13 @@ class Bundle:
 
         part = build(entry["class_path"], entry["init_args"])
         left_out = _training_state(part)
-        missing, unexpected = part.load_state_dict(_unpack(load(content)), strict=False)
+        try:
+            missing, unexpected = part.load_state_dict(_unpack(load(content)), strict=False)
+        except RuntimeError as error:  # sizes that differ
+            raise ValueError(
+                f"expected weights of {entry['class_path']} as this version builds it, {file} has others: "
+                f"{str(error).splitlines()[-1].strip()}; get a bundle made for this version"
+            ) from error
         missing = [key for key in missing if not _matches(key, left_out)]
         if missing or unexpected:
             raise ValueError(

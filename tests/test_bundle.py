@@ -103,6 +103,14 @@ def test_missing_truncated_and_altered_files_are_refused(tmp_path: Path) -> None
         Bundle(tmp_path)
 
 
+def test_weights_of_other_sizes_than_this_version_builds_are_refused(tmp_path: Path) -> None:
+    others = {**WORDS, "codebook_size": 9}
+    part = ResidualQuantizer(**WORDS)
+    save_part(tmp_path, "mulan_rvq", part, class_path=CLASS_PATH, init_args=others, storage="float32")
+    with pytest.raises(ValueError, match="as this version builds it"):
+        load_part(tmp_path)
+
+
 def test_an_unknown_name_lists_what_there_is() -> None:
     with pytest.raises(FileNotFoundError, match="no-such-bundle"):
         Bundle.find("no-such-bundle")

@@ -21,7 +21,6 @@ from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from torch import nn
 
 from musiclm.bundle import Bundle, Storage, save_part
 from musiclm.data.store import MADE_BY
@@ -182,7 +181,7 @@ class TrainingCLI(LightningCLI):
         return {name: bundle.fingerprint(next(iter(bundle.parts))) for name, bundle in folders.items()}
 
 
-def teachers_of(part: nn.Module, data: lightning.LightningDataModule | None) -> dict[str, str]:
+def teachers_of(part: object, data: lightning.LightningDataModule | None) -> dict[str, str]:
     """Fingerprints of the tokenizers whose tokens a stage learns; none for what learns from audio.
 
     Only those: a semantic stage stays good when the codec is trained again.

@@ -36,6 +36,6 @@ def test_configurations_make_stages_of_the_size_they_say(name: str) -> None:
             part = build(words["class_path"], words["init_args"])
         return sum(parameter.numel() for parameter in part.parameters()) / 1e6
 
-    assert millions(f"{name}.yaml") < 6.2  # int8 in a bundle of 40 MiB
+    assert millions(f"{name}.yaml") < 7.0  # int8 in a bundle of 40 MiB
     assert millions(f"{name}.yaml", f"tiny/{name}.yaml") < 0.3
     assert millions(f"{name}.yaml", f"paper/{name}.yaml") == pytest.approx(430, rel=0.04)
