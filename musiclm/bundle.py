@@ -87,19 +87,10 @@ class Bundle:
             KeyError: the bundle has no such part.
             FileNotFoundError, ValueError: its file is missing, truncated or altered.
         """
-        entry = self._entry(name)
-        file = self.path / entry["file"]
-        if not file.is_file():
-            raise FileNotFoundError(
-                f"expected the weights of {name} at {file}, found nothing; get the bundle again"
-            )
-        content = file.read_bytes()
-        if _digest(_words(entry) + content) != entry["fingerprint"]:
-            raise ValueError(
-                f"expected the weights that {MODEL_FILE} names, {file} is truncated or altered; get it again"
-            )
         from safetensors.torch import load
 
+        entry, content = self._entry(name), self._content(name)
+        file = self.path / entry["file"]
         part = build(entry["class_path"], entry["init_args"])
         left_out = _training_state(part)
         try:
@@ -115,6 +106,21 @@ class Bundle:
                 f"{file} does not fit {entry['class_path']}: missing {missing}, unexpected {unexpected}"
             )
         return part.eval().requires_grad_(False)
+
+    def _content(self, name: str) -> bytes:
+        """The file of a part, found whole and unaltered."""
+        entry = self._entry(name)
+        file = self.path / entry["file"]
+        if not file.is_file():
+            raise FileNotFoundError(
+                f"expected the weights of {name} at {file}, found nothing; get the bundle again"
+            )
+        content = file.read_bytes()
+        if _digest(_words(entry) + content) != entry["fingerprint"]:
+            raise ValueError(
+                f"expected the weights that {MODEL_FILE} names, {file} is truncated or altered; get it again"
+            )
+        return content
 
     def _entry(self, name: str) -> dict[str, Any]:
         if name not in self.parts:
@@ -196,9 +202,10 @@ def merge(
                     f"{name} was trained on tokens of {tokenizer} {fingerprint}, the bundle would hold "
                     f"{parts[tokenizer]['fingerprint']}: pack the tokenizers that made its tokens"
                 )
+    contents = {parts[name]["file"]: source._content(name) for name, source in chosen.items()}
     folder.mkdir(parents=True, exist_ok=True)
-    for name, source in chosen.items():
-        _write(folder / parts[name]["file"], (source.path / parts[name]["file"]).read_bytes())
+    for file, content in contents.items():
+        _write(folder / file, content)
     _write_model(folder, parts, kept if settings is None else settings)
     return Bundle(folder)
 

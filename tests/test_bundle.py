@@ -111,6 +111,16 @@ def test_weights_of_other_sizes_than_this_version_builds_are_refused(tmp_path: P
         load_part(tmp_path)
 
 
+def test_a_damaged_source_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    _save(tmp_path / "whole", "first")
+    _save(tmp_path / "torn", "second")
+    weights = tmp_path / "torn" / "second.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="truncated or altered"):
+        merge([Bundle(tmp_path / "whole"), Bundle(tmp_path / "torn")], tmp_path / "both")
+    assert not (tmp_path / "both").exists()
+
+
 def test_an_unknown_name_lists_what_there_is() -> None:
     with pytest.raises(FileNotFoundError, match="no-such-bundle"):
         Bundle.find("no-such-bundle")

@@ -19,6 +19,7 @@ from torch.nn import functional
 from musiclm.data.sources import Recording
 from musiclm.tokenizers.mulan import MuLan
 from musiclm.tokenizers.mulan_towers import PADDING, START, UNKNOWN, normalise
+from musiclm.training.seeds import seed_step
 
 FIRST_TEMPERATURE = 0.07
 MAX_SCALE = 100.0  # 1 / temperature, clipped there as in CLIP (2103.00020, sec. 2.5)
@@ -135,9 +136,7 @@ class MuLanTraining(lightning.LightningModule):
             self.part.text.set_vocabulary(model, captions)
 
     def training_step(self, batch: dict[str, Any], index: int) -> Tensor | None:
-        torch.manual_seed(
-            self.seed * 1_000_003 + self.global_step
-        )  # dropout too: a resumed run is the same run
+        seed_step(self, self.seed)
         texts, rows = self._draw_texts(batch["caption"], batch["id"])
         if not texts:
             return None

@@ -27,6 +27,7 @@ from musiclm.training.codec_losses import (
     waveform_loss,
 )
 from musiclm.training.discriminators import Discriminators
+from musiclm.training.seeds import seed_step
 
 FINAL_LEARNING_RATE = 0.02  # of the peak, at the last step
 
@@ -48,6 +49,7 @@ class SoundStreamTraining(LightningModule):
         warmup_steps: steps over which the learning rate rises; then it falls along a cosine until
             trainer.max_steps, or stays where that is not set.
         gradient_clip: largest norm of the codec's gradient, and of the discriminators'.
+        seed: of the levels dropped, and of what the codebooks draw.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class SoundStreamTraining(LightningModule):
         dropout: float = 1.0,
         warmup_steps: int = 100,
         gradient_clip: float = 1.0,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self.part = part
@@ -85,6 +88,7 @@ class SoundStreamTraining(LightningModule):
         self.dropout = dropout
         self.warmup_steps = warmup_steps
         self.gradient_clip = gradient_clip
+        self.seed = seed
         self.register_buffer(
             "uses", torch.zeros(part.num_quantizers, part.codebook_size), persistent=False
         )  # of every entry, over one validation
@@ -109,6 +113,7 @@ class SoundStreamTraining(LightningModule):
         return FINAL_LEARNING_RATE + (1.0 - FINAL_LEARNING_RATE) * 0.5 * (1.0 + math.cos(math.pi * progress))
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
+        seed_step(self, self.seed)
         target = batch["waveform"]  # [B, 1, L]
         levels = self._draw_levels(len(target)).to(target.device)
         output = self.part(target, levels, quantize=self.global_step >= self.quantize_start)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from musiclm.stages.layout import ABSENT, Layout
 from musiclm.stages.stage import Stage
+from musiclm.training.seeds import seed_step
 
 
 class StageTraining(lightning.LightningModule):
@@ -72,7 +73,7 @@ class StageTraining(lightning.LightningModule):
             self.average.load_state_dict(self.part.state_dict())
 
     def training_step(self, batch: Mapping[str, Tensor], index: int) -> Tensor:
-        torch.manual_seed((self.seed * 1_000_003 + self.global_step) * 1_009 + self.global_rank)
+        seed_step(self, self.seed)
         codes = drop_conditions(self.part.layout, self.part.layout.pick(batch), self.condition_dropout)
         losses = level_losses(self.part, codes)  # [Q]
         self._log(losses, "train")
