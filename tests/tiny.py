@@ -2,7 +2,9 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
+import lightning
 import numpy as np
 import torch
 
@@ -18,6 +20,7 @@ from musiclm.data.store import (
     write_shard,
 )
 from musiclm.tokenizers.rvq import ResidualQuantizer
+from musiclm.tokenizers.w2v_bert import W2VBert
 
 SAMPLE_RATE = 24_000
 
@@ -78,4 +81,35 @@ def make_token_store(folder: Path) -> None:
         class_path="musiclm.tokenizers.rvq.ResidualQuantizer",
         init_args=words,
         storage="float32",
+    )
+
+
+def make_w2v_bert(seed: int = 0) -> W2VBert:
+    """An encoder of three tiny layers with windows of a second."""
+    torch.manual_seed(seed)
+    return W2VBert(
+        3,
+        16,
+        num_heads=2,
+        ffn_dim=16,
+        conv_kernel=3,
+        num_bert_layers=1,
+        num_mels=16,
+        num_codebook_entries=8,
+        final_dim=8,
+        window_seconds=1.0,
+        overlap_seconds=0.2,
+    ).eval()
+
+
+def quiet_trainer(folder: Path, epochs: int, **changes: Any) -> lightning.Trainer:
+    """A trainer on the CPU that says nothing and logs nothing."""
+    return lightning.Trainer(
+        default_root_dir=folder,
+        accelerator="cpu",
+        max_epochs=epochs,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **changes,
     )

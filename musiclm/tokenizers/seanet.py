@@ -4,6 +4,8 @@ Three residual units of dilations 1, 3, 9 before each strided convolution, causa
 LSTM. `ratios` are the decoder's upsampling factors in order; their product is the hop length (8·6·5·2 = 480).
 """
 
+from typing import Any
+
 from encodec.modules import SEANetDecoder as EncodecDecoder
 from encodec.modules import SEANetEncoder as EncodecEncoder
 from torch import Tensor, nn
@@ -32,21 +34,8 @@ class SEANetEncoder(nn.Module):
         compress: int = 1,
     ) -> None:
         super().__init__()
-        self.trunk = EncodecEncoder(
-            dimension=dimension,
-            n_filters=width,
-            n_residual_layers=3,
-            dilation_base=3,
-            ratios=list(ratios),
-            norm="none",
-            kernel_size=7,
-            last_kernel_size=3,
-            residual_kernel_size=residual_kernel,
-            causal=True,
-            true_skip=True,
-            compress=compress,
-            lstm=0,
-        )
+        words = _words(width, ratios, residual_kernel, compress)
+        self.trunk = EncodecEncoder(dimension=dimension, last_kernel_size=3, **words)
 
     def forward(self, waveform: Tensor) -> Tensor:
         return self.trunk(waveform)
@@ -65,21 +54,25 @@ class SEANetDecoder(nn.Module):
         compress: int = 1,
     ) -> None:
         super().__init__()
-        self.trunk = EncodecDecoder(
-            dimension=dimension,
-            n_filters=width,
-            n_residual_layers=3,
-            dilation_base=3,
-            ratios=list(ratios),
-            norm="none",
-            kernel_size=7,
-            last_kernel_size=7,
-            residual_kernel_size=residual_kernel,
-            causal=True,
-            true_skip=True,
-            compress=compress,
-            lstm=0,
-        )
+        words = _words(width, ratios, residual_kernel, compress)
+        self.trunk = EncodecDecoder(dimension=dimension, last_kernel_size=7, **words)
 
     def forward(self, latents: Tensor, begun: Tensor | None = None) -> Tensor:
         return self.trunk(latents)  # the codes determine the phase, however the sound began
+
+
+def _words(width: int, ratios: tuple[int, ...], residual_kernel: int, compress: int) -> dict[str, Any]:
+    """What both halves of the trunk are told."""
+    return {
+        "n_filters": width,
+        "n_residual_layers": 3,
+        "dilation_base": 3,
+        "ratios": list(ratios),
+        "norm": "none",
+        "kernel_size": 7,
+        "residual_kernel_size": residual_kernel,
+        "causal": True,
+        "true_skip": True,
+        "compress": compress,
+        "lstm": 0,
+    }

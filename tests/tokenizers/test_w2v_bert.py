@@ -12,26 +12,10 @@ from torch import Tensor
 
 from musiclm.tokenizers.kmeans import KMeans
 from musiclm.tokenizers.w2v_bert import W2VBert, W2VBertTokens
+from tests.tiny import make_w2v_bert
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 HOP = 960
-
-
-def make_w2v_bert(seed: int = 0) -> W2VBert:
-    torch.manual_seed(seed)
-    return W2VBert(
-        3,
-        16,
-        num_heads=2,
-        ffn_dim=16,
-        conv_kernel=3,
-        num_bert_layers=1,
-        num_mels=16,
-        num_codebook_entries=8,
-        final_dim=8,
-        window_seconds=1.0,
-        overlap_seconds=0.2,
-    ).eval()
 
 
 def make_tokens() -> W2VBertTokens:

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import lightning
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -14,6 +13,7 @@ from musiclm.bundle import save_part
 from musiclm.tokenizers.kmeans import KMeans
 from musiclm.tokenizers.w2v_bert import W2VBert
 from musiclm.training.kmeans import KMeansTraining
+from tests.tiny import quiet_trainer
 
 ENCODER: dict[str, Any] = {
     "num_layers": 2,
@@ -65,18 +65,6 @@ def make_training(
 ) -> KMeansTraining:
     part = KMeans(num_centroids, 8, layer=1)
     return KMeansTraining(part, w2v_bert=encoder, sample_frames=sample_frames, **changes)
-
-
-def make_trainer(folder: Path, epochs: int, **changes: Any) -> lightning.Trainer:
-    return lightning.Trainer(
-        default_root_dir=folder,
-        accelerator="cpu",
-        max_epochs=epochs,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **changes,
-    )
 
 
 def loader() -> DataLoader[dict[str, Any]]:
@@ -146,14 +134,14 @@ def test_fewer_frames_than_centroids_are_refused(encoder: Path, tmp_path: Path) 
         make_training(encoder, sample_frames=5)
     training = make_training(encoder, num_centroids=400, sample_frames=1000)
     with pytest.raises(ValueError, match="at least 400 frames, one a centroid, got 300"):
-        make_trainer(tmp_path, 1, enable_checkpointing=False).fit(training, loader(), loader())
+        quiet_trainer(tmp_path, 1, enable_checkpointing=False).fit(training, loader(), loader())
 
 
 def test_a_training_that_ends_before_the_sample_is_full_uses_what_it_has(
     encoder: Path, tmp_path: Path
 ) -> None:
     training = make_training(encoder, sample_frames=100_000)
-    make_trainer(tmp_path, 1, enable_checkpointing=False).fit(training, loader(), loader())
+    quiet_trainer(tmp_path, 1, enable_checkpointing=False).fit(training, loader(), loader())
     assert training.fitted
     assert int(training.gathered) == 300
 
@@ -170,7 +158,7 @@ def test_a_part_for_another_encoder_is_refused(encoder: Path) -> None:
 def test_the_encoder_is_neither_trained_nor_stored(encoder: Path, tmp_path: Path) -> None:
     training = make_training(encoder)
     before = {key: value.clone() for key, value in training._encoder[0].state_dict().items()}
-    trainer = make_trainer(tmp_path, 1, enable_checkpointing=False)
+    trainer = quiet_trainer(tmp_path, 1, enable_checkpointing=False)
     trainer.fit(training, loader(), loader())
     after = training._encoder[0].state_dict()
     assert all(torch.equal(before[key], after[key]) for key in before)
@@ -190,14 +178,14 @@ def test_a_resumed_training_ends_as_an_unbroken_one(
     encoder: Path, tmp_path: Path, sample_frames: int
 ) -> None:
     whole = make_training(encoder, sample_frames=sample_frames)
-    make_trainer(tmp_path, 2, enable_checkpointing=False).fit(whole, loader(), loader())
+    quiet_trainer(tmp_path, 2, enable_checkpointing=False).fit(whole, loader(), loader())
 
     checkpoint = ModelCheckpoint(dirpath=tmp_path, save_last=True, save_top_k=0, every_n_epochs=1)
-    make_trainer(tmp_path, 1, callbacks=[checkpoint]).fit(
+    quiet_trainer(tmp_path, 1, callbacks=[checkpoint]).fit(
         make_training(encoder, sample_frames=sample_frames), loader(), loader()
     )
     resumed = make_training(encoder, sample_frames=sample_frames)
-    make_trainer(tmp_path, 2, callbacks=[checkpoint]).fit(
+    quiet_trainer(tmp_path, 2, callbacks=[checkpoint]).fit(
         resumed, loader(), loader(), ckpt_path=str(tmp_path / "last.ckpt")
     )
     for key, value in whole.state_dict().items():

@@ -11,8 +11,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from musiclm.tokenizers.w2v_bert import W2VBert
 from musiclm.training.w2v_bert import Masking, W2VBertTraining
+from tests.tiny import make_w2v_bert, quiet_trainer
 
 STEPS_PER_EPOCH = 3
 BATCH = 4
@@ -40,20 +40,7 @@ class Notes(Dataset[dict[str, Any]]):
 
 
 def make_training(seed: int = 0, **changes: Any) -> W2VBertTraining:
-    torch.manual_seed(seed)
-    part = W2VBert(
-        3,
-        16,
-        num_heads=2,
-        ffn_dim=16,
-        conv_kernel=3,
-        num_bert_layers=1,
-        num_mels=16,
-        num_codebook_entries=8,
-        final_dim=8,
-        window_seconds=1.0,
-        overlap_seconds=0.2,
-    )
+    part = make_w2v_bert(seed).train()
     optimizer = partial(torch.optim.AdamW, lr=5e-3)
     return W2VBertTraining(
         part,
@@ -61,18 +48,6 @@ def make_training(seed: int = 0, **changes: Any) -> W2VBertTraining:
         masking=Masking(span=3, probability=0.6),
         num_distractors=5,
         statistics_steps=2,
-        **changes,
-    )
-
-
-def make_trainer(folder: Path, epochs: int, **changes: Any) -> lightning.Trainer:
-    return lightning.Trainer(
-        default_root_dir=folder,
-        accelerator="cpu",
-        max_epochs=epochs,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
         **changes,
     )
 
@@ -201,16 +176,16 @@ def test_training_leaves_the_global_random_numbers_alone(tmp_path: Path) -> None
 
 def test_a_resumed_training_ends_as_an_unbroken_one(tmp_path: Path) -> None:
     whole = make_training()
-    make_trainer(tmp_path, 2, enable_checkpointing=False).fit(whole, loader(), loader())
+    quiet_trainer(tmp_path, 2, enable_checkpointing=False).fit(whole, loader(), loader())
 
     # The same plan of 2 epochs, ended after 1 by a limit on time would look like this.
     checkpoint = ModelCheckpoint(dirpath=tmp_path, save_last=True, save_top_k=0, every_n_epochs=1)
     first = make_training()
-    trainer = make_trainer(tmp_path, 2, callbacks=[checkpoint, StopAfterOneEpoch()])
+    trainer = quiet_trainer(tmp_path, 2, callbacks=[checkpoint, StopAfterOneEpoch()])
     trainer.fit(first, loader(), loader())
     assert trainer.global_step == STEPS_PER_EPOCH
     second = make_training(seed=1)
-    make_trainer(tmp_path, 2, callbacks=[checkpoint]).fit(
+    quiet_trainer(tmp_path, 2, callbacks=[checkpoint]).fit(
         second, loader(), loader(), ckpt_path=str(tmp_path / "last.ckpt")
     )
     for key, value in whole.state_dict().items():
