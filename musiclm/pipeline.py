@@ -45,7 +45,7 @@ class GenerationSettings:
     fine_temperature: float = 0.4
     semantic_top_k: int | None = None
     coarse_top_k: int | None = None
-    semantic_guidance: float = 1.0  # classifier-free guidance by the prompt; 1 is off, and twice as fast
+    semantic_guidance: float = 1.0  # classifier-free guidance by the prompt; 1 is off, else two rows a step
     coarse_guidance: float = 1.0
     decoder_context: int = 32  # frames of codes that the codec's decoder sees on either side of a block
 

@@ -1,9 +1,9 @@
 """The token store: recordings as tokens, one row each, in memory-mapped Arrow shards.
 
 A folder holds shards `tokens-00000.arrow` …, `store.yaml` (what the tokens mean, which tokenizers made them),
-`codebooks.safetensors` (what each code stands for) and `mulan_rvq/`, the residual quantizer as a bundle of
-one, which turns the MuLan embedding of any crop into conditioning tokens. So the stages train from the folder
-alone, where neither fairseq2 nor audio is present.
+`codebooks.safetensors` (what each semantic and acoustic code stands for) and `mulan_rvq/`, the residual
+quantizer as a bundle of one, which turns the MuLan embedding of any crop into conditioning tokens. So the
+stages train from the folder alone, where neither fairseq2 nor audio is present.
 """
 
 import os

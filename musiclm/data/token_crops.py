@@ -48,8 +48,8 @@ class TokenCropDataset(Dataset[dict[str, Tensor]]):
         self.rows = [row for row in rows if self._places(row) > 0]
         if not self.rows:
             raise ValueError(
-                f"expected recordings of at least {seconds} s in the token store, the longest is "
-                f"{max((row.seconds for row in rows), default=0):.1f} s: use a smaller data.seconds"
+                f"expected recordings of at least {seconds + clear_of_end} s in the token store, the longest "
+                f"is {max((row.seconds for row in rows), default=0):.1f} s: use a smaller data.seconds"
             )
         self.weights = torch.tensor([row.seconds for row in self.rows], dtype=torch.float64)
 
@@ -124,7 +124,8 @@ class TokenCrops(lightning.LightningDataModule):
         self.seed = seed
         self.description = read_description(self.tokens)
         self.quantizer = load_part(self.tokens / QUANTIZER)
-        self.codebooks = read_codebooks(self.tokens)  # by source, what the stages' embeddings start from
+        # By source, what the stages' embeddings start from
+        self.codebooks = read_codebooks(self.tokens) | {"mulan": self.quantizer.codebooks}
         self._rows: list[TokenRow] = []
         # What the stages are linked to (`musiclm.training.cli.LINKS`)
         self.mulan_levels = self.quantizer.num_quantizers

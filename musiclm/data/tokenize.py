@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from musiclm.audio import Audio
-from musiclm.bundle import Bundle, load_part, merge
+from musiclm.bundle import Bundle, merge
 from musiclm.data.sources import Recording, find_recordings
 from musiclm.data.store import (
     QUANTIZER,
@@ -116,7 +116,7 @@ def tokenize(
     write_description(out, tokenizers.describe({name: source.fingerprint(name) for name in TOKENIZERS}))
     if not (out / QUANTIZER / "model.yaml").is_file():
         merge([source], out / QUANTIZER, {}, only=[QUANTIZER])
-    write_codebooks(out, tokenizers.codebooks() | {"mulan": load_part(out / QUANTIZER).codebooks})
+    write_codebooks(out, tokenizers.codebooks())
 
     shards = [recordings[start : start + shard_size] for start in range(0, len(recordings), shard_size)]
     missing = [

@@ -165,13 +165,13 @@ class SoundStreamTraining(LightningModule):
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
         target = batch["waveform"]
-        codes = self.part.encode(target)  # [B, Q, T]
+        coded = self.part(target)
+        codes = coded.codes  # [B, Q, T]
         output = self.part.decode(codes)[..., : target.shape[-1]]
         size = len(target)
         self.log("val/mel_distance", self.mel_distance(output, target), batch_size=size, prog_bar=True)
         # With the target's phases: of invented ones, SI-SDR says nothing.
-        guided = self.part(target).waveform
-        self.log("val/si_sdr", si_sdr(guided, target).mean(), batch_size=size, prog_bar=True)
+        self.log("val/si_sdr", si_sdr(coded.waveform, target).mean(), batch_size=size, prog_bar=True)
         self.log("val/mel_loss", self.mel_loss(output, target), batch_size=size)
         for level in range(self.part.num_quantizers):
             self.uses[level] += torch.bincount(codes[:, level].flatten(), minlength=self.part.codebook_size)

@@ -58,7 +58,7 @@ def test_a_killed_run_says_so_and_goes_on_to_the_very_weights_of_an_unbroken_one
     assert checkpoint.is_file()
     assert not (tmp_path / "killed" / "part").exists()
 
-    done = torch.load(checkpoint, weights_only=False)["global_step"]
+    done = torch.load(checkpoint, weights_only=True)["global_step"]
     assert 0 < done < steps
     for folder in ("killed", "unbroken"):
         main(["fit", *stage(tokens, tmp_path / folder, *long)])

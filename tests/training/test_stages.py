@@ -18,7 +18,7 @@ from musiclm.stages.stage import Stage
 from musiclm.stages.transformer import TransformerConfig
 from musiclm.training.cli import main
 from musiclm.training.stages import StageTraining, drop_conditions, level_losses
-from tests.tiny import make_token_store
+from tests.tiny import make_token_store, quiet_trainer
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers.*"),
@@ -72,16 +72,8 @@ def adam(parameters: object) -> torch.optim.Optimizer:
 
 
 def make_trainer(root: Path, steps: int, **options: object) -> lightning.Trainer:
-    return lightning.Trainer(
-        max_steps=steps,
-        accelerator="cpu",
-        default_root_dir=root,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        **{"enable_checkpointing": False, **options},
-    )
+    words = {"enable_checkpointing": False, **options}
+    return quiet_trainer(root, -1, max_steps=steps, num_sanity_val_steps=0, **words)
 
 
 @pytest.mark.parametrize("pattern", ["flatten", "delay"])
@@ -202,14 +194,14 @@ def test_the_rate_rises_then_falls_to_its_last_share() -> None:
 
 
 def test_a_run_without_an_end_is_refused(tmp_path: Path) -> None:
-    trainer = make_trainer(tmp_path, -1, max_epochs=-1)
+    trainer = make_trainer(tmp_path, -1)
     with pytest.raises(ValueError, match="set trainer"):
         trainer.fit(StageTraining(make_stage(), optimizer=adam), songs())
 
 
 def test_the_rate_has_fallen_when_the_time_is_over(tmp_path: Path) -> None:
     training = StageTraining(make_stage(), optimizer=adam, warmup_steps=1)
-    trainer = make_trainer(tmp_path, -1, max_epochs=-1, max_time={"seconds": 1})
+    trainer = make_trainer(tmp_path, -1, max_time={"seconds": 1})
     trainer.fit(training, songs())
     assert training.rate(10, float("inf")) < 0.1
 
