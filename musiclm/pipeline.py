@@ -17,6 +17,7 @@ from torch import Tensor
 from musiclm.audio import Audio
 from musiclm.bundle import Bundle
 from musiclm.stages.decoding import generate as sample
+from musiclm.stages.precision import Precision, prepare_to_decode
 from musiclm.stages.stage import Stage
 from musiclm.tokenizers.mulan import MuLan
 from musiclm.tokenizers.protocols import AcousticTokenizer
@@ -92,8 +93,13 @@ class MusicLM:
         self.fingerprint = fingerprint
 
     @classmethod
-    def from_pretrained(cls, name: str | Path = "default") -> "MusicLM":
+    def from_pretrained(cls, name: str | Path = "default", *, precision: Precision = "int8") -> "MusicLM":
         """The model of a bundle: a shipped one's name, a folder, or a Hugging Face repository id.
+
+        Args:
+            name: of the bundle.
+            precision: of the stages' matrices while they decode; fewer bits are faster, see
+                `stages/precision.py`.
 
         Raises:
             FileNotFoundError, ValueError: there is no such bundle, or it is incomplete or damaged.
@@ -109,9 +115,9 @@ class MusicLM:
             bundle.load("soundstream"),
             bundle.load("mulan"),
             quantizer=bundle.load("mulan_rvq"),
-            semantic=bundle.load("semantic"),
-            coarse=bundle.load("coarse"),
-            fine=bundle.load("fine"),
+            semantic=prepare_to_decode(bundle.load("semantic"), precision),
+            coarse=prepare_to_decode(bundle.load("coarse"), precision),
+            fine=prepare_to_decode(bundle.load("fine"), precision),
             settings=GenerationSettings(**bundle.settings),
             fingerprint=bundle.fingerprint(),
         )
@@ -314,6 +320,7 @@ def generate(
     seconds: float = 10.0,
     seed: int = 0,
     bundle: str = "default",
+    precision: Precision = "int8",
     out: Path = Path("out.wav"),
 ) -> None:
     """Make music from words.
@@ -323,6 +330,7 @@ def generate(
         seconds: length, at most 30.
         seed: another one gives another take of the same prompt.
         bundle: a shipped bundle's name, a folder, or a Hugging Face id.
+        precision: of the stages' matrices while they decode; fewer bits are faster.
         out: the file to write, .wav or .flac.
     """
     import musiclm.audio
@@ -330,7 +338,7 @@ def generate(
 
     check_request(prompt, seconds)
     musiclm.audio.check_writable(out)
-    model = MusicLM.from_pretrained(bundle)
+    model = MusicLM.from_pretrained(bundle, precision=precision)
     with Stages() as stages:
         audio = model.generate(prompt, seconds=seconds, seed=seed, on_progress=stages)
     path = audio.save(out, _metadata(prompt, seed, model.fingerprint))

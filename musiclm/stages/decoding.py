@@ -8,7 +8,6 @@ takes the most likely code.
 from collections.abc import Callable, Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from musiclm.stages.layout import ABSENT, Layout, check_range
@@ -70,13 +69,13 @@ def generate(
     opening = torch.cat([prefix, read.repeat(rows // batch, 1, 1) + added[:, : first + 1]], dim=1)
     cache = stage.transformer.new_cache(rows, prefix.shape[1] + steps)
     hidden, cache = stage.transformer.prefill(opening, cache)
-    weight, start, size = stage.head_weight(), layout.offsets[layout.target.name], layout.target.codebook_size
+    start, size = layout.offsets[layout.target.name], layout.target.codebook_size
     ranges = start + size * torch.arange(layout.target.levels, device=device)  # [Q], first id of each level
 
     for step in range(first, steps):
         due = layout.due(step, frames, known)
         levels = slice(due.start, due.stop)
-        logits = _head(stage.head_in(hidden[:, -1]), weight[levels])  # [rows, due, codebook_size]
+        logits = stage.logits(hidden[:, -1], levels)  # [rows, due, codebook_size]
         if guidance != 1.0:
             guided, unguided = logits.chunk(2)
             logits = unguided + guidance * (guided - unguided)
@@ -91,6 +90,31 @@ def generate(
             x = stage.embed_tokens(tokens[:, step : step + 1]).repeat(rows // batch, 1, 1)  # [rows, 1, D]
             hidden, cache = stage.transformer.decode_step(x + added[:, step + 1 : step + 2], cache)
     return layout.unflatten(tokens)
+
+
+@torch.inference_mode()
+def forced_logits(stage: Stage, codes: Mapping[str, Tensor]) -> Tensor:
+    """Logits [B, Q, T, codebook_size] of given codes by cached steps, as drawing them would have seen them.
+
+    `Stage.forward` says the same in one pass over float32 matrices; the difference is what a precision costs.
+
+    Args:
+        stage: in eval mode.
+        codes: [B, levels, T] of every segment, the target among them.
+    """
+    layout, target = stage.layout, codes[stage.layout.target.name]
+    batch, levels, frames = target.shape
+    read = layout.shift(layout.flatten(target))  # [B, N, K]
+    prefix, added = stage.embed_conditions(codes, batch, frames)
+    steps = stage.embed_tokens(read) + added  # [B, N, D]
+    cache = stage.transformer.new_cache(batch, prefix.shape[1] + steps.shape[1])
+    hidden, cache = stage.transformer.prefill(torch.cat([prefix, steps[:, :1]], dim=1), cache)
+    logits = [stage.logits(hidden[:, -1], slice(0, levels))]  # [B, Q, codebook_size] at each step
+    for step in range(1, steps.shape[1]):
+        hidden, cache = stage.transformer.decode_step(steps[:, step : step + 1], cache)
+        logits.append(stage.logits(hidden[:, -1], slice(0, levels)))
+    due = layout.step_of(frames, target.device)  # [Q, T]
+    return torch.stack([torch.stack(logits, dim=1)[:, due[q], q] for q in range(levels)], dim=1)
 
 
 def sample(
@@ -116,12 +140,6 @@ def sample(
     # The shortest of exponential waiting times with these rates is a draw, and needs no sync (gpt-fast).
     waiting = torch.empty_like(probabilities).exponential_(generator=generator)
     return (probabilities / waiting).argmax(dim=-1)
-
-
-def _head(hidden: Tensor, weight: Tensor) -> Tensor:
-    """Logits [rows, levels, codebook_size] of hidden [rows, E] under matrices [levels, codebook_size, E]."""
-    levels, size, width = weight.shape
-    return F.linear(hidden, weight.reshape(levels * size, width)).view(-1, levels, size)
 
 
 def _absent(layout: Layout, name: str, codes: Tensor) -> Tensor:

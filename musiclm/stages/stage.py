@@ -50,6 +50,7 @@ class Stage(nn.Module):
         self.tied = config.tie_embeddings
         self.head_in = nn.Linear(width, narrow, bias=False) if self.tied else nn.Identity()
         self.head = None if self.tied else nn.Linear(width, target.levels * target.codebook_size, bias=False)
+        self.level_heads: nn.Module | None = None  # the same matrices as decoding reads them (`precision.py`)
         self.initialise()
 
     def forward(self, codes: Mapping[str, Tensor]) -> Tensor:
@@ -67,6 +68,14 @@ class Stage(nn.Module):
         due = self.layout.step_of(target.shape[2], target.device)  # [Q, T]
         hidden = hidden[:, due]  # [B, Q, T, D]
         return torch.einsum("bqtd,qcd->bqtc", self.head_in(hidden), self.head_weight())
+
+    def logits(self, hidden: Tensor, levels: slice) -> Tensor:
+        """Logits [rows, due, codebook_size] of the levels that are due at a step, of hidden states [rows, D]."""
+        hidden = self.head_in(hidden)
+        if self.level_heads is not None:
+            return self.level_heads(hidden, levels)
+        weight = self.head_weight()[levels]  # [due, codebook_size, E]
+        return F.linear(hidden, weight.flatten(0, 1)).view(len(hidden), *weight.shape[:2])
 
     def embed_tokens(self, tokens: Tensor) -> Tensor:
         """The summed embeddings [..., D] of tokens [..., K]."""

@@ -58,9 +58,9 @@ class KVCache:
     """Keys and values of all steps so far, preallocated for the whole sequence.
 
     Args:
-        keys: [layers, B, H, S, D / H], of which `length` steps are filled.
+        keys: [layers, B * H, S, D / H], of which `length` steps are filled.
         values: as the keys.
-        bias: [H, S] relative position bias, farthest distance first: the last n columns serve n known steps.
+        bias: [B * H, 1, S] relative position bias, farthest distance first: the last n serve n known steps.
         length: steps filled.
     """
 
@@ -109,33 +109,41 @@ class Block(nn.Module):
         self.feed_forward_out = nn.Linear(config.feed_forward, config.width, bias=False)
 
     def forward(self, x: Tensor, bias: Tensor, cached: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """Hidden states [B, S, D] of whole sequences; fills `cached` keys and values [B, H, >= S, D / H]."""
+        """Hidden states [B, S, D] of whole sequences; fills `cached` keys and values [B * H, >= S, D / H]."""
         queries, keys, values = self._split(self.qkv(self.attention_norm(x)))  # [B, H, S, D/H] each
         if cached is not None:
-            cached[0][:, :, : x.shape[1]] = keys
-            cached[1][:, :, : x.shape[1]] = values
+            cached[0][:, : x.shape[1]] = keys.flatten(0, 1)
+            cached[1][:, : x.shape[1]] = values.flatten(0, 1)
         attended = attention(queries, keys, values, bias, dropout=self.dropout if self.training else 0.0)
         attended = self.attention_out(attended.transpose(1, 2).flatten(2))  # [B, S, D]
         x = x + F.dropout(attended, self.dropout, self.training)
         return x + F.dropout(self._feed_forward(self.feed_forward_norm(x)), self.dropout, self.training)
 
     def decode_step(self, x: Tensor, bias: Tensor, keys: Tensor, values: Tensor, length: int) -> Tensor:
-        """Hidden state [B, 1, D] of the one step after `length` cached ones; writes it into keys and values.
+        """Hidden state [B, D] of the one step after `length` cached ones; writes it into keys and values.
 
         Args:
-            x: [B, 1, D].
-            bias: [H, 1, length + 1] of the distances to all steps, this one last.
-            keys: [B, H, S, D / H], preallocated; values alike.
+            x: [B, D].
+            bias: [B * H, 1, length + 1] of the distances to all steps, this one last, as the keys are.
+            keys: [B * H, S, D / H], preallocated; values alike.
             values: see keys.
             length: steps filled before this one.
         """
-        query, key, value = self._split(self.qkv(self.attention_norm(x)))  # [B, H, 1, D/H] each
-        keys[:, :, length : length + 1] = key
-        values[:, :, length : length + 1] = value
-        known = slice(0, length + 1)
-        attended = attention(query, keys[:, :, known], values[:, :, known], bias, dropout=0.0)
-        x = x + self.attention_out(attended.transpose(1, 2).flatten(2))
-        return x + self._feed_forward(self.feed_forward_norm(x))
+        batch, width = x.shape
+        qkv = self.qkv(self.attention_norm(x)).view(batch, 3, self.heads, -1).to(keys.dtype)
+        query, key, value = qkv.unbind(1)  # [B, H, D/H] each
+        keys[:, length] = key.reshape(keys.shape[0], -1)
+        values[:, length] = value.reshape(values.shape[0], -1)
+        scores = torch.baddbmm(
+            bias,
+            query.reshape(keys.shape[0], 1, -1),
+            keys[:, : length + 1].transpose(1, 2),
+            alpha=query.shape[-1] ** -0.5,
+        )  # [B * H, 1, length + 1]
+        attended = torch.bmm(scores.softmax(dim=-1), values[:, : length + 1]).view(batch, width)
+        x = x + self.attention_out(attended.to(x.dtype))
+        gate, value = self.feed_forward_in(self.feed_forward_norm(x)).chunk(2, dim=-1)
+        return x + self.feed_forward_out(F.gelu(gate, approximate="tanh") * value)
 
     def _split(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         batch, steps, _ = qkv.shape
@@ -169,10 +177,10 @@ class Transformer(nn.Module):
 
     def new_cache(self, batch: int, length: int) -> KVCache:
         """An empty cache for `batch` rows of at most `length` steps, where and as the weights are."""
-        weight = self.position_bias.weight
-        shape = (len(self.blocks), batch, self.config.heads, length, self.config.width // self.config.heads)
-        bias = self.position_bias.by_distance(length).flip(1).contiguous()
-        return KVCache(keys=weight.new_empty(shape), values=weight.new_empty(shape), bias=bias)
+        heads, weight = self.config.heads, self.position_bias.weight
+        shape = (len(self.blocks), batch * heads, length, self.config.width // heads)
+        bias = self.position_bias.by_distance(length).flip(1).repeat(batch, 1)
+        return KVCache(keys=weight.new_empty(shape), values=weight.new_empty(shape), bias=bias[:, None])
 
     def prefill(self, x: Tensor, cache: KVCache) -> tuple[Tensor, KVCache]:
         """Hidden states [B, S, D] of the first S steps [B, S, D], and the cache that now holds them."""
@@ -185,11 +193,12 @@ class Transformer(nn.Module):
 
     def decode_step(self, x: Tensor, cache: KVCache) -> tuple[Tensor, KVCache]:
         """Hidden state [B, 1, D] of the next step [B, 1, D], and the cache that now holds it."""
-        bias = cache.bias[:, None, -(cache.length + 1) :]  # [H, 1, length + 1]
+        x = x[:, 0]
+        bias = cache.bias[:, :, -(cache.length + 1) :]
         for block, keys, values in zip(self.blocks, cache.keys, cache.values, strict=True):
             x = cast(Block, block).decode_step(x, bias, keys, values, cache.length)
         cache.length += 1
-        return self.final_norm(x), cache
+        return self.final_norm(x)[:, None], cache
 
     def initialise(self) -> None:
         """All initial values: matrices normal with variance 1 / inputs, position bias 0, norms 1.

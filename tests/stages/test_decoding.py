@@ -7,13 +7,9 @@ from torch import Tensor
 from musiclm.stages.decoding import generate, sample
 from musiclm.stages.layout import ABSENT
 from musiclm.stages.stage import Stage
-from tests.stages.tiny_stages import STAGES, make_stage, random_codes
+from tests.stages.tiny_stages import STAGES, conditions_of, make_stage, random_codes
 
 GUIDED = [name for name in STAGES if "fine" not in name]
-
-
-def conditions_of(stage: Stage, codes: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {segment.name: codes[segment.name] for segment in stage.layout.conditions}
 
 
 def seeded(seed: int = 0) -> torch.Generator:

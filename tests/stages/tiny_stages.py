@@ -52,3 +52,7 @@ def random_codes(stage: Stage, frames: int, batch: int = 1) -> dict[str, Tensor]
         )
         for s in layout.segments
     }
+
+
+def conditions_of(stage: Stage, codes: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {segment.name: codes[segment.name] for segment in stage.layout.conditions}

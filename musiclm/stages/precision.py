@@ -1,0 +1,102 @@
+"""Weights in the form that decoding reads them.
+
+A decode step of one row reads every weight and multiplies it once: how many bytes the weights have, and how
+evenly they are read, is how long it takes. `prepare_to_decode` puts a stage's matrices into such a form:
+
+- `float32`: the values as they are, stored input-major, which a CPU's one-row product reads faster.
+- `bfloat16`: half the bytes; sums in float32 inside the product, the residual stream in float32.
+- `int8`: a quarter of the bytes, one scale per output; what is multiplied is brought to 8 bits too, with one
+  scale for all rows of a step, so a row's logits depend a little on its neighbours. CPU only.
+
+docs/performance.md tells what each loses (as KL divergence from float32) and gains.
+"""
+
+from typing import Literal, cast, get_args
+
+import torch
+from torch import Tensor, nn
+
+from musiclm.stages.stage import Stage
+from musiclm.stages.transformer import Block
+
+Precision = Literal["float32", "bfloat16", "int8"]
+
+
+class StoredMatrix(nn.Module):
+    """Product of [..., inputs] with a matrix [outputs, inputs] that is kept transposed, in `dtype`."""
+
+    matrix: Tensor
+
+    def __init__(self, weight: Tensor, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.register_buffer("matrix", weight.detach().t().to(dtype).contiguous(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x.to(self.matrix.dtype) @ self.matrix).to(x.dtype)
+
+
+class Int8Matrix(nn.Module):
+    """Product of [..., inputs] with a matrix [outputs, inputs] of 8-bit entries, by torch's dynamic linear.
+
+    `reduce_range` takes 7 bits of what is multiplied: without VNNI instructions a CPU sums in 16 bits, and 8
+    would overflow.
+    """
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        weight = weight.detach().float()
+        scale = weight.abs().amax(dim=1).clamp(min=1e-12) / 127
+        zero = torch.zeros(len(scale), dtype=torch.int64)
+        rounded = torch.quantize_per_channel(weight, scale.double(), zero, axis=0, dtype=torch.qint8)
+        self.packed = torch.ops.quantized.linear_prepack(rounded, None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.ops.quantized.linear_dynamic(x, self.packed, reduce_range=True)
+
+
+class LevelHeads(nn.Module):
+    """Logits of each level, from one matrix for all where all are due at most steps, else from one for each.
+
+    Args:
+        weight: [Q, codebook_size, E].
+        together: one matrix.
+        precision: of it.
+    """
+
+    def __init__(self, weight: Tensor, *, together: bool, precision: Precision) -> None:
+        super().__init__()
+        self.levels = len(weight)
+        parts = [weight.flatten(0, 1)] if together else list(weight)
+        self.matrices = nn.ModuleList(stored(part, precision) for part in parts)
+
+    def forward(self, hidden: Tensor, levels: slice) -> Tensor:
+        """Logits [rows, due, codebook_size] of hidden [rows, E]."""
+        if len(self.matrices) == self.levels:
+            matrices = list(self.matrices)[levels]
+            return torch.stack([matrix(hidden) for matrix in matrices], dim=1)
+        return self.matrices[0](hidden).view(len(hidden), self.levels, -1)[:, levels]
+
+
+def stored(weight: Tensor, precision: Precision) -> nn.Module:
+    """The product with a matrix [outputs, inputs] in a precision."""
+    return Int8Matrix(weight) if precision == "int8" else StoredMatrix(weight, getattr(torch, precision))
+
+
+def prepare_to_decode(stage: Stage, precision: Precision = "float32") -> Stage:
+    """Put the stage's matrices into the form of `precision`, in place; it cannot be trained or saved after.
+
+    Raises:
+        ValueError: no such precision, or one that the stage's device has not.
+    """
+    if precision not in get_args(Precision):
+        raise ValueError(f"expected a precision among {list(get_args(Precision))}, got {precision!r}")
+    device = stage.embedding.weight.device
+    if precision == "int8" and device.type != "cpu":
+        raise ValueError(f"int8 decodes on a CPU, the stage is on {device}: use bfloat16")
+    for block in stage.transformer.blocks:
+        block = cast(Block, block)
+        for name in ("qkv", "attention_out", "feed_forward_in", "feed_forward_out"):
+            setattr(block, name, stored(getattr(block, name).weight, precision))
+    together = stage.layout.pattern == "delay"
+    stage.level_heads = LevelHeads(stage.head_weight(), together=together, precision=precision)
+    return stage.eval().requires_grad_(False)
