@@ -10,12 +10,13 @@ SECONDS := 10
 SEED := 0
 OUT := out.wav
 
-.PHONY: help setup generate test lint check-default default-model
+.PHONY: help setup bench-setup generate test lint check-default default-model
 help:
 	@echo 'make generate PROMPT="a calm violin melody" [SECONDS=10] [SEED=0] [OUT=out.wav]'
 	@echo 'make test            the tests'
 	@echo 'make lint            style and types'
 	@echo 'make check-default   does the shipped model follow its prompts?'
+	@echo 'make bench-setup     the peers that python -m benchmarks.decode and benchmarks.train compare with'
 	@echo 'make default-model   train the shipped model again, from nothing'
 
 setup: $(READY)
@@ -28,6 +29,10 @@ $(READY): pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[corpus,eval,dev]'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps tinysoundfont==0.3.7
 	@touch $(READY)
+
+bench-setup: $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps audiolm-pytorch==2.4.0
 
 # The words travel through the environment, unexpanded: a prompt with quotes or dollars stays what it is.
 unexport PROMPT SECONDS SEED OUT

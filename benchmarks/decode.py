@@ -1,0 +1,285 @@
+"""How fast codes are drawn: ours beside audiolm-pytorch and MusicGen's decoder, and the memory's limit.
+
+    make bench-setup                              once: the peers
+    python -m benchmarks.decode --quick           within four minutes
+    python -m benchmarks.decode --check           every bar with its figure; exits 1 where one falls short
+
+One JSON line per case, then a table. A case is one generation from nothing, prompt and sampling included,
+by each project's own generation loop; `tokens_per_second` is cumulative. A step of one row has to read every
+weight it uses and the cache once: their bytes times steps per second, over the bandwidth measured in the
+same run, is the share of the limit that is reached.
+"""
+
+import argparse
+import gc
+import itertools
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import torch
+from torch import Tensor
+
+from benchmarks import peers
+from benchmarks.hardware import bandwidth, describe, synchronise
+from benchmarks.report import Bar, judge, say, table
+from benchmarks.sizes import SIZES
+from musiclm.pipeline import MusicLM
+from musiclm.stages.coarse import Coarse
+from musiclm.stages.decoding import forced_logits, generate
+from musiclm.stages.precision import Precision, prepare_to_decode
+from musiclm.stages.semantic import Semantic
+from musiclm.stages.stage import Stage
+
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}
+NEAR, FAR = 128, 2048  # positions between which a step's cost is compared
+AROUND = 24  # steps timed at a position
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured.
+
+    Args:
+        lengths: steps drawn, by size and batch.
+        paper_peers: steps that the peers draw at paper size; they take most of the time.
+        positions: whether steps far into a sequence are timed.
+    """
+
+    lengths: dict[tuple[str, int], int]
+    paper_peers: int
+    positions: bool
+
+
+FULL = Plan(
+    {("small", 1): 1024, ("small", 8): 1024, ("paper", 1): 256, ("paper", 8): 64}, 256, positions=True
+)
+QUICK = Plan({("small", 1): 256, ("small", 8): 64, ("paper", 1): 32, ("paper", 8): 8}, 24, positions=False)
+CHECK = Plan({("small", 1): 1024, ("small", 8): 64, ("paper", 1): 64, ("paper", 8): 32}, 64, positions=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], prog="python -m benchmarks.decode")
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter cases: within four minutes")
+    parser.add_argument(
+        "--check", action="store_true", help="compare with the bars; exit 1 where one falls short"
+    )
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    plan = QUICK if options.quick else CHECK if options.check else FULL
+    peers.check_installed()
+
+    limit = bandwidth(device)
+    say({"machine": describe(device), "bandwidth_gb_per_s": limit / 1e9})
+    cases = [say(case) for case in measure(plan, device, limit)]
+    print()
+    print(compare(cases))
+    if options.check:
+        print()
+        judge(bars(cases))
+
+
+def measure(plan: Plan, device: torch.device, limit: float) -> Iterator[dict[str, Any]]:
+    """Every case of the plan, ours and the peers'."""
+    yield from precision_losses()
+    for size in SIZES:
+        for precision in PRECISIONS:
+            if precision == "int8" and device.type != "cpu":
+                continue
+            stage = ours(size, precision, device)
+            for (of, batch), steps in plan.lengths.items():
+                if of == size:
+                    yield our_case(stage, size, batch, steps, precision, limit)
+            if plan.positions and size == "paper":
+                yield position_case(stage, precision)
+            del stage
+            gc.collect()
+        stage = codes_of_four(size, device)
+        steps = min(plan.lengths[size, 1], 256)
+        yield timed("musiclm, 4 codes a step", size, 1, draw(stage, 1, steps), "int8")
+        del stage
+        for name, build, run in (
+            ("audiolm-pytorch", peers.audiolm_stage, peers.audiolm_generate),
+            ("MusicGen, 4 codes a step", peers.musicgen_stage, peers.musicgen_generate),
+        ):
+            model = build(SIZES[size]).to(device).eval()
+            steps = plan.paper_peers if size == "paper" else plan.lengths[size, 1]
+            run(model, batch=1, steps=3)
+            yield timed(name, size, 1, run(model, batch=1, steps=steps), "float32")
+            del model
+            gc.collect()
+
+
+def ours(size: str, precision: Precision, device: torch.device) -> Stage:
+    """A semantic stage, one code per step, ready to decode."""
+    return prepare_to_decode(Semantic(SIZES[size], pattern="flatten").to(device).eval(), precision)
+
+
+def codes_of_four(size: str, device: torch.device) -> Stage:
+    """A coarse stage by the delay pattern, four codes per step as MusicGen has, in the fastest form."""
+    stage = Coarse(SIZES[size], pattern="delay", broadcast=True).to(device).eval()
+    return prepare_to_decode(stage, "int8" if device.type == "cpu" else "bfloat16")
+
+
+def our_case(
+    stage: Stage, size: str, batch: int, steps: int, precision: Precision, limit: float
+) -> dict[str, Any]:
+    """One generation, with the share of the memory's bandwidth that its steps reach."""
+    draw(stage, batch, 3)
+    case = timed("musiclm", size, batch, draw(stage, batch, steps), precision)
+    moved = weights_read(stage, precision) + cache_bytes(stage, batch, steps // 2)
+    return {**case, "share_of_bandwidth": moved * case["steps_per_second"] / limit}
+
+
+def draw(stage: Stage, batch: int, steps: int, prompt: Tensor | None = None) -> list[float]:
+    """Seconds of each step of drawing `steps` frames; the first has the prompt in it."""
+    device, times = stage.embedding.weight.device, [time.perf_counter()]
+
+    def note(_: int) -> None:
+        if device.type == "cpu":
+            times.append(time.perf_counter())
+
+    conditions: dict[str, Tensor | None] = {
+        segment.name: torch.zeros(
+            batch, segment.levels, steps if segment.frame_rate else 1, dtype=torch.int64
+        )
+        for segment in stage.layout.conditions
+    }
+    generate(stage, conditions, frames=steps, prompt=prompt, on_step=note)
+    if device.type != "cpu":  # no waiting in between: that would be what is measured
+        synchronise(device)
+        total, count = time.perf_counter() - times[0], stage.layout.steps(steps)
+        return [total / count] * count
+    return [end - start for start, end in itertools.pairwise(times)]
+
+
+def timed(name: str, size: str, batch: int, times: list[float], precision: str) -> dict[str, Any]:
+    """A case from the seconds of its steps."""
+    rate = len(times) / sum(times)
+    return {
+        "name": name,
+        "size": size,
+        "batch": batch,
+        "precision": precision,
+        "steps": len(times),
+        "steps_per_second": rate,
+        "tokens_per_second": rate * batch,
+        "median_step_ms": 1e3 * statistics.median(times),
+    }
+
+
+def position_case(stage: Stage, precision: Precision) -> dict[str, Any]:
+    """What a step costs far into a sequence, against one near its beginning."""
+
+    def median(position: int) -> float:
+        known = torch.zeros(1, 1, position - AROUND // 2, dtype=torch.int64)
+        times = draw(stage, 1, position + AROUND // 2, prompt=known)
+        return statistics.median(times[1:])  # the first holds the prompt
+
+    near, far = median(NEAR), median(FAR)
+    return {
+        "name": "musiclm", "size": "paper", "precision": precision, "position": FAR,
+        "step_ms": 1e3 * far, "step_ms_near": 1e3 * near, "cost_ratio": far / near,
+    }  # fmt: skip
+
+
+def weights_read(stage: Stage, precision: Precision) -> int:
+    """Bytes of the matrices that a step multiplies."""
+    config, target = stage.config, stage.layout.target
+    block = 4 * config.width**2 + 3 * config.width * config.feed_forward
+    head = target.codebook_size * config.width * (1 if stage.layout.pattern == "flatten" else target.levels)
+    return BYTES[precision] * (config.layers * block + head)
+
+
+def cache_bytes(stage: Stage, batch: int, position: int) -> int:
+    """Bytes of the keys and values that a step at a position reads."""
+    cache = stage.transformer.new_cache(batch, 1)
+    return 2 * cache.keys.element_size() * cache.keys.numel() * position
+
+
+def precision_losses(frames: int = 60) -> Iterator[dict[str, Any]]:
+    """KL divergence in nats per code of each precision's logits from float32's, over codes the model drew."""
+    exact = MusicLM.from_pretrained("default", precision="float32")
+    quick = {name: MusicLM.from_pretrained("default", precision=name) for name in PRECISIONS[1:]}
+    generator = torch.Generator().manual_seed(0)
+    prompts = ["a calm violin melody over soft piano chords", "fast techno with drums", "a sad waltz", "jazz"]
+    codes = {"mulan": exact.quantizer.encode(exact.mulan.embed_text(prompts))[..., None]}
+    for name, length in (("semantic", frames), ("coarse", 2 * frames - 4), ("fine", 2 * frames - 20)):
+        stage: Stage = getattr(exact, name)
+        given = {segment.name: codes[segment.name] for segment in stage.layout.conditions}
+        codes[name] = given[name] = generate(stage, given, frames=length, generator=generator)
+        expected = forced_logits(stage, given).log_softmax(-1)
+        for precision, model in quick.items():
+            got = forced_logits(getattr(model, name), given).log_softmax(-1)
+            loss = float((expected.exp() * (expected - got)).sum(-1).mean())
+            yield {
+                "name": "musiclm",
+                "model": "default",
+                "stage": name,
+                "precision": precision,
+                "kl_nats": loss,
+            }
+
+
+def find(cases: list[dict[str, Any]], **wanted: object) -> dict[str, Any]:
+    """The case with these values."""
+    return next(case for case in cases if all(case.get(key) == value for key, value in wanted.items()))
+
+
+def compare(cases: list[dict[str, Any]]) -> str:
+    """A table of speeds, each beside audiolm-pytorch's of the same size."""
+    rows = [("", "size", "batch", "precision", "steps", "tokens/s", "ms/step", "of bandwidth", "of audiolm")]
+    for case in cases:
+        if "tokens_per_second" not in case:
+            continue
+        peer = find(cases, name="audiolm-pytorch", size=case["size"])
+        share = case.get("share_of_bandwidth")
+        speed = case["tokens_per_second"]
+        rows.append(
+            (
+                *(case[key] for key in ("name", "size", "batch", "precision", "steps")),
+                f"{speed:.1f}",
+                f"{case['median_step_ms']:.2f}",
+                "" if share is None else f"{share:.0%}",
+                f"{speed / peer['tokens_per_second']:.1f}x",
+            )
+        )
+    return table(rows)
+
+
+def bars(cases: list[dict[str, Any]]) -> Iterator[Bar]:
+    """What must hold on a CPU."""
+
+    def speed(name: str = "musiclm", **wanted: object) -> float:
+        return find(cases, name=name, **wanted)["tokens_per_second"]
+
+    for precision in ("float32", "int8"):
+        share = find(cases, name="musiclm", size="paper", batch=1, precision=precision)["share_of_bandwidth"]
+        yield Bar(f"paper size, {precision}: share of the bandwidth", share, floor=0.6)
+    int8 = speed(size="paper", batch=1, precision="int8")
+    yield Bar(
+        "paper size: int8 over float32", int8 / speed(size="paper", batch=1, precision="float32"), floor=4
+    )
+    yield Bar("paper size: int8 over audiolm-pytorch", int8 / speed("audiolm-pytorch", size="paper"), floor=5)
+    for case in cases:
+        if "kl_nats" in case:
+            yield Bar(f"{case['stage']}, {case['precision']}: KL from float32", case["kl_nats"], ceiling=0.01)
+    for precision in ("float32", "int8"):
+        small = speed(size="small", batch=1, precision=precision) / speed("audiolm-pytorch", size="small")
+        yield Bar(f"small size, {precision}: over audiolm-pytorch", small, floor=5)
+    for case in cases:
+        if "cost_ratio" in case:
+            yield Bar(f"step {FAR} over step {NEAR}, {case['precision']}", case["cost_ratio"], ceiling=1.3)
+    for precision in ("float32", "int8"):
+        batches = [speed(size="paper", batch=batch, precision=precision) for batch in (1, 8)]
+        yield Bar(f"paper size, {precision}: batch 8 over batch 1", batches[1] / batches[0], floor=4)
+
+
+if __name__ == "__main__":
+    main()
