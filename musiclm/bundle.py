@@ -18,6 +18,8 @@ import torch
 import yaml
 from torch import Tensor, nn
 
+from musiclm.settings import read_settings
+
 MODEL_FILE = "model.yaml"
 FORMAT = 1
 SHIPPED = Path(__file__).parent / "bundles"
@@ -218,7 +220,15 @@ def pack(parts: list[Path], out: Path = Path("bundle"), settings: Path | None = 
         out: the folder to write.
         settings: a YAML file with the settings of generation; without it, those of the last bundle with any.
     """
-    words = yaml.safe_load(settings.read_text(encoding="utf-8")) if settings else None
+    words = None
+    if settings:
+        try:
+            words = yaml.safe_load(settings.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ValueError(
+                f"expected YAML in {settings}, but it cannot be read: {_one_line(error)}"
+            ) from None
+        read_settings(words)
     bundle = merge([Bundle.find(part) for part in parts], out, words)
     print(f"{', '.join(bundle.parts)} ({bundle.fingerprint()}): {bundle.path}")
 

@@ -7,7 +7,6 @@ decoded block by block as codes arrive; `generate` is the concatenation of what 
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from musiclm.audio import Audio
 from musiclm.bundle import Bundle
+from musiclm.settings import GenerationSettings, read_settings
 from musiclm.stages.decoding import generate as sample
 from musiclm.stages.precision import Precision, prepare_to_decode
 from musiclm.stages.stage import Stage
@@ -30,35 +30,6 @@ FADE_SECONDS = 0.02  # at the end, where the music is cut wherever it is
 
 # Called with the name of what is being made, how much of it is done, and how much there is.
 OnProgress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class GenerationSettings:
-    """How the stages are sampled. Windows in seconds; the defaults are the paper's (sec. 4.2)."""
-
-    semantic_window: float = 30.0
-    semantic_stride: float = 15.0
-    coarse_window: float = 10.0
-    coarse_carry: float = 5.0  # frames of the window before that the next one starts from
-    fine_window: float = 3.0
-    semantic_temperature: float = 1.0
-    coarse_temperature: float = 0.95
-    fine_temperature: float = 0.4
-    semantic_top_k: int | None = None
-    coarse_top_k: int | None = None
-    semantic_guidance: float = 1.0  # classifier-free guidance by the prompt; 1 is off, else two rows a step
-    coarse_guidance: float = 1.0
-    decoder_context: int = 32  # frames of codes that the codec's decoder sees on either side of a block
-
-    def __post_init__(self) -> None:
-        if not (
-            0 < self.semantic_stride < self.semantic_window and 0 < self.coarse_carry < self.coarse_window
-        ):
-            raise ValueError(
-                "expected semantic_stride and coarse_carry above 0 and shorter than their windows, got "
-                f"{self.semantic_stride} of {self.semantic_window} s and "
-                f"{self.coarse_carry} of {self.coarse_window} s"
-            )
 
 
 class MusicLM:
@@ -105,12 +76,7 @@ class MusicLM:
             FileNotFoundError, ValueError: there is no such bundle, or it is incomplete or damaged.
         """
         bundle = Bundle.find(name)
-        known = {field.name for field in fields(GenerationSettings)}
-        unknown = set(bundle.settings) - known
-        if unknown:
-            raise ValueError(
-                f"expected settings among {sorted(known)} in {bundle.path}, got {sorted(unknown)}"
-            )
+        settings = read_settings(bundle.settings)
         return cls(
             bundle.load("soundstream"),
             bundle.load("mulan"),
@@ -118,7 +84,7 @@ class MusicLM:
             semantic=prepare_to_decode(bundle.load("semantic"), precision),
             coarse=prepare_to_decode(bundle.load("coarse"), precision),
             fine=prepare_to_decode(bundle.load("fine"), precision),
-            settings=GenerationSettings(**bundle.settings),
+            settings=settings,
             fingerprint=bundle.fingerprint(),
         )
 
@@ -202,7 +168,8 @@ class MusicLM:
     ) -> Iterator[Tensor]:
         """Coarse codes [1, 4, t], block after block, `frames` in all."""
         ratio = self.acoustic.frame_rate / self.semantic.layout.target.frame_rate
-        window = round(self.settings.coarse_window * self.acoustic.frame_rate)
+        # Windows begin where a semantic token does.
+        window = round(self.settings.coarse_window * self.acoustic.frame_rate / ratio) * round(ratio)
         carry = round(self.settings.coarse_carry * self.acoustic.frame_rate / ratio) * round(ratio)
         done, prompt = 0, None
         while done < frames:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from musiclm.pipeline import GenerationSettings
+from musiclm.settings import GenerationSettings
 from musiclm.training.cli import LINKS, TrainingCLI
 
 ROOT = Path(__file__).parent.parent

@@ -87,8 +87,9 @@ def test_no_click_is_heard_where_windows_meet(model: MusicLM, clip: Audio) -> No
         assert steps[centre - 240 : centre + 240].max() <= 2 * usual, f"click at {border:.2f} s"
 
 
-def test_the_prompt_changes_the_music_and_the_seed_does_too(model: MusicLM, clip: Audio) -> None:
-    short = clip.waveform[:, :24_000]
+def test_the_prompt_changes_the_music_and_the_seed_does_too(model: MusicLM) -> None:
+    short = model.generate(PROMPT, seconds=1.0, seed=0).waveform
+    assert torch.equal(model.generate(PROMPT, seconds=1.0, seed=0).waveform, short)
     other_prompt = model.generate("fast techno with drums", seconds=1.0, seed=0).waveform
     other_seed = model.generate(PROMPT, seconds=1.0, seed=1).waveform
     assert not torch.equal(short, other_prompt)

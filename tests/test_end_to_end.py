@@ -188,27 +188,34 @@ def test_a_damaged_bundle_is_refused_and_nothing_is_written(
     assert not out.exists()
 
 
-def test_tokenizing_again_makes_only_what_is_missing(chain: Path, tmp_path: Path) -> None:
-    import shutil
-
+def test_tokenizing_again_makes_only_what_is_missing_and_drops_what_is_not_wanted(
+    chain: Path, tmp_path: Path
+) -> None:
     tokens = tmp_path / "tokens"
-    shutil.copytree(chain / "tokens", tokens)
-    shard = next(tokens.glob("tokens-*.arrow"))
-    before = shard.read_bytes()
-    shard.unlink()
-    main(
-        [
-            "tokenize",
-            str(chain / "corpus"),
-            "--bundle",
-            str(chain / "tokenizers"),
-            "--out",
-            str(tokens),
-            "--workers",
-            "1",
-        ]
-    )
-    assert shard.read_bytes() == before
+    words = ["tokenize", str(chain / "corpus"), "--bundle", str(chain / "tokenizers"), "--out", str(tokens)]
+    words += ["--workers", "1", "--shard_size", "1"]
+    main(words)
+    missing, *kept = sorted(tokens.glob("tokens-*.arrow"))
+    assert len(kept) == 2
+    content, made = missing.read_bytes(), [shard.stat().st_mtime_ns for shard in kept]
+    missing.rename(tokens / "tokens-00007.arrow")  # as a run with other shards would have left it
+    main(words)
+    assert missing.read_bytes() == content
+    assert [shard.stat().st_mtime_ns for shard in kept] == made
+    assert sorted(tokens.glob("tokens-*.arrow")) == [missing, *kept]
+
+
+@pytest.mark.parametrize("mistake", [["--shard_size", "0"], ["--shard_size", "-1"], ["--workers", "-1"]])
+def test_shards_of_no_recordings_are_refused_and_nothing_is_lost(
+    chain: Path, mistake: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(path.name for path in (chain / "tokens").iterdir())
+    words = ["--bundle", str(chain / "tokenizers"), "--out", str(chain / "tokens"), *mistake]
+    with pytest.raises(SystemExit) as stop:
+        main(["tokenize", str(chain / "corpus"), *words])
+    assert stop.value.code == 2
+    assert "expected a shard_size of 1 or more" in capsys.readouterr().err
+    assert sorted(path.name for path in (chain / "tokens").iterdir()) == before
 
 
 def test_tokens_of_other_tokenizers_are_refused(

@@ -1,6 +1,7 @@
 """Makers of tiny things for the tests: music, recordings, parts, a whole model."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,11 @@ def folder_of_tones(folder: Path, count: int, *, seconds: float = 2.0) -> Path:
     return folder
 
 
-def make_token_store(folder: Path) -> None:
-    """A token store as the tiny tokenizers would make it: MuLan 3 x 8, semantic 8, acoustic 12 levels."""
+def make_token_store(folder: Path, lengths: Sequence[float] = (12.0, 12.0, 12.0)) -> None:
+    """A token store as the tiny tokenizers would make it: MuLan 3 x 8, semantic 8, acoustic 12 levels.
+
+    `lengths` in seconds, one recording each; the last one is held out.
+    """
     description = StoreDescription(
         semantic_frame_rate=25.0,
         semantic_codebook_size=8,
@@ -58,15 +62,15 @@ def make_token_store(folder: Path) -> None:
         TokenRow(
             id=f"piece{index}",
             path=f"audio/piece{index}.flac",
-            seconds=12.0,
+            seconds=seconds,
             licence="CC0-1.0",
-            split="valid" if index == 2 else "train",
+            split="valid" if index == len(lengths) - 1 else "train",
             captions=["a tune"],
-            semantic=random.integers(0, 8, 300).astype(np.uint16),
-            acoustic=random.integers(0, 1024, (12, 600)).astype(np.uint16),
+            semantic=random.integers(0, 8, round(25 * seconds)).astype(np.uint16),
+            acoustic=random.integers(0, 1024, (12, round(50 * seconds))).astype(np.uint16),
             mulan=random.normal(size=(3, 4)).astype(np.float16),
         )
-        for index in range(3)
+        for index, seconds in enumerate(lengths)
     ]
     write_description(folder, description)
     write_shard(shard_path(folder, 0), rows)

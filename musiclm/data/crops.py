@@ -6,7 +6,7 @@ unbroken one would have seen.
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning
 import torch
@@ -15,6 +15,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from musiclm.audio import Audio
 from musiclm.data.sources import Recording, find_recordings
+
+if TYPE_CHECKING:
+    from musiclm.data.token_crops import TokenCrops
 
 
 def load_crop(path: Path, start: float, seconds: float, sample_rate: int) -> Tensor:
@@ -53,20 +56,42 @@ class CropDataset(Dataset[dict[str, Any]]):
 class ResumableSampler(Sampler[int]):
     """0 … count - 1 in the first epoch, count … 2·count - 1 in the second: no index comes twice.
 
-    Which epoch it is, the data module's trainer says: the number that Lightning gives to a sampler's
-    `set_epoch` is one too many after a run is resumed.
+    Which epoch it is, and how much of it was done before the run was resumed, the data module's trainer says:
+    the number that Lightning gives to a sampler's `set_epoch` is one too many then.
+
+    Args:
+        count: crops in an epoch.
+        data: the data module, of which the trainer and the batch_size are asked.
     """
 
-    def __init__(self, count: int, data: lightning.LightningDataModule) -> None:
+    def __init__(self, count: int, data: "AudioCrops | TokenCrops") -> None:
         self.count = count
         self.data = data
 
     def __iter__(self) -> Iterator[int]:
-        epoch = self.data.trainer.current_epoch if self.data.trainer else 0
-        return iter(range(epoch * self.count, (epoch + 1) * self.count))
+        first = 0
+        if trainer := self.data.trainer:
+            step = self.data.batch_size * trainer.world_size  # the crops of one batch on every device
+            batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+            done = batches % max(self.count // step, 1) * step
+            first = trainer.current_epoch * self.count + done
+        return iter(range(first, first + self.count))  # after a resumption, the last ones are never asked for
 
     def __len__(self) -> int:
         return self.count
+
+
+class ResumableLoader(DataLoader):
+    """A loader that a run can go on with in the middle of an epoch; the state that takes is the trainer's.
+
+    Lightning looks for these two methods, and warns of loaders without them.
+    """
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pass
 
 
 class AudioCrops(lightning.LightningDataModule):
@@ -128,7 +153,7 @@ class AudioCrops(lightning.LightningDataModule):
         return self._loader(data, self.validation_crops, fixed=True)
 
     def _loader(self, data: CropDataset, count: int, *, fixed: bool = False) -> DataLoader:
-        return DataLoader(
+        return ResumableLoader(
             data,
             batch_size=self.batch_size,
             sampler=range(count) if fixed else ResumableSampler(count, self),

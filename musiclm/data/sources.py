@@ -51,6 +51,9 @@ def find_recordings(audio: Path | Sequence[Path]) -> list[Recording]:
             if recording.id in recordings:
                 raise ValueError(f"expected distinct recordings, got {recording.id!r} twice: rename a file")
             recordings[recording.id] = recording
+    empty = [recording for recording in recordings.values() if recording.seconds <= 0]
+    if empty:
+        raise ValueError(f"expected recordings, {empty[0].path} holds no samples: remove it")
     if not recordings:
         raise FileNotFoundError(f"expected audio ({', '.join(sorted(SUFFIXES))}), found none in {audio}")
     return [recordings[key] for key in sorted(recordings)]

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from musiclm.bundle import load_part
-from musiclm.data.crops import ResumableSampler, check_crops
+from musiclm.data.crops import ResumableLoader, ResumableSampler, check_crops
 from musiclm.data.store import (
     QUANTIZER,
     StoreDescription,
@@ -73,7 +73,11 @@ class TokenCropDataset(Dataset[dict[str, Tensor]]):
         return min(len(row.semantic), int(row.acoustic.shape[1] / self.ratio)) - end - self.tokens + 1
 
     def _embedding(self, row: TokenRow, start: float) -> np.ndarray:
-        """Mean of the windows whose middle lies in the crop, or of the nearest one (MusicLM, sec. 4.1)."""
+        """Mean of the windows whose middle lies in the crop, or of the nearest one.
+
+        The paper averages windows over the crop (sec. 4.1); so do we, but our crops may be shorter than a
+        window, so it may reach beyond them by half its length on either side.
+        """
         half = self.description.mulan_window_seconds / 2
         middles = np.arange(len(row.mulan)) * self.description.mulan_stride_seconds + half
         inside = (middles >= start) & (middles <= start + self.seconds)
@@ -152,10 +156,12 @@ class TokenCrops(lightning.LightningDataModule):
             clear_of_end=self.clear_of_end,
         )
         sampler = ResumableSampler(self.crops_per_epoch, self)
-        return DataLoader(data, batch_size=self.batch_size, sampler=sampler, drop_last=True)
+        return ResumableLoader(data, batch_size=self.batch_size, sampler=sampler, drop_last=True)
 
     def val_dataloader(self) -> DataLoader:
-        data = TokenCropDataset(self.split("valid"), self.description, self.seconds, seed=-1)
+        held_out = [row for row in self.split("valid") if row.seconds >= self.seconds]
+        rows = held_out or self.split("train")  # none long enough: better figures of known music than none
+        data = TokenCropDataset(rows, self.description, self.seconds, seed=-1)
         return DataLoader(data, batch_size=self.batch_size, sampler=range(self.validation_crops))
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:

@@ -6,6 +6,7 @@ at most the shards it was at, and a later run makes only what is missing.
 
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,7 +71,7 @@ class Tokenizers:
 
     @torch.inference_mode()
     def tokenize(self, recording: Recording) -> TokenRow:
-        """One recording as tokens; the shorter of the two clocks decides its length."""
+        """One recording as tokens, each kind on its own clock."""
         audio = Audio.load(recording.path).mono().resample(self.acoustic.sample_rate)
         waveform = audio.waveform[None]  # [1, 1, L]
         semantic = self.semantic.encode(waveform)  # [1, T]
@@ -105,6 +106,10 @@ def tokenize(
         shard_size: recordings in a shard.
         workers: processes; 0 takes one per CPU core.
     """
+    if shard_size < 1 or workers < 0:
+        raise ValueError(
+            f"expected a shard_size of 1 or more and workers of 0 or more, got {shard_size}, {workers}"
+        )
     recordings = find_recordings(audio)
     too_long = [recording for recording in recordings if recording.seconds > MAX_SECONDS]
     if too_long:
@@ -122,7 +127,8 @@ def tokenize(
     missing = [
         index for index, shard in enumerate(shards) if shard_ids(out, index) != [row.id for row in shard]
     ]
-    for stale in sorted(out.glob("tokens-*.arrow"))[len(shards) :]:
+    wanted = {shard_path(out, index) for index in range(len(shards))}
+    for stale in set(out.glob("tokens-*.arrow")) - wanted:
         stale.unlink()
     context = multiprocessing.get_context("spawn")
     processes = workers or multiprocessing.cpu_count()
@@ -135,6 +141,11 @@ def tokenize(
             for job in as_completed(jobs):
                 job.result()
                 counter.advance()
+        except BrokenProcessPool:
+            raise OSError(
+                "a process was killed, most likely for want of memory: start again with fewer workers "
+                "(the shards already made are kept)"
+            ) from None
         finally:
             pool.shutdown(cancel_futures=True)
     print(f"tokens of {len(recordings)} recordings: {out}")

@@ -115,7 +115,7 @@ class Stage(nn.Module):
             own = own @ main_directions(own, self.embedding.embedding_dim)  # [levels, codebook_size, E]
             own = own - own.mean(dim=1, keepdim=True)
             # One scale for all levels: so the sum of a frame's embeddings is what the codes decode to.
-            own = EMBEDDING_STD * own / own[0].std()
+            own = EMBEDDING_STD * own / own[0].std().clamp_min(1e-8)
             start = self.layout.offsets[segment.name]
             self.embedding.weight[start : start + segment.levels * segment.codebook_size] = own.flatten(0, 1)
 

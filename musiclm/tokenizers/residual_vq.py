@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from musiclm.tokenizers.gather import from_all_devices
 from musiclm.tokenizers.running_norm import RunningNorm
 
 DECAY = 0.99  # SoundStream, sec. III-C
@@ -76,7 +77,7 @@ class ResidualVectorQuantizer(nn.Module):
         frames = self.norm(latents.float().transpose(1, 2), learn=not self.is_initialized)
         frames = frames.reshape(-1, self.dimension)  # [B*T, D]
         if self.training:
-            self._remember(frames.detach())
+            self._remember(from_all_devices(frames.detach()))
             if quantize and not self.is_initialized and self.num_seen >= len(self.recent):
                 self._initialize()
         if not quantize or not self.is_initialized:
@@ -103,7 +104,8 @@ class ResidualVectorQuantizer(nn.Module):
         kept = self._sum_of_entries(codes, levels)  # [B*T, D]
         straight = frames + (kept - frames).detach()
         if self.training:
-            self._learn(torch.stack(residuals), codes)
+            taught = from_all_devices(torch.stack(residuals, dim=1))  # [devices * N, Q, D]
+            self._learn(taught.transpose(0, 1), from_all_devices(codes.t()).t())
         return Quantized(
             straight.view(batch, -1, self.dimension).transpose(1, 2),
             codes.view(self.num_quantizers, batch, -1).transpose(0, 1),

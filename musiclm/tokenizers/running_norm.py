@@ -8,6 +8,8 @@ differences between frames, which are what a codebook must tell apart, are too s
 import torch
 from torch import Tensor, nn
 
+from musiclm.tokenizers.gather import from_all_devices
+
 MOMENTUM = 0.01  # of a new batch, once there were 1 / MOMENTUM of them; before that all count alike
 
 
@@ -28,7 +30,7 @@ class RunningNorm(nn.Module):
     def forward(self, frames: Tensor, *, learn: bool = True) -> Tensor:
         """Standardised frames [..., D]; in training mode the statistics follow them, unless told not to."""
         if self.training and learn:
-            self._update(frames.detach().flatten(0, -2).float())
+            self._update(from_all_devices(frames.detach().flatten(0, -2).float()))
         return (frames - self.mean) * (self.variance + 1e-6).rsqrt()
 
     def _update(self, frames: Tensor) -> None:

@@ -72,6 +72,7 @@ def _words(width: int, ratios: tuple[int, ...], residual_kernel: int, compress: 
         "kernel_size": 7,
         "residual_kernel_size": residual_kernel,
         "causal": True,
+        "pad_mode": "constant",  # encodec's default, "reflect", would show a clip's first frames its future
         "true_skip": True,
         "compress": compress,
         "lstm": 0,

@@ -20,7 +20,7 @@ from jsonargparse import ArgumentError
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from musiclm.bundle import Bundle, Storage, save_part
 from musiclm.data.store import MADE_BY
@@ -159,6 +159,9 @@ class TrainingCLI(LightningCLI):
                 "expected finite weights, the training has diverged to NaN or infinity: remove "
                 f"{root / CHECKPOINT} and train with a smaller learning rate"
             )
+        unready = getattr(self.model, "unready", lambda: None)()
+        if unready:
+            raise ValueError(f"{unready}: train longer (the run goes on from {root / CHECKPOINT})")
         words = self.config.fit.model.init_args.part.as_dict()
         init_args = words.get("init_args") or {}
         accepted = inspect.signature(type(self.model.part)).parameters
@@ -205,7 +208,8 @@ def main(arguments: list[str]) -> None:
     before = sys.argv
     if arguments[0] == "test":  # recordings are held out once: measuring them is validating
         arguments = ["validate", *arguments[1:]]
-    sys.argv = ["musiclm", *arguments]  # Lightning reads them there, and warns of any given otherwise
+    # Lightning reads them there, warns of any given otherwise, and starts further processes by the first one.
+    sys.argv = [before[0], *arguments]
     quiet = {"exit_on_error": False}
     try:
         TrainingCLI(
@@ -218,7 +222,7 @@ def main(arguments: list[str]) -> None:
             save_config_kwargs={"overwrite": True},
             parser_kwargs={**quiet, "fit": quiet, "validate": quiet, "test": quiet, "predict": quiet},
         )
-    except (ArgumentError, ValueError) as error:
+    except (ArgumentError, ValueError, MisconfigurationException) as error:
         raise ValueError(plain(str(error))) from error
     except RuntimeError as error:
         if "loading state_dict" not in str(error):

@@ -40,6 +40,7 @@ class MultiScaleMelLoss(nn.Module):
 
     The log term of window s is weighted √(s/2) in the paper, beside unnormalised spectra; here both are means
     over bands and frames, the linear one relative to the target's mean, so that no window outweighs another.
+    Its log term is an L2 norm over a frame's bands; here it is L1, as the linear one.
 
     Args:
         sample_rate: Hz.

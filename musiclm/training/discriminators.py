@@ -16,12 +16,12 @@ DOWNSAMPLING = (1, 2, 4)  # SoundStream, sec. III-D
 
 
 class WaveformDiscriminator(nn.Module):
-    """Strided grouped convolutions over the waveform, averaged down by `factor` first."""
+    """Four strided convolutions of groups of four over the waveform, averaged down by `factor` first."""
 
     def __init__(self, factor: int, *, width: int) -> None:
         super().__init__()
         self.factor = factor
-        widths = [width, 4 * width, 16 * width, 32 * width]
+        widths = [width, 4 * width, 16 * width, 64 * width, 64 * width]  # up to 1024 in the paper
         layers = [nn.Conv1d(1, width, 15, padding=7)]
         for before, after in pairwise(widths):
             layers.append(nn.Conv1d(before, after, 41, stride=4, padding=20, groups=before // 4))
@@ -33,8 +33,23 @@ class WaveformDiscriminator(nn.Module):
         return through(self.layers, F.avg_pool1d(waveform, self.factor))
 
 
+class ResidualUnit(nn.Module):
+    """A 3 × 3 convolution and a strided one, beside a strided 1 × 1 (SoundStream, fig. 4): [B, C, T, F]."""
+
+    def __init__(self, before: int, after: int, stride: tuple[int, int]) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(before, before, 3, padding=1)
+        kernel = (stride[0] + 2, stride[1] + 2)
+        self.second = nn.Conv2d(before, after, kernel, stride=stride, padding=1)
+        self.shortcut = nn.Conv2d(before, after, 1, stride=stride)
+
+    def forward(self, signal: Tensor) -> Tensor:
+        inner = self.second(F.leaky_relu(self.first(signal), SLOPE))
+        return inner + self.shortcut(signal)[:, :, : inner.shape[2]]  # an odd length leaves it one row more
+
+
 class SpectrumDiscriminator(nn.Module):
-    """Convolutions over time and frequency of a complex short-time spectrum (window 1024, hop 256)."""
+    """Residual units over time and frequency of a complex short-time spectrum (window 1024, hop 256)."""
 
     window: Tensor
 
@@ -42,19 +57,21 @@ class SpectrumDiscriminator(nn.Module):
         super().__init__()
         self.size, self.hop = window, hop
         self.register_buffer("window", torch.hann_window(window), persistent=False)
-        layers = [nn.Conv2d(2, width, (7, 7), padding=3)]
-        before = width
-        for after, stride in ((2, (1, 2)), (4, (2, 2)), (4, (1, 2)), (8, (2, 2)), (8, (1, 2))):
-            layers.append(nn.Conv2d(before, after * width, (3, 4), stride=stride, padding=(1, 1)))
-            before = after * width
-        layers.append(nn.Conv2d(before, 1, (1, 8), padding=(0, 4)))
-        self.layers = nn.ModuleList(layers)
+        widths = [width * factor for factor in (1, 2, 4, 4, 8, 8, 16)]
+        units = [
+            ResidualUnit(before, after, (1 + index % 2, 2))
+            for index, (before, after) in enumerate(pairwise(widths))
+        ]
+        bins = window // 2 // 2 ** len(units)
+        first, last = nn.Conv2d(2, width, 7, padding=3), nn.Conv2d(widths[-1], 1, (1, bins))
+        self.layers = nn.ModuleList([first, *units, last])
 
     def forward(self, waveform: Tensor) -> list[Tensor]:
         margin = (self.size - self.hop) // 2
         frames = F.pad(waveform[:, 0].float(), (margin, margin)).unfold(-1, self.size, self.hop) * self.window
-        spectra = torch.view_as_real(torch.fft.rfft(frames, norm="ortho"))  # [B, T, F, 2]
-        return through(self.layers, spectra.permute(0, 3, 1, 2))
+        spectra = torch.fft.rfft(frames, norm="ortho")[..., : self.size // 2]  # [B, T, F], F a power of two
+        planes = torch.view_as_real(spectra).permute(0, 3, 1, 2)  # [B, 2, T, F]
+        return through(self.layers, planes.contiguous())  # else: crashes in oneDNN, of torch 2.9.1 on a CPU
 
 
 class Discriminators(nn.Module):

@@ -124,6 +124,8 @@ class SoundStreamTraining(LightningModule):
         }
         if self.adversarial_start is not None and self.global_step >= self.adversarial_start:
             losses |= self._adversarial_losses(output.waveform, target)
+        elif self.trainer.world_size > 1:  # DDP wants a gradient for every parameter
+            losses["discriminators"] = 0.0 * sum(p.sum() for p in self.discriminators.parameters())
         self.log_dict({f"train/{name}": loss.detach() for name, loss in losses.items()}, prog_bar=True)
         return torch.stack(list(losses.values())).sum()
 
@@ -159,6 +161,12 @@ class SoundStreamTraining(LightningModule):
             norm = clip_grad_norm_(module.parameters(), self.gradient_clip)
             if module is self.part:
                 self.log("train/gradient_norm", norm)
+
+    def unready(self) -> str | None:
+        """Why the part cannot be used yet, if so."""
+        if self.part.quantizer.is_initialized:
+            return None
+        return f"expected codebooks, the {self.global_step} steps ended before there were any"
 
     def on_validation_epoch_start(self) -> None:
         self.uses.zero_()

@@ -11,6 +11,7 @@ import torch
 
 from musiclm.bundle import load_part
 from musiclm.cli import main
+from musiclm.data.token_crops import TokenCropDataset
 from tests.tiny import folder_of_tones, make_token_store
 
 ROOT = Path(__file__).parents[2]
@@ -67,6 +68,59 @@ def test_a_killed_run_says_so_and_goes_on_to_the_very_weights_of_an_unbroken_one
         torch.testing.assert_close(resumed.state_dict()[name], value, msg=name)
 
 
+def test_a_run_that_ended_inside_an_epoch_goes_on_with_the_crops_not_yet_heard(
+    tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[int] = []
+    whole = TokenCropDataset.__getitem__
+    monkeypatch.setattr(
+        TokenCropDataset,
+        "__getitem__",
+        lambda self, index: (heard.append(index) if self.seed == 0 else None, whole(self, index))[1],
+    )
+    for steps in (7, 12):  # of 5 to an epoch
+        sizes = ["--data.init_args.batch_size=2", "--data.init_args.crops_per_epoch=10"]
+        words = [f"--trainer.max_steps={steps}", "--trainer.max_time=null", "--data.init_args.seed=0"]
+        main(["fit", *stage(tokens, tmp_path / "run", *sizes, *words)])
+    assert heard[: 2 * 12] == list(range(2 * 12))
+
+
+def test_a_stage_trains_where_no_held_out_recording_is_as_long_as_a_crop(tmp_path: Path) -> None:
+    make_token_store(tmp_path / "tokens", lengths=(8.0, 0.5))
+    main(["fit", *stage(tmp_path / "tokens", tmp_path / "run")])
+    assert (tmp_path / "run" / "part" / "model.yaml").is_file()
+
+
+def test_the_codec_trains_on_two_devices_started_by_the_users_command(tmp_path: Path) -> None:
+    folder_of_tones(tmp_path / "tones", 3)
+    words = [*configs("soundstream"), f"--data.init_args.audio={tmp_path / 'tones'}"]
+    words += [
+        "--trainer.devices=2",
+        "--trainer.strategy=ddp",
+        f"--trainer.default_root_dir={tmp_path / 'run'}",
+    ]
+    command = Path(sys.executable).parent / "musiclm"
+    run = subprocess.run([command, "fit", *words], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert (tmp_path / "run" / "part" / "model.yaml").is_file()
+    state = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
+    weights, steps = state["state_dict"], state["global_step"]
+    one_device, ring = 2 * 25, len(weights["part.quantizer.recent"])  # frames of a batch; frames kept
+    assert one_device < ring
+    assert int(weights["part.quantizer.num_seen"]) == steps * min(2 * one_device, ring)
+
+
+def test_a_codec_that_has_no_codebooks_yet_is_not_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder_of_tones(tmp_path / "tones", 3)
+    words = [*configs("soundstream"), f"--data.init_args.audio={tmp_path / 'tones'}"]
+    words += ["--model.init_args.quantize_start=1000", f"--trainer.default_root_dir={tmp_path / 'run'}"]
+    message = one_line(capsys, ["fit", *words])
+    assert "expected codebooks, the 4 steps ended before there were any: train longer" in message
+    assert not (tmp_path / "run" / "part").exists()
+
+
 def test_validate_measures_the_last_checkpoint_of_a_run(
     tokens: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -117,6 +171,8 @@ def test_a_run_of_another_part_is_not_gone_on_with(
         (["--ckpt_path=nowhere.ckpt"], "nowhere.ckpt"),
         (["--data.init_args.tokens=nowhere"], "token store"),
         (["--config=nowhere.yaml"], "nowhere.yaml"),
+        (["--trainer.max_time=banana"], "banana"),
+        (["--trainer.accelerator=mps"], "MPSAccelerator"),  # this machine has none: the tests need no Mac
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_is_kept(
