@@ -24,7 +24,7 @@ setup: $(READY)
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' \
 		|| { echo "expected Python 3.11 or 3.12, got $$($(PYTHON) --version): make PYTHON=/path/to/python3.11 ..."; exit 2; }
-	@echo "Setting up $(VENV): once, a few minutes, about 7 GB ..."
+	@echo "Setting up $(VENV): once, a few minutes, about 8 GB ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[corpus,eval,dev]'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps tinysoundfont==0.3.7
@@ -41,6 +41,7 @@ generate: export MUSICLM_SECONDS := $(value SECONDS)
 generate: export MUSICLM_SEED := $(value SEED)
 generate: export MUSICLM_OUT := $(value OUT)
 generate: $(READY)
+	@$(if $(filter-out generate,$(MAKECMDGOALS)),echo 'expected the prompt in quotes: make generate PROMPT="a calm violin"' >&2; exit 2)
 	@$(BIN)/musiclm generate --seconds "$$MUSICLM_SECONDS" --seed "$$MUSICLM_SEED" --out "$$MUSICLM_OUT" -- "$$MUSICLM_PROMPT"
 
 test: $(READY)

@@ -68,8 +68,11 @@ class Bundle:
             return cls(SHIPPED / name)
         if Path(name).exists():
             return cls(name)
-        if str(name).count("/") == 1 and not str(name).startswith((".", "/")):
+        is_path = str(name).startswith((".", "/")) or Path(name).parent.is_dir()
+        if str(name).count("/") == 1 and not is_path:
             return cls(_download(str(name)))
+        if "/" in str(name):
+            raise FileNotFoundError(f"expected a bundle, there is no {name}: was it trained, was it packed?")
         shipped = sorted(folder.parent.name for folder in SHIPPED.glob(f"*/{MODEL_FILE}"))
         raise FileNotFoundError(
             f"expected a bundle: one of {shipped}, a folder, or a Hugging Face id; got {str(name)!r}"
@@ -165,7 +168,7 @@ def save_part(
     from safetensors.torch import save
 
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    _make_folder(folder)
     left_out = _training_state(part)
     parameters = {key for key, _ in part.named_parameters()}
     state = {key: value for key, value in part.state_dict().items() if not _matches(key, left_out)}
@@ -205,7 +208,7 @@ def merge(
                     f"{parts[tokenizer]['fingerprint']}: pack the tokenizers that made its tokens"
                 )
     contents = {parts[name]["file"]: source._content(name) for name, source in chosen.items()}
-    folder.mkdir(parents=True, exist_ok=True)
+    _make_folder(folder)
     for file, content in contents.items():
         _write(folder / file, content)
     _write_model(folder, parts, kept if settings is None else settings)
@@ -233,11 +236,11 @@ def pack(parts: list[Path], out: Path = Path("bundle"), settings: Path | None = 
     print(f"{', '.join(bundle.parts)} ({bundle.fingerprint()}): {bundle.path}")
 
 
-def info(bundle: str = "default") -> None:
+def info(bundle: str) -> None:
     """Say what is in a bundle.
 
     Args:
-        bundle: a shipped bundle's name, a folder, or a Hugging Face id.
+        bundle: a shipped bundle's name ("default"), a folder, or a Hugging Face id.
     """
     found = Bundle.find(bundle)
     print(f"{found.path}: bundle {found.fingerprint()}")
@@ -340,6 +343,12 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
 
 
+def _make_folder(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"expected a folder for the bundle, {folder} is a file: name another")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
 def _write(file: Path, content: bytes) -> None:
     temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     temporary.write_bytes(content)
@@ -360,5 +369,5 @@ def _download(repository: str) -> Path:
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise FileNotFoundError(
             f"expected a bundle's name, a folder or a Hugging Face id; {repository!r} is no folder "
-            f"and could not be fetched: {_one_line(error)[:120]}"
+            f"and could not be fetched ({type(error).__name__}): is there a network, is the id right?"
         ) from None

@@ -5,7 +5,9 @@ the traceback shows where.
 """
 
 import importlib
+import importlib.metadata
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import get_type_hints
@@ -30,6 +32,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Run a command; exits with 2 and one line for a user's mistake."""
     arguments = sys.argv[1:] if arguments is None else arguments
     command = _find(arguments)
+    if arguments == ["--version"]:
+        print(importlib.metadata.version("musiclm"))
+        return
     if command is None:
         sys.exit(_explain(arguments))
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -43,7 +48,9 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         print(f"musiclm {' '.join(command)}: stopped", file=sys.stderr)
-        sys.exit(130)
+        # To die of the signal, and not to exit, tells a shell to leave the loop it is in.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGINT)
 
 
 def _find(arguments: list[str]) -> tuple[str, ...] | None:
@@ -67,13 +74,16 @@ def _run(command: tuple[str, ...], arguments: list[str]) -> None:
     try:
         values = parser.parse_args(arguments)
     except ArgumentError as error:
-        raise ValueError(f"{error} (see musiclm {' '.join(command)} --help)") from None
+        words = str(error)
+        if command == ("generate",) and words.startswith("unrecognized arguments"):
+            words += ': expected one prompt, put it in quotes: "a calm violin"'
+        raise ValueError(f"{words} (see musiclm {' '.join(command)} --help)") from None
     function(**{name: values[name] for name in names})
 
 
 def _explain(arguments: list[str]) -> int:
     """Print the commands; 0 where help was asked for, 2 for a command that is none."""
-    helped = not arguments or arguments[0] in ("-h", "--help")
+    helped = not arguments or arguments[-1] in ("-h", "--help")
     stream = sys.stdout if helped else sys.stderr
     if not helped:
         print(f"musiclm: expected a command, got {' '.join(arguments[:2])!r}; the commands are", file=stream)

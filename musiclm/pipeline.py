@@ -110,6 +110,7 @@ class MusicLM:
     ) -> Iterator[Tensor]:
         """Blocks [1, l] of the same audio that `generate` returns, as they are decoded."""
         check_request(prompt, seconds)
+        check_seed(seed)
         return self._stream(prompt, seconds, seed, on_progress or _say_nothing)
 
     @torch.inference_mode()
@@ -263,6 +264,8 @@ def _finish(block: Tensor, *, last: bool, rate: int) -> Tensor:
 
 def check_request(prompt: str, seconds: float) -> None:
     """Raise ValueError, one line, for what cannot be generated."""
+    if not isinstance(prompt, str):
+        raise ValueError(f"expected a prompt of words, got {prompt!r}")
     if not prompt.strip():
         raise ValueError('expected a description of music, got an empty prompt; try "a calm violin melody"')
     if len(prompt) > MAX_PROMPT:
@@ -271,6 +274,12 @@ def check_request(prompt: str, seconds: float) -> None:
         )
     if not (math.isfinite(seconds) and 0 < seconds <= MAX_SECONDS):
         raise ValueError(f"expected seconds above 0 and at most {MAX_SECONDS:g}, got {seconds:g}")
+
+
+def check_seed(seed: int) -> None:
+    """Raise ValueError for what is no seed."""
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"expected a seed of 0 … 2^63 - 1, got {seed}")
 
 
 def _counting(on_progress: OnProgress, stage: str, before: int, total: int) -> Callable[[int], None]:
@@ -304,6 +313,7 @@ def generate(
     from musiclm.progress import Stages
 
     check_request(prompt, seconds)
+    check_seed(seed)
     musiclm.audio.check_writable(out)
     model = MusicLM.from_pretrained(bundle, precision=precision)
     with Stages() as stages:

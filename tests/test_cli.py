@@ -56,7 +56,7 @@ def test_every_command_explains_itself(words: tuple[str, ...], capsys: pytest.Ca
         (["generate", "a song", "--out", "no/such/folder/a.wav"], "existing folder"),
         (["generate", "a song", "--out", "a.xyz"], r".wav or .flac"),
         (["tokenize", "no-such-folder"], "found nothing"),
-        (["bundle", "info", "--bundle", "no-such-bundle"], "no-such-bundle"),
+        (["bundle", "info", "no-such-bundle"], "no-such-bundle"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(

@@ -50,8 +50,26 @@ def test_make_generate_hands_the_prompt_on_whatever_is_in_it(tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["musiclm"]
 
 
+def test_a_prompt_without_quotes_is_noticed_before_anything_is_made(tmp_path: Path) -> None:
+    words = [
+        "make",
+        "-f",
+        ROOT / "Makefile",
+        "generate",
+        "PROMPT=a",
+        "calm",
+        "violin",
+        "READY=",
+        "BIN=nowhere",
+    ]
+    run = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 2
+    assert 'expected the prompt in quotes: make generate PROMPT="a calm violin"' in run.stderr
+    assert "nowhere" not in run.stderr  # the command was not reached
+
+
 def test_the_python_example_makes_music(tmp_path: Path) -> None:
-    code = block("In Python:", "python").replace("seconds=10", "seconds=1")
+    code = block("In Python", "python").replace("seconds=10", "seconds=1")
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
     assert (tmp_path / "violin.wav").stat().st_size > 40_000
 

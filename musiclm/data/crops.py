@@ -72,7 +72,7 @@ class ResumableSampler(Sampler[int]):
         first = 0
         if trainer := self.data.trainer:
             step = self.data.batch_size * trainer.world_size  # the crops of one batch on every device
-            batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+            batches = trainer.fit_loop.epoch_loop.batch_progress.current.completed
             done = batches % max(self.count // step, 1) * step
             first = trainer.current_epoch * self.count + done
         return iter(range(first, first + self.count))  # after a resumption, the last ones are never asked for

@@ -63,6 +63,8 @@ def write_description(folder: Path, description: StoreDescription) -> None:
     Raises:
         ValueError: the folder holds tokens of other tokenizers.
     """
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"expected a folder for the tokens, {folder} is a file: name another")
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / DESCRIPTION).is_file():
         if read_description(folder) != description:
@@ -97,10 +99,10 @@ def read_description(folder: Path) -> StoreDescription:
 
 def write_codebooks(folder: Path, codebooks: Mapping[str, Tensor]) -> None:
     """Write the entries [levels, codebook_size, D] that the codes of each source stand for."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     temporary = folder / f".{CODEBOOKS}.{os.getpid()}.tmp"
-    save_file({name: entries.half().contiguous() for name, entries in codebooks.items()}, temporary)
+    temporary.write_bytes(save({name: entries.half().contiguous() for name, entries in codebooks.items()}))
     temporary.replace(folder / CODEBOOKS)
 
 

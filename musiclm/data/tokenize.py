@@ -101,7 +101,8 @@ def tokenize(
 
     Args:
         audio: audio files, or folders of them.
-        out: the folder of the store; shards already there are kept.
+        out: the folder of the store, which will hold these recordings and no others; of those already there,
+            whole shards are kept.
         bundle: the tokenizers: a shipped bundle's name, a folder, or a Hugging Face id.
         shard_size: recordings in a shard.
         workers: processes; 0 takes one per CPU core.
@@ -128,8 +129,9 @@ def tokenize(
         index for index, shard in enumerate(shards) if shard_ids(out, index) != [row.id for row in shard]
     ]
     wanted = {shard_path(out, index) for index in range(len(shards))}
-    for stale in set(out.glob("tokens-*.arrow")) - wanted:
-        stale.unlink()
+    stale = set(out.glob("tokens-*.arrow")) - wanted
+    for shard in stale:
+        shard.unlink()
     context = multiprocessing.get_context("spawn")
     processes = workers or multiprocessing.cpu_count()
     with (
@@ -148,7 +150,8 @@ def tokenize(
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)
-    print(f"tokens of {len(recordings)} recordings: {out}")
+    dropped = f", {len(stale)} shards of others removed" if stale else ""
+    print(f"tokens of {len(recordings)} recordings{dropped}: {out}")
 
 
 _tokenizers: Tokenizers  # of this worker process

@@ -8,6 +8,7 @@ A run lives in one folder (`--trainer.default_root_dir`), named after the part i
 """
 
 import inspect
+import logging
 import re
 import sys
 import time
@@ -46,15 +47,18 @@ ELSEWHERE = "name another folder (--trainer.default_root_dir), or remove it"
 
 
 class LastCheckpoint(Checkpoint):
-    """One checkpoint, renewed after every epoch by rename: whatever is killed when, it is whole.
+    """One checkpoint, renewed every few minutes and after every epoch by rename: when killed, it is whole.
 
-    Lightning's own ModelCheckpoint writes in place. An epoch's end is where a run can go on exactly as if it
-    had not been stopped, since crops are drawn by their number.
+    Lightning's own ModelCheckpoint writes in place. Crops are drawn by their number, so that a run goes on
+    exactly as if it had not been stopped.
     """
+
+    seconds_between = 120.0
 
     def __init__(self, path: Path, part: str) -> None:
         self.path = path
         self.part = part
+        self.saved = time.monotonic()
 
     def on_save_checkpoint(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
@@ -76,7 +80,20 @@ class LastCheckpoint(Checkpoint):
         data = getattr(trainer, "datamodule", None)
         return {"part": self.part, "trained_on": teachers_of(trainer.lightning_module.part, data)}
 
+    def on_train_batch_start(self, trainer: lightning.Trainer, *_: object) -> None:
+        """Before a batch, when everything the last one does is done."""
+        if time.monotonic() - self.saved >= self.seconds_between and trainer.world_size == 1:
+            self._save(trainer)
+
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self._save(trainer)
+
+    def on_exception(self, trainer: lightning.Trainer, *_: object) -> None:
+        kept = f"the same command goes on from {self.path}" if self.path.is_file() else "nothing is kept yet"
+        print(f"stopped at step {trainer.global_step}: {kept}", file=sys.stderr)
+
+    def _save(self, trainer: lightning.Trainer) -> None:
+        self.saved = time.monotonic()
         temporary = self.path.with_suffix(".part")
         trainer.save_checkpoint(temporary)
         if trainer.is_global_zero:
@@ -162,20 +179,21 @@ class TrainingCLI(LightningCLI):
         unready = getattr(self.model, "unready", lambda: None)()
         if unready:
             raise ValueError(f"{unready}: train longer (the run goes on from {root / CHECKPOINT})")
+        name = self.model.part_name
         words = self.config.fit.model.init_args.part.as_dict()
         init_args = words.get("init_args") or {}
         accepted = inspect.signature(type(self.model.part)).parameters
         init_args |= {name: getattr(self.datamodule, name) for name in LINKS if name in accepted}
         bundle = save_part(
             root / "part",
-            root.name,
+            name,
             self.model.part,
             class_path=words["class_path"],
             init_args=init_args,
             storage=self.config.fit.storage,
             trained_on=teachers_of(self.model.part, self.datamodule) | self._teachers(),
         )
-        print(f"trained {root.name} ({bundle.fingerprint(root.name)}): {bundle.path}", file=sys.stderr)
+        print(f"trained {name} ({bundle.fingerprint(name)}): {bundle.path}", file=sys.stderr)
 
     def _teachers(self) -> dict[str, str]:
         """Fingerprint of the frozen part that this one was fitted to: k-means to w2v-BERT, say."""
@@ -197,6 +215,10 @@ def teachers_of(part: object, data: lightning.LightningDataModule | None) -> dic
 
 def plain(message: str) -> str:
     """What went wrong inside a jsonargparse message, without the types it tried on the way."""
+    if "required: fit.data" in message or "required: validate.data" in message:
+        return "expected a configuration: --config configs/PART.yaml, with layers of others after it"
+    if " unrecognized arguments" in f" {message}" and ".yaml" in message:
+        return f"{message}: expected --config before a configuration's name"
     inner = re.findall(
         r"(?:Errors:\s*- |Problem with given class_path '[^']*':\s*)(.*?)(?:\s*- Expected a|$)", message, re.S
     )
@@ -206,6 +228,8 @@ def plain(message: str) -> str:
 def main(arguments: list[str]) -> None:
     """Run a subcommand of Lightning CLI: fit, validate, test."""
     before = sys.argv
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its hints and advertisements
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     if arguments[0] == "test":  # recordings are held out once: measuring them is validating
         arguments = ["validate", *arguments[1:]]
     # Lightning reads them there, warns of any given otherwise, and starts further processes by the first one.
@@ -232,5 +256,9 @@ def main(arguments: list[str]) -> None:
         ) from error
     except SIGTERMException:
         sys.exit(143)  # Lightning would leave with 0, as if the part were trained
+    except SystemExit as stop:  # how Lightning ends after Ctrl-C
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
     finally:
         sys.argv = before

@@ -42,6 +42,8 @@ class KMeansTraining(LightningModule):
     gathered: Tensor
     counts: Tensor
 
+    part_name = "kmeans"  # in a bundle
+
     def __init__(
         self,
         part: KMeans,

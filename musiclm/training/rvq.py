@@ -31,6 +31,8 @@ class ResidualQuantizerTraining(lightning.LightningModule):
 
     vectors: Tensor
 
+    part_name = "mulan_rvq"  # in a bundle
+
     def __init__(
         self,
         part: ResidualQuantizer,

@@ -52,6 +52,8 @@ class SoundStreamTraining(LightningModule):
         seed: of the levels dropped, and of what the codebooks draw.
     """
 
+    part_name = "soundstream"  # in a bundle
+
     def __init__(
         self,
         part: SoundStream,

@@ -65,6 +65,11 @@ class StageTraining(lightning.LightningModule):
         self.seed = seed
         self._averaged_step = 0
 
+    @property
+    def part_name(self) -> str:
+        """Its name in a bundle: that of what it generates."""
+        return self.part.layout.target.name
+
     def setup(self, stage: str) -> None:
         """Embeddings begin at the tokenizers' codebooks; what a checkpoint holds is restored after this."""
         if stage == "fit":

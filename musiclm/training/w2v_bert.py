@@ -65,6 +65,8 @@ class W2VBertTraining(LightningModule):
 
     band_moments: Tensor
 
+    part_name = "w2v_bert"  # in a bundle
+
     def __init__(
         self,
         part: W2VBert,

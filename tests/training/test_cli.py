@@ -12,6 +12,8 @@ import torch
 from musiclm.bundle import load_part
 from musiclm.cli import main
 from musiclm.data.token_crops import TokenCropDataset
+from musiclm.training.cli import LastCheckpoint
+from musiclm.training.cli import main as fit
 from tests.tiny import folder_of_tones, make_token_store
 
 ROOT = Path(__file__).parents[2]
@@ -83,6 +85,50 @@ def test_a_run_that_ended_inside_an_epoch_goes_on_with_the_crops_not_yet_heard(
         words = [f"--trainer.max_steps={steps}", "--trainer.max_time=null", "--data.init_args.seed=0"]
         main(["fit", *stage(tokens, tmp_path / "run", *sizes, *words)])
     assert heard[: 2 * 12] == list(range(2 * 12))
+
+
+def test_a_run_killed_inside_an_epoch_goes_on_to_the_very_weights_of_an_unbroken_one(
+    tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(LastCheckpoint, "seconds_between", 0.0)
+    words = ["--data.init_args.batch_size=2", "--data.init_args.crops_per_epoch=10"]
+    words += ["--trainer.max_steps=8", "--trainer.max_time=null", "--data.init_args.seed=0"]
+    main(["fit", *stage(tokens, tmp_path / "unbroken", *words)])
+    whole = TokenCropDataset.__getitem__
+
+    def stopped(self: TokenCropDataset, index: int) -> dict[str, torch.Tensor]:
+        if self.seed == 0 and index == 13:  # in the seventh batch, the second of its epoch
+            raise KeyboardInterrupt
+        return whole(self, index)
+
+    monkeypatch.setattr(TokenCropDataset, "__getitem__", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        fit(["fit", *stage(tokens, tmp_path / "killed", *words)])
+    assert "the same command goes on from" in capsys.readouterr().err
+    monkeypatch.setattr(TokenCropDataset, "__getitem__", whole)
+    assert torch.load(tmp_path / "killed" / "last.ckpt", weights_only=True)["global_step"] in (5, 6)
+    main(["fit", *stage(tokens, tmp_path / "killed", *words)])
+    killed, unbroken = (load_part(tmp_path / folder / "part") for folder in ("killed", "unbroken"))
+    for name, value in unbroken.state_dict().items():
+        torch.testing.assert_close(killed.state_dict()[name], value, msg=name)
+
+
+def test_ctrl_c_ends_a_run_by_the_signal_so_that_a_shells_loop_ends_too(tokens: Path, tmp_path: Path) -> None:
+    long = ["--trainer.max_steps=100000", "--trainer.max_time=null", "--data.init_args.crops_per_epoch=60"]
+    words = stage(tokens, tmp_path / "run", *long)
+    run = subprocess.Popen(
+        [sys.executable, "-m", "musiclm.cli", "fit", *words], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while (
+        not (tmp_path / "run" / "last.ckpt").exists() and run.poll() is None and time.monotonic() < deadline
+    ):
+        time.sleep(0.05)
+    run.send_signal(signal.SIGINT)
+    _, said = run.communicate(timeout=60)
+    assert run.returncode == -signal.SIGINT
+    assert "the same command goes on from" in said
+    assert said.rstrip().endswith("musiclm fit: stopped")
 
 
 def test_a_stage_trains_where_no_held_out_recording_is_as_long_as_a_crop(tmp_path: Path) -> None:
