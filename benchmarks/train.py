@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from benchmarks import peers
-from benchmarks.hardware import best_time, describe, matmul_rate
+from benchmarks.hardware import usual_time, describe, matmul_rate
 from benchmarks.report import Bar, judge, say, table
 from benchmarks.sizes import CODEBOOK_SIZE, SIZES
 from musiclm.stages.semantic import Semantic
@@ -120,7 +120,7 @@ def timed(
 ) -> dict[str, Any]:
     """A case: tokens per second, and the share of a matrix product's rate."""
     config, model, rates, device = of
-    seconds = best_time(step, device, seconds=5.0, settle=1)
+    seconds = usual_time(step, device, seconds=5.0, settle=1)
     work = length * (6 * weights(model) + 12 * config.layers * config.width * length)
     return {
         "name": name,

@@ -3,7 +3,7 @@
 A decode step of one row reads every weight and multiplies it once: how many bytes the weights have, and how
 evenly they are read, is how long it takes. `prepare_to_decode` puts a stage's matrices into such a form:
 
-- `float32`: the values as they are, stored input-major, which a CPU's one-row product reads faster.
+- `float32`: the values as they are.
 - `bfloat16`: half the bytes; sums in float32 inside the product, the residual stream in float32.
 - `int8`: a quarter of the bytes, one scale per output; what is multiplied is brought to 8 bits too, with one
   scale for all rows of a step, so a row's logits depend a little on its neighbours. CPU only.
@@ -14,6 +14,7 @@ docs/performance.md tells what each loses (as KL divergence from float32) and ga
 from typing import Literal, cast, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from musiclm.stages.stage import Stage
@@ -23,16 +24,30 @@ Precision = Literal["float32", "bfloat16", "int8"]
 
 
 class StoredMatrix(nn.Module):
-    """Product of [..., inputs] with a matrix [outputs, inputs] that is kept transposed, in `dtype`."""
+    """Product of [..., inputs] with a matrix [outputs, inputs] that is kept in `dtype`.
+
+    On a CPU, oneDNN keeps the matrix in blocks as its kernels read them. `F.linear` would lay it out anew at
+    each call, which at a few rows takes longer than the product.
+    """
 
     matrix: Tensor
 
     def __init__(self, weight: Tensor, dtype: torch.dtype) -> None:
         super().__init__()
-        self.register_buffer("matrix", weight.detach().t().to(dtype).contiguous(), persistent=False)
+        matrix = weight.detach().to(dtype).contiguous()
+        self.is_packed = matrix.device.type == "cpu" and torch.backends.mkldnn.is_available()
+        if self.is_packed:
+            self.packed = torch.ops.mkldnn._reorder_linear_weight(matrix)  # not a buffer: nothing can read it
+        else:
+            self.register_buffer("matrix", matrix, persistent=False)
+        self.dtype = dtype
 
     def forward(self, x: Tensor) -> Tensor:
-        return (x.to(self.matrix.dtype) @ self.matrix).to(x.dtype)
+        if self.is_packed:
+            y = torch.ops.mkldnn._linear_pointwise(x.to(self.dtype), self.packed, None, "none", [], "")
+        else:
+            y = F.linear(x.to(self.dtype), self.matrix)
+        return y.to(x.dtype)
 
 
 class Int8Matrix(nn.Module):
@@ -52,6 +67,22 @@ class Int8Matrix(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.ops.quantized.linear_dynamic(x, self.packed, reduce_range=True)
+
+
+class StepNorm(nn.Module):
+    """RMSNorm as three small operations on a CPU, where torch's own is eight."""
+
+    weight: Tensor
+
+    def __init__(self, norm: nn.RMSNorm) -> None:
+        super().__init__()
+        weight = norm.weight.detach()
+        self.register_buffer("weight", weight * len(weight) ** 0.5, persistent=False)
+        self.tiny = 1e-3 * len(weight) ** 0.5  # the root of RMSNorm's epsilon, 1e-6
+
+    def forward(self, x: Tensor) -> Tensor:
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        return x * self.weight / length.clamp_min(self.tiny)
 
 
 class LevelHeads(nn.Module):
@@ -97,6 +128,9 @@ def prepare_to_decode(stage: Stage, precision: Precision = "float32") -> Stage:
         block = cast(Block, block)
         for name in ("qkv", "attention_out", "feed_forward_in", "feed_forward_out"):
             setattr(block, name, stored(getattr(block, name).weight, precision))
+        if device.type == "cpu":
+            block.attention_norm = StepNorm(cast(nn.RMSNorm, block.attention_norm))
+            block.feed_forward_norm = StepNorm(cast(nn.RMSNorm, block.feed_forward_norm))
     together = stage.layout.pattern == "delay"
     stage.level_heads = LevelHeads(stage.head_weight(), together=together, precision=precision)
     return stage.eval().requires_grad_(False)

@@ -101,10 +101,10 @@ class Block(nn.Module):
         super().__init__()
         self.heads = config.heads
         self.dropout = config.dropout
-        self.attention_norm = nn.RMSNorm(config.width, eps=1e-6)  # T5's epsilon
+        self.attention_norm: nn.Module = nn.RMSNorm(config.width, eps=1e-6)  # T5's epsilon
         self.qkv = nn.Linear(config.width, 3 * config.width, bias=False)
         self.attention_out = nn.Linear(config.width, config.width, bias=False)
-        self.feed_forward_norm = nn.RMSNorm(config.width, eps=1e-6)
+        self.feed_forward_norm: nn.Module = nn.RMSNorm(config.width, eps=1e-6)
         self.feed_forward_in = nn.Linear(config.width, 2 * config.feed_forward, bias=False)  # gate, value
         self.feed_forward_out = nn.Linear(config.feed_forward, config.width, bias=False)
 
