@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from benchmarks import peers
-from benchmarks.hardware import usual_time, describe, matmul_rate
+from benchmarks.hardware import describe, matmul_rate, usual_time
 from benchmarks.report import Bar, judge, say, table
 from benchmarks.sizes import CODEBOOK_SIZE, SIZES
 from musiclm.stages.semantic import Semantic

@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import T5Config
 from transformers.models.t5.modeling_t5 import T5Attention
 
+from musiclm.stages import transformer
 from musiclm.stages.coarse import Coarse
 from musiclm.stages.fine import Fine
 from musiclm.stages.semantic import Semantic
@@ -88,7 +89,11 @@ def plain_transformer(model: Transformer, x: Tensor) -> Tensor:
     return norm(x, "final_norm.weight")
 
 
-def test_hidden_states_are_those_of_a_plain_implementation() -> None:
+@pytest.mark.parametrize("at_once", [256, 20, 7, 1])
+def test_hidden_states_are_those_of_a_plain_implementation(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transformer, "QUERIES_AT_ONCE", at_once)
     model = make_transformer()
     x = torch.randn(2, 20, 16)
     with torch.no_grad():
