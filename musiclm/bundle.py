@@ -44,7 +44,7 @@ class Bundle:
         file = self.path / MODEL_FILE
         if not file.is_file():
             raise FileNotFoundError(
-                f"expected a bundle, a folder with {MODEL_FILE}; found none at {self.path}"
+                f"expected a bundle, a folder with {MODEL_FILE}; found none at {self.path}: was it trained?"
             )
         try:
             content = yaml.safe_load(file.read_text(encoding="utf-8"))

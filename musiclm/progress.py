@@ -24,6 +24,8 @@ class Progress:
         self.started = self.spoken = time.monotonic()
 
     def advance(self, amount: int = 1) -> None:
+        if self.total is not None:
+            amount = min(amount, self.total - self.count)  # what is counted may come in larger pieces
         self.count += amount
         self.bar.update(amount)
         now = time.monotonic()

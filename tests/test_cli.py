@@ -42,6 +42,9 @@ def test_every_command_explains_itself(words: tuple[str, ...], capsys: pytest.Ca
     assert f"musiclm {' '.join(words)}" in capsys.readouterr().out
 
 
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -55,7 +58,20 @@ def test_every_command_explains_itself(words: tuple[str, ...], capsys: pytest.Ca
         (["generate", "a song", "--bundle", "no-such-bundle"], "no-such-bundle"),
         (["generate", "a song", "--out", "no/such/folder/a.wav"], "existing folder"),
         (["generate", "a song", "--out", "a.xyz"], r".wav or .flac"),
+        (["generate", "a", "calm", "violin"], "put it in quotes"),
+        (["generate", "a song", "--seed", "99999999999999999999"], "expected a seed"),
+        (["generate", "a song", "--precision", "int4"], "int4"),
+        (["fit"], "expected a configuration: --config"),
+        (["fit", "configs/semantic.yaml"], "expected --config before"),
+        (["fit", "--config", f"{CONFIGS}/semantic.yaml"], "expected --data.init_args.tokens FOLDER"),
+        (
+            ["fit", "--config", f"{CONFIGS}/tiny/coarse.yaml", "--data.init_args.tokens=x"],
+            "before its layers",
+        ),
         (["tokenize", "no-such-folder"], "found nothing"),
+        (["bundle", "pack", "default", "--settings", "no-such.yaml"], "no-such.yaml"),
+        (["bundle", "pack", "default", "--settings", f"{CONFIGS}/coarse.yaml"], "settings of generation"),
+        (["bundle", "pack", "default", "--settings", f"{CONFIGS}/../Makefile"], "expected YAML"),
         (["bundle", "info", "no-such-bundle"], "no-such-bundle"),
     ],
 )
@@ -67,6 +83,15 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert words in error
     assert error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [["--help"], ["bundle", "--help"], []])
+def test_help_names_every_command(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert not stop.value.code
+    said = capsys.readouterr().out
+    assert all(" ".join(command) in said for command in COMMANDS)
 
 
 def test_an_unknown_command_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:

@@ -55,8 +55,14 @@ def find_recordings(audio: Path | Sequence[Path]) -> list[Recording]:
     if empty:
         raise ValueError(f"expected recordings, {empty[0].path} holds no samples: remove it")
     if not recordings:
-        raise FileNotFoundError(f"expected audio ({', '.join(sorted(SUFFIXES))}), found none in {audio}")
+        raise FileNotFoundError(
+            f"expected audio ({', '.join(sorted(SUFFIXES))}), found none in {_names(audio)}"
+        )
     return [recordings[key] for key in sorted(recordings)]
+
+
+def _names(audio: Path | Sequence[Path]) -> str:
+    return str(audio) if isinstance(audio, str | Path) else ", ".join(map(str, audio))
 
 
 def _read_table(folder: Path) -> list[Recording]:

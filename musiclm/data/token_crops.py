@@ -49,7 +49,8 @@ class TokenCropDataset(Dataset[dict[str, Tensor]]):
         if not self.rows:
             raise ValueError(
                 f"expected recordings of at least {seconds + clear_of_end} s in the token store, the longest "
-                f"is {max((row.seconds for row in rows), default=0):.1f} s: use a smaller data.seconds"
+                f"is {max((row.seconds for row in rows), default=0):.1f} s: "
+                "use a smaller --data.init_args.seconds"
             )
         self.weights = torch.tensor([row.seconds for row in self.rows], dtype=torch.float64)
 
