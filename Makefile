@@ -26,12 +26,12 @@ $(READY): pyproject.toml
 		|| { echo "expected Python 3.11 or 3.12, got $$($(PYTHON) --version): make PYTHON=/path/to/python3.11 ..."; exit 2; }
 	@echo "Setting up $(VENV): once, a few minutes, about 8 GB ..."
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[corpus,eval,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 -e '.[corpus,eval,dev]'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps tinysoundfont==0.3.7
 	@touch $(READY)
 
 bench-setup: $(READY)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 -e '.[bench]'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps audiolm-pytorch==2.4.0
 
 # The words travel through the environment, unexpanded: a prompt with quotes or dollars stays what it is.

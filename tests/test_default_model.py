@@ -14,6 +14,7 @@ from musiclm.stages.decoding import forced_logits, generate
 from musiclm.stages.precision import Precision
 
 PROMPT = "a calm violin melody over soft piano chords"
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

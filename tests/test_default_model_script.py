@@ -8,9 +8,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from musiclm import MusicLM
 
 ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.slow
 
 
 def test_the_script_can_be_killed_and_goes_on_to_a_model_that_plays(tmp_path: Path) -> None:

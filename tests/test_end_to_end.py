@@ -20,6 +20,7 @@ from musiclm.tokenizers.convnext import Spectrum
 
 ROOT = Path(__file__).parent.parent
 PROMPT = "a calm violin melody over soft piano chords"
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="session")

@@ -6,10 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.tiny import folder_of_tones
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+pytestmark = pytest.mark.slow
 
 
 def block(heading: str, language: str) -> str:

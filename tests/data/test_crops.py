@@ -3,6 +3,7 @@
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
 import torch
 
 from musiclm.data.crops import AudioCrops, ResumableSampler, load_crop
@@ -30,13 +31,38 @@ def test_the_same_seed_draws_the_same_crops_and_another_draws_others(tmp_path: P
 
 
 def test_an_epoch_goes_on_where_the_one_before_ended(tmp_path: Path) -> None:
-    data = AudioCrops(tmp_path, 1.0, batch_size=3, crops_per_epoch=3)
+    data = AudioCrops(tmp_path, 1.0, batch_size=1, crops_per_epoch=3)
     sampler = ResumableSampler(3, data)
     drawn = []
     for epoch in range(2):
-        data.trainer = SimpleNamespace(current_epoch=epoch)
+        data.trainer = trainer_at(epoch)
         drawn += list(sampler)
     assert drawn == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("devices", "batch_size", "batches", "first"),
+    [
+        (1, 1, 3, 13),
+        (1, 2, 3, 16),
+        (2, 2, 1, 14),
+        (1, 2, 5, 10),
+        (2, 2, 2, 10),
+    ],  # the last two: a whole epoch
+)
+def test_an_epoch_that_was_begun_goes_on_after_its_last_batch(
+    devices: int, batch_size: int, batches: int, first: int, tmp_path: Path
+) -> None:
+    data = AudioCrops(tmp_path, 1.0, batch_size=batch_size, crops_per_epoch=10)
+    data.trainer = trainer_at(1, batches=batches, devices=devices)
+    assert next(iter(ResumableSampler(10, data))) == first
+
+
+def trainer_at(epoch: int, *, batches: int = 0, devices: int = 1) -> SimpleNamespace:
+    """What a sampler asks of a trainer that has done `batches` of an epoch on each device."""
+    progress = SimpleNamespace(current=SimpleNamespace(completed=batches))
+    fit_loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress))
+    return SimpleNamespace(current_epoch=epoch, world_size=devices, fit_loop=fit_loop)
 
 
 def test_validation_crops_are_fixed(tmp_path: Path) -> None:

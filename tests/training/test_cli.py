@@ -17,7 +17,7 @@ from musiclm.training.cli import main as fit
 from tests.tiny import folder_of_tones, make_token_store
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*does not have many workers.*")]
 
 
 def configs(name: str) -> list[str]:
