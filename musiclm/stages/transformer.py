@@ -17,6 +17,7 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 
 QUERIES_AT_ONCE = 256  # of whole sequences on a CPU
@@ -178,13 +179,17 @@ class Transformer(nn.Module):
         )
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.final_norm = nn.RMSNorm(config.width, eps=1e-6)
+        self.recomputes = False  # inner values of a block in the backward pass, instead of keeping them
 
     def forward(self, x: Tensor) -> Tensor:
         """Hidden states [B, S, D] of embedded steps [B, S, D]; step s depends on steps 0 ... s only."""
         x = F.dropout(x, self.config.dropout, self.training)
         bias = self.position_bias.blocks(x.shape[1])  # the same for every layer
         for block in self.blocks:
-            x = block(x, bias)
+            if self.recomputes and self.training:
+                x = checkpoint(block, x, bias, use_reentrant=False)
+            else:
+                x = block(x, bias)
         return self.final_norm(x)
 
     def new_cache(self, batch: int, length: int) -> KVCache:

@@ -34,6 +34,8 @@ class StageTraining(lightning.LightningModule):
         final_rate: fraction of the peak rate that is left at the end.
         condition_dropout: fraction of the rows that lose an optional condition.
         ema_decay: of the averaged weights; less at first, so that the average forgets the initial values.
+        activation_checkpointing: keep only what goes from block to block, and compute the rest again in the
+            backward pass: a third more time, a small part of the memory.
         seed: of dropout; a step's draw depends on the seed and the step alone, so a resumed run is the same
             run.
     """
@@ -47,6 +49,7 @@ class StageTraining(lightning.LightningModule):
         final_rate: float = 0.02,
         condition_dropout: float = 0.1,
         ema_decay: float = 0.995,
+        activation_checkpointing: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -56,6 +59,7 @@ class StageTraining(lightning.LightningModule):
                 f"{condition_dropout}, {ema_decay}, {warmup_steps}"
             )
         self.part = part
+        self.part.transformer.recomputes = activation_checkpointing
         self.average = copy.deepcopy(part).requires_grad_(False)
         self.optimizer = optimizer
         self.warmup_steps = warmup_steps

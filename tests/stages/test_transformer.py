@@ -124,6 +124,20 @@ def test_a_step_has_exactly_no_gradient_from_later_steps() -> None:
         assert bool((gradient[0, : step + 1] != 0).any(dim=1).all())
 
 
+def test_recomputing_activations_changes_no_gradient() -> None:
+    config = TransformerConfig(width=16, layers=3, heads=2, feed_forward=24, dropout=0.3)
+    model = make_transformer(config).train()
+    x = torch.randn(2, 9, 16)
+    gradients = []
+    for model.recomputes in (False, True):
+        torch.manual_seed(3)  # of dropout
+        model.zero_grad()
+        model(x).square().sum().backward()
+        gradients.append([parameter.grad.clone() for parameter in model.parameters()])
+    for kept, recomputed in zip(*gradients, strict=True):
+        torch.testing.assert_close(recomputed, kept)
+
+
 class Looked(torch.nn.Module):
     """An embedding that records a leaf for each lookup, so that gradients tell which token was used."""
 
