@@ -23,7 +23,7 @@ def matmul_rate(device: torch.device, dtype: torch.dtype, *, size: int = 2048, s
 
 def usual_time(work: Callable[[], object], device: torch.device, *, seconds: float, settle: int = 3) -> float:
     """Median time in seconds of one call, of as many as fit into `seconds`, after `settle` untimed ones."""
-    times = []
+    times: list[float] = []
     with torch.inference_mode():
         for _ in range(settle):
             work()

@@ -1,0 +1,116 @@
+"""Why a decode step is built as it is: every way to multiply and to attend that was tried, side by side.
+
+    python -m benchmarks.kernels          about a minute, on a CPU
+
+One JSON line per way: milliseconds for the matrices of twelve layers at paper size, or for the attention of
+one layer, and the rate at which memory was read.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmarks.hardware import bandwidth, describe, usual_time
+from benchmarks.report import say
+from benchmarks.sizes import SIZES
+from musiclm.stages.precision import Int8Matrix, StoredMatrix
+
+LAYERS = 12  # enough to lie far beyond any cache
+CPU = torch.device("cpu")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], prog="python -m benchmarks.kernels")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    torch.set_num_threads(parser.parse_args().threads)
+    torch.manual_seed(0)
+    say({"machine": describe(CPU), "bandwidth_gb_per_s": bandwidth(CPU) / 1e9})
+    for case in (*products(), *attentions()):
+        say(case)
+
+
+def products() -> Iterator[dict[str, Any]]:
+    """Products of 1 and of 8 rows with every matrix of the layers."""
+    config = SIZES["paper"]
+    d, f = config.width, config.feed_forward
+    shapes = [(3 * d, d), (d, d), (2 * f, d), (d, f)]
+    weights = [torch.randn(shape) * 0.02 for _ in range(LAYERS) for shape in shapes]
+    ways: dict[str, tuple[int, Callable[[Tensor], Callable[[Tensor], Tensor]]]] = {
+        "float32, F.linear": (4, lambda weight: lambda x: F.linear(x, weight)),
+        "float32, stored transposed": (4, transposed),
+        "float32, packed by oneDNN": (4, lambda weight: StoredMatrix(weight, torch.float32)),
+        "bfloat16, F.linear": (2, halved),
+        "bfloat16, packed by oneDNN": (2, lambda weight: StoredMatrix(weight, torch.bfloat16)),
+        "int8 weights alone": (1, weight_only),
+        "int8, dynamic": (1, Int8Matrix),
+    }
+    for name, (size, make) in ways.items():
+        products = [make(weight) for weight in weights]
+        for rows in (1, 8):
+            inputs = [torch.randn(rows, weight.shape[1]) for weight in weights]
+
+            def work(products: list = products, inputs: list = inputs) -> None:
+                for product, x in zip(products, inputs, strict=True):
+                    product(x)
+
+            seconds = usual_time(work, CPU, seconds=1.0)
+            read = size * sum(weight.numel() for weight in weights) / seconds
+            yield {"product": name, "rows": rows, "ms": 1e3 * seconds, "gb_per_s": read / 1e9}
+
+
+def transposed(weight: Tensor) -> Callable[[Tensor], Tensor]:
+    matrix = weight.t().contiguous()
+    return lambda x: x @ matrix
+
+
+def halved(weight: Tensor) -> Callable[[Tensor], Tensor]:
+    matrix = weight.bfloat16()
+    return lambda x: F.linear(x.bfloat16(), matrix)
+
+
+def weight_only(weight: Tensor) -> Callable[[Tensor], Tensor]:
+    scale = weight.abs().amax(dim=1) / 127
+    matrix, scale = (weight / scale[:, None]).round().to(torch.int8), scale.bfloat16()
+    return lambda x: torch._weight_int8pack_mm(x.bfloat16(), matrix, scale)
+
+
+def attentions() -> Iterator[dict[str, Any]]:
+    """One query of every head to the keys before it."""
+    config = SIZES["paper"]
+    heads, size = config.heads, config.width // config.heads
+    for position in (128, 2048):
+        for dtype in (torch.float32, torch.bfloat16):
+            layers = 6
+            keys, values = torch.randn(2, layers, heads, position + 100, size).to(dtype)
+            query = torch.randn(heads, 1, size).to(dtype)
+            bias = torch.randn(heads, 1, position).to(dtype)
+
+            def separate(k: Tensor, v: Tensor, q: Tensor, b: Tensor) -> Tensor:
+                return torch.bmm(torch.baddbmm(b, q, k.transpose(1, 2), alpha=0.125).softmax(dim=-1), v)
+
+            def fused(k: Tensor, v: Tensor, q: Tensor, b: Tensor) -> Tensor:
+                return F.scaled_dot_product_attention(q[None], k[None], v[None], attn_mask=b[None])
+
+            for name, way in (("baddbmm, softmax, bmm", separate), ("SDPA", fused)):
+
+                def work(way: Callable = way, n: int = position, given: tuple = (query, bias)) -> None:
+                    for k, v in zip(keys, values, strict=True):  # noqa: B023  # called before they change
+                        way(k[:, :n], v[:, :n], *given)
+
+                seconds = usual_time(work, CPU, seconds=0.5) / layers
+                read = 2 * keys[0, :, :position].numel() * keys.element_size() / seconds
+                yield {
+                    "attention": name,
+                    "dtype": str(dtype).removeprefix("torch."),
+                    "position": position,
+                    "ms": 1e3 * seconds,
+                    "gb_per_s": read / 1e9,
+                }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Benchmarks: what they measure is what is said, and a bar that is missed is named and fails the run."""
+
+import importlib.util
+import sys
+from typing import get_args
+
+import pytest
+import torch
+
+from benchmarks import decode, hardware, train
+from benchmarks.report import Bar, judge, table
+from musiclm.stages.precision import Precision
+from musiclm.stages.transformer import TransformerConfig
+
+TINY = {
+    name: TransformerConfig(width=32, layers=2, heads=2, feed_forward=48, dropout=0.0)
+    for name in ("small", "paper")
+}
+CPU = torch.device("cpu")
+
+
+def test_a_bar_that_falls_short_is_named_and_the_run_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    judge([Bar("speed", 2.0, floor=1.5), Bar("loss", 0.1, ceiling=0.2)])
+    with pytest.raises(SystemExit) as stop:
+        judge([Bar("speed", 1.0, floor=1.5), Bar("loss", 0.3, ceiling=0.2), Bar("same", 1.0, floor=1.0)])
+    assert stop.value.code == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["holds", "holds", "SHORT", "SHORT", "holds"]
+    assert "speed: 1 (at least 1.5)" in lines[2]
+    assert "loss: 0.3 (at most 0.2)" in lines[3]
+
+
+def test_a_table_stands_in_columns() -> None:
+    lines = table([("name", "x"), ("long name", 1), ("b", 22)]).splitlines()
+    assert [line.find(cell) for line, cell in zip((lines[0], *lines[2:]), ("x", "1", "22"), strict=True)] == [
+        11
+    ] * 3
+
+
+def test_without_the_peers_one_line_says_how_to_get_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    for benchmark in (decode, train):
+        monkeypatch.setattr(sys, "argv", ["benchmark", "--quick"])
+        with pytest.raises(SystemExit) as stop:
+            benchmark.main()
+        assert stop.value.code == 2
+        assert "run make bench-setup" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("precision", get_args(Precision))
+def test_a_case_counts_every_step_and_every_byte(
+    precision: Precision, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decode, "SIZES", TINY)
+    stage = decode.ours("small", precision, CPU)
+    case = decode.our_case(stage, "small", 3, 9, precision, limit=1e9)
+    assert case["steps"] == 9
+    assert case["tokens_per_second"] == pytest.approx(3 * case["steps_per_second"])
+    block = sum(weight.numel() for name, weight in decode.Semantic(TINY["small"]).named_parameters()
+                if name.startswith("transformer.blocks.0.") and weight.ndim == 2)  # fmt: skip
+    moved = {"float32": 4, "bfloat16": 2, "int8": 1}[precision] * (2 * block + 1024 * 32)
+    cached = 2 * 4 * 2 * 3 * 32 * (9 // 2)  # keys and values, float32, of 2 layers, 3 rows, width 32
+    assert case["share_of_bandwidth"] == pytest.approx((moved + cached) * case["steps_per_second"] / 1e9)
+
+
+def test_training_counts_six_operations_per_weight_and_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = train.Semantic(TINY["small"], pattern="flatten").train()
+    step = train.ours(stage, 16, "float32", CPU)
+    step()
+    assert all(parameter.grad is not None for parameter in stage.transformer.parameters())
+    monkeypatch.setattr(train, "usual_time", lambda *_, **__: 2.0)
+    case = train.timed("musiclm", "small", 16, "float32", step, (TINY["small"], stage, {"float32": 1e6}, CPU))
+    matrices = 2 * (4 * 32**2 + 3 * 32 * 48) + 1024 * 32
+    assert case["gflops"] * 1e9 == pytest.approx(16 * (6 * matrices + 12 * 2 * 32 * 16) / 2.0)
+    assert case["tokens_per_second"] == 8.0
+
+
+def test_the_limits_are_plausible() -> None:
+    assert 1e8 < hardware.bandwidth(CPU, megabytes=16, seconds=0.05) < 1e13
+    assert 1e8 < hardware.matmul_rate(CPU, torch.float32, size=64, seconds=0.05) < 1e15
