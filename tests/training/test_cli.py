@@ -117,7 +117,13 @@ def test_ctrl_c_ends_a_run_by_the_signal_so_that_a_shells_loop_ends_too(tokens: 
     long = ["--trainer.max_steps=100000", "--trainer.max_time=null", "--data.init_args.crops_per_epoch=60"]
     words = stage(tokens, tmp_path / "run", *long)
     run = subprocess.Popen(
-        [sys.executable, "-m", "musiclm.cli", "fit", *words], cwd=ROOT, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "musiclm.cli", "fit", *words],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # ignored where tests run behind a shell
     )
     deadline = time.monotonic() + 120
     while (
@@ -125,7 +131,10 @@ def test_ctrl_c_ends_a_run_by_the_signal_so_that_a_shells_loop_ends_too(tokens: 
     ):
         time.sleep(0.05)
     run.send_signal(signal.SIGINT)
-    _, said = run.communicate(timeout=60)
+    try:
+        _, said = run.communicate(timeout=60)
+    finally:
+        run.kill()
     assert run.returncode == -signal.SIGINT
     assert "the same command goes on from" in said
     assert said.rstrip().endswith("musiclm fit: stopped")
