@@ -10,7 +10,6 @@ weight it uses and the cache once: their bytes times steps per second, over the 
 same run, is the share of the limit that is reached.
 """
 
-import argparse
 import gc
 import itertools
 import statistics
@@ -23,6 +22,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import peers
+from benchmarks.command import begin
 from benchmarks.hardware import bandwidth, describe, synchronise
 from benchmarks.report import Bar, judge, say, table
 from benchmarks.sizes import SIZES
@@ -62,19 +62,8 @@ CHECK = Plan({("small", 1): 1024, ("small", 8): 64, ("paper", 1): 64, ("paper", 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], prog="python -m benchmarks.decode")
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter cases: within four minutes")
-    parser.add_argument(
-        "--check", action="store_true", help="compare with the bars; exit 1 where one falls short"
-    )
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(0)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    options, device = begin("benchmarks.decode", __doc__.splitlines()[0], quick="fewer and shorter cases")
     plan = QUICK if options.quick else CHECK if options.check else FULL
-    peers.check_installed()
-
     limit = bandwidth(device)
     say({"machine": describe(device), "bandwidth_gb_per_s": limit / 1e9})
     cases = [say(case) for case in measure(plan, device, limit)]

@@ -9,7 +9,6 @@ optimizer's step is the same for all and left out. Work is counted as 6 operatio
 12 · layers · width · length per token for attention (PaLM, arXiv 2204.02311, appendix B).
 """
 
-import argparse
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -19,6 +18,7 @@ import torch
 from torch import nn
 
 from benchmarks import peers
+from benchmarks.command import begin
 from benchmarks.hardware import describe, matmul_rate, usual_time
 from benchmarks.report import Bar, judge, say, table
 from benchmarks.sizes import CODEBOOK_SIZE, SIZES
@@ -33,17 +33,7 @@ FLOORS = {"float32": 0.70, "bfloat16": 0.55}  # of the rate of a matrix product,
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], prog="python -m benchmarks.train")
-    parser.add_argument("--quick", action="store_true", help="512 tokens only: within four minutes")
-    parser.add_argument(
-        "--check", action="store_true", help="compare with the bars; exit 1 where one falls short"
-    )
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(0)
-    peers.check_installed()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    options, device = begin("benchmarks.train", __doc__.splitlines()[0], quick="512 tokens only")
     rates = {name: matmul_rate(device, dtype) for name, dtype in DTYPES.items()}
     say(
         {"machine": describe(device), **{f"matmul_{name}_gflops": rate / 1e9 for name, rate in rates.items()}}

@@ -46,10 +46,7 @@ class Bundle:
             raise FileNotFoundError(
                 f"expected a bundle, a folder with {MODEL_FILE}; found none at {self.path}: was it trained?"
             )
-        try:
-            content = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ValueError(f"expected YAML in {file}, but it cannot be read: {_one_line(error)}") from None
+        content = _read_yaml(file)
         if not isinstance(content, dict) or content.get("format") != FORMAT or "parts" not in content:
             raise ValueError(
                 f"expected a bundle of format {FORMAT} in {file}; pack it again (`musiclm bundle pack`)"
@@ -223,15 +220,9 @@ def pack(parts: list[Path], out: Path = Path("bundle"), settings: Path | None = 
         out: the folder to write.
         settings: a YAML file with the settings of generation; without it, those of the last bundle with any.
     """
-    words = None
+    words = _read_yaml(settings) if settings else None
     if settings:
-        try:
-            words = yaml.safe_load(settings.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ValueError(
-                f"expected YAML in {settings}, but it cannot be read: {_one_line(error)}"
-            ) from None
-        read_settings(words)
+        read_settings(words)  # what is wrong with them is said before anything is written
     bundle = merge([Bundle.find(part) for part in parts], out, words)
     print(f"{', '.join(bundle.parts)} ({bundle.fingerprint()}): {bundle.path}")
 
@@ -341,6 +332,13 @@ def _digest(content: bytes) -> str:
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
+
+
+def _read_yaml(file: Path) -> Any:
+    try:
+        return yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"expected YAML in {file}, but it cannot be read: {_one_line(error)}") from None
 
 
 def _make_folder(folder: Path) -> None:

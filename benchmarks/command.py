@@ -1,0 +1,28 @@
+"""What the command lines of the benchmarks beside the peers have in common."""
+
+import argparse
+
+import torch
+
+from benchmarks import peers
+
+
+def begin(name: str, description: str, *, quick: str) -> tuple[argparse.Namespace, torch.device]:
+    """The options given (quick, check), and where to measure; threads and seed are set.
+
+    Args:
+        name: the module's, after `python -m`.
+        description: in one line.
+        quick: what --quick leaves out.
+    """
+    parser = argparse.ArgumentParser(description=description, prog=f"python -m {name}")
+    parser.add_argument("--quick", action="store_true", help=f"{quick}: within four minutes")
+    parser.add_argument(
+        "--check", action="store_true", help="compare with the bars; exit 1 where one falls short"
+    )
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    peers.check_installed()
+    return options, torch.device("cuda" if torch.cuda.is_available() else "cpu")
