@@ -20,6 +20,7 @@ from musiclm.data.sources import Recording
 from musiclm.tokenizers.mulan import MuLan
 from musiclm.tokenizers.mulan_towers import PADDING, START, UNKNOWN, normalise
 from musiclm.training.seeds import seed_step
+from musiclm.training.tempo_words import at_another_tempo
 
 FIRST_TEMPERATURE = 0.07
 MAX_SCALE = 100.0  # 1 / temperature, clipped there as in CLIP (2103.00020, sec. 2.5)
@@ -29,7 +30,7 @@ def contrastive_loss(audio: Tensor, text: Tensor, positives: Tensor, scale: Tens
     """Symmetric cross-entropy between audio [B, D] and text [N, D], both on the unit sphere.
 
     `positives` [N, B] is true where text and audio belong together; a row's (and a column's) target is spread
-    evenly over them. With one positive each this is MuLan's loss.
+    evenly over them. With one positive each this is MuLan's loss. Texts that belong to nothing are negatives.
     """
     logits = scale * text @ audio.T  # [N, B]
     return (_cross_entropy(logits, positives) + _cross_entropy(logits.T, positives.T)) / 2
@@ -82,7 +83,8 @@ class MuLanTraining(lightning.LightningModule):
     """Contrastive training with a learned temperature, and retrieval on held-out recordings.
 
     Batches are those of `AudioCrops`. A step pairs each crop with several captions of its recording (the text
-    tower is cheap), some of them two captions in one, so that long prompts are met too.
+    tower is cheap), some of them two captions in one, so that long prompts are met too. Of captions that name
+    a tempo, the same with another tempo are negatives.
 
     Args:
         part: the model to train.
@@ -144,11 +146,13 @@ class MuLanTraining(lightning.LightningModule):
             return None
         waveform = batch["waveform"]
         gain = 10 ** (self.gain_db / 20 * (2 * torch.rand(len(waveform), 1, 1, device=waveform.device) - 1))
-        pieces = self.part.text.pieces(texts)
+        others = [other for text in texts if (other := at_another_tempo(text))]
+        pieces = self.part.text.pieces(texts + others)
         dropped = (torch.rand(pieces.shape, device=pieces.device) < self.unknown_share) & (pieces > START)
         audio, text = self.part(waveform * gain, pieces.masked_fill(dropped, UNKNOWN))
 
         positives = same_pair(batch["id"], texts, rows).to(text.device)
+        positives = functional.pad(positives, (0, 0, 0, len(others)))  # these belong to nothing
         loss = contrastive_loss(audio, text, positives, self.log_scale.exp().clamp(max=MAX_SCALE))
         self.log("train/loss", loss, prog_bar=True)
         self.log("train/temperature", 1 / self.log_scale.exp())

@@ -114,6 +114,14 @@ def test_audio_without_a_text_only_serves_as_negative() -> None:
     assert loss.item() == pytest.approx((rows + columns) / 2)
 
 
+def test_text_without_audio_only_serves_as_negative() -> None:
+    text = torch.eye(3)
+    positives = torch.eye(3, dtype=torch.bool)[:, :2]
+    loss = contrastive_loss(text[:2], text, positives, 2.0)
+    rows, columns = math.log(1 + math.exp(-2.0)), math.log(1 + 2 * math.exp(-2.0))
+    assert loss.item() == pytest.approx((rows + columns) / 2)
+
+
 def test_same_recording_and_same_words_are_no_negatives() -> None:
     pairs = same_pair(["a", "b", "a", "c"], ["fast", "slow", "Fast!", "calm"], torch.tensor([0, 1, 3, 2]))
     # "fast" was said of a and of c; "slow" of b; "calm" of a's second crop.
