@@ -78,7 +78,7 @@ class Bundle:
     def fingerprint(self, name: str | None = None) -> str:
         """What tells one trained part (or the whole bundle) from every other: 16 hex digits."""
         if name is not None:
-            return self._entry(name)["fingerprint"]
+            return self.entry(name)["fingerprint"]
         parts = {part: self.parts[part]["fingerprint"] for part in sorted(self.parts)}
         return _digest(json.dumps([parts, self.settings], sort_keys=True).encode())
 
@@ -91,7 +91,7 @@ class Bundle:
         """
         from safetensors.torch import load
 
-        entry, content = self._entry(name), self._content(name)
+        entry, content = self.entry(name), self._content(name)
         file = self.path / entry["file"]
         part = build(entry["class_path"], entry["init_args"])
         left_out = _training_state(part)
@@ -111,7 +111,7 @@ class Bundle:
 
     def _content(self, name: str) -> bytes:
         """The file of a part, found whole and unaltered."""
-        entry = self._entry(name)
+        entry = self.entry(name)
         file = self.path / entry["file"]
         if not file.is_file():
             raise FileNotFoundError(
@@ -124,7 +124,8 @@ class Bundle:
             )
         return content
 
-    def _entry(self, name: str) -> dict[str, Any]:
+    def entry(self, name: str) -> dict[str, Any]:
+        """The words of a part: class_path, init_args, file, fingerprint, trained_on."""
         if name not in self.parts:
             raise ValueError(f"expected a bundle with the part {name}; {self.path} has {sorted(self.parts)}")
         return self.parts[name]
@@ -196,7 +197,7 @@ def merge(
     for source in sources:
         chosen.update(dict.fromkeys(only or source.parts, source))
         kept = source.settings or kept
-    parts = {name: source._entry(name) for name, source in chosen.items()}
+    parts = {name: source.entry(name) for name, source in chosen.items()}
     for name, entry in parts.items():
         for tokenizer, fingerprint in entry.get("trained_on", {}).items():
             if tokenizer in parts and parts[tokenizer]["fingerprint"] != fingerprint:

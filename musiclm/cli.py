@@ -20,6 +20,8 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("test",): ("musiclm.training.cli:main", "the same, on the test split"),
     ("tokenize",): ("musiclm.data.tokenize:tokenize", "turn recordings into a token store"),
     ("corpus", "render"): ("musiclm.corpus.render:render", "compose and render the reference corpus"),
+    ("audit", "plant"): ("musiclm.audit.canaries:plant", "put canaries into a token store"),
+    ("audit",): ("musiclm.audit.audit:audit", "does the model repeat its training data"),
     ("bundle", "pack"): ("musiclm.bundle:pack", "put trained parts together as a model"),
     ("bundle", "info"): ("musiclm.bundle:info", "say what is in a bundle"),
     ("evaluate", "semantic"): ("musiclm.evaluate.probe:semantic", "what the semantic tokens carry"),

@@ -6,9 +6,9 @@ decoded block by block as codes arrive; `generate` is the concatenation of what 
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -40,6 +40,9 @@ class MusicLM:
         mulan: the text tower's model.
         quantizer: turns MuLan embeddings into conditioning tokens.
         semantic, coarse, fine: the three stages.
+        settings: how they are sampled.
+        fingerprint: of the bundle they are from.
+        trained_on: fingerprints of the tokenizers whose tokens the semantic stage has learned.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class MusicLM:
         fine: Stage,
         settings: GenerationSettings | None = None,
         fingerprint: str = "",
+        trained_on: Mapping[str, str] | None = None,
     ) -> None:
         self.acoustic = acoustic
         self.mulan = mulan
@@ -62,6 +66,7 @@ class MusicLM:
         self.fine = fine
         self.settings = settings or GenerationSettings()
         self.fingerprint = fingerprint
+        self.trained_on = trained_on or {}
 
     @classmethod
     def from_pretrained(cls, name: str | Path = "default", *, precision: Precision = "int8") -> "MusicLM":
@@ -86,10 +91,17 @@ class MusicLM:
             fine=prepare_to_decode(bundle.load("fine"), precision),
             settings=settings,
             fingerprint=bundle.fingerprint(),
+            trained_on=bundle.entry("semantic").get("trained_on"),
         )
 
     def generate(
-        self, prompt: str, *, seconds: float = 10.0, seed: int = 0, on_progress: OnProgress | None = None
+        self,
+        prompt: str,
+        *,
+        seconds: float = 10.0,
+        seed: int = 0,
+        on_progress: OnProgress | None = None,
+        on_semantic: Callable[[Tensor], None] | None = None,
     ) -> Audio:
         """Music in the manner of the prompt: [1, round(seconds * 24000)], the same for the same seed.
 
@@ -98,29 +110,75 @@ class MusicLM:
             seconds: length, at most 30.
             seed: another one gives another take.
             on_progress: called as the stages advance.
+            on_semantic: called with the semantic tokens [1, 1, T], before any sound is made of them.
 
         Raises:
             ValueError: the prompt is empty or far too long, or the seconds are out of range.
         """
-        blocks = list(self.stream(prompt, seconds=seconds, seed=seed, on_progress=on_progress))
+        blocks = list(
+            self.stream(prompt, seconds=seconds, seed=seed, on_progress=on_progress, on_semantic=on_semantic)
+        )
         return Audio(torch.cat(blocks, dim=1), self.acoustic.sample_rate)
 
     def stream(
-        self, prompt: str, *, seconds: float = 10.0, seed: int = 0, on_progress: OnProgress | None = None
+        self,
+        prompt: str,
+        *,
+        seconds: float = 10.0,
+        seed: int = 0,
+        on_progress: OnProgress | None = None,
+        on_semantic: Callable[[Tensor], None] | None = None,
     ) -> Iterator[Tensor]:
         """Blocks [1, l] of the same audio that `generate` returns, as they are decoded."""
         check_request(prompt, seconds)
         check_seed(seed)
-        return self._stream(prompt, seconds, seed, on_progress or _say_nothing)
+        return self._stream(
+            prompt, seconds, seed, on_progress or _say_nothing, on_semantic or (lambda semantic: None)
+        )
 
     @torch.inference_mode()
-    def _stream(self, prompt: str, seconds: float, seed: int, on_progress: OnProgress) -> Iterator[Tensor]:
+    def _stream(
+        self,
+        prompt: str,
+        seconds: float,
+        seed: int,
+        on_progress: OnProgress,
+        on_semantic: Callable[[Tensor], None],
+    ) -> Iterator[Tensor]:
         generator = torch.Generator().manual_seed(seed)
         length = max(round(seconds * self.acoustic.sample_rate), 1)
-        frames = math.ceil(length / self.acoustic.hop_length)
-
         mulan = self.quantizer.encode(self.mulan.embed_text([prompt]))[..., None]  # [1, 12, 1]
+        frames = math.ceil(length / self.acoustic.hop_length)
         semantic = self._semantic(mulan, frames, generator, on_progress)  # [1, 1, T]
+        on_semantic(semantic)
+        yield from self._sound(mulan, semantic, length, generator, on_progress)
+
+    @torch.inference_mode()
+    def render(self, semantic: Tensor, mulan: Tensor, *, seed: int = 0) -> Audio:
+        """The sound of given semantic tokens: what the coarse and the fine stage make of them (sec. 5.2).
+
+        Args:
+            semantic: tokens [1, 1, T].
+            mulan: conditioning tokens [1, 12, 1].
+            seed: another one gives other sound to the same tokens.
+        """
+        check_seed(seed)
+        seconds = semantic.shape[2] / self.semantic.layout.target.frame_rate
+        length = round(seconds * self.acoustic.sample_rate)
+        generator = torch.Generator().manual_seed(seed)
+        blocks = list(self._sound(mulan, semantic, length, generator, _say_nothing))
+        return Audio(torch.cat(blocks, dim=1), self.acoustic.sample_rate)
+
+    def _sound(
+        self,
+        mulan: Tensor,
+        semantic: Tensor,
+        length: int,
+        generator: torch.Generator,
+        on_progress: OnProgress,
+    ) -> Iterator[Tensor]:
+        """Blocks [1, l] of `length` samples in all, from semantic tokens [1, 1, T] that cover them."""
+        frames = math.ceil(length / self.acoustic.hop_length)
         decoder = _BlockDecoder(self.acoustic, self.settings.decoder_context)
         made = 0
         for coarse in self._coarse_blocks(mulan, semantic, frames, generator, on_progress):
@@ -298,6 +356,9 @@ def generate(
     bundle: str = "default",
     precision: Precision = "int8",
     out: Path = Path("out.wav"),
+    guard: Path | None = None,
+    guard_action: Literal["refuse", "regenerate", "label"] = "refuse",
+    guard_tries: int = 3,
 ) -> None:
     """Make music from words.
 
@@ -308,6 +369,9 @@ def generate(
         bundle: a shipped bundle's name, a folder, or a Hugging Face id.
         precision: of the stages' matrices while they decode; fewer bits are faster.
         out: the file to write, .wav or .flac.
+        guard: a token store of the training music: what is as near to a recording as a copy does not pass.
+        guard_action: refuse what does not pass, regenerate it with the next seeds, or label it in the file.
+        guard_tries: seeds in all, to regenerate with.
     """
     import musiclm.audio
     from musiclm.progress import Stages
@@ -315,12 +379,25 @@ def generate(
     check_request(prompt, seconds)
     check_seed(seed)
     musiclm.audio.check_writable(out)
+    if guard_tries < 1:
+        raise ValueError(f"expected guard_tries of 1 or more, got {guard_tries}")
     model = MusicLM.from_pretrained(bundle, precision=precision)
+    comment = ""
     with Stages() as stages:
-        audio = model.generate(prompt, seconds=seconds, seed=seed, on_progress=stages)
-    path = audio.save(out, _metadata(prompt, seed, model.fingerprint))
-    print(path)
+        if guard is None:
+            audio = model.generate(prompt, seconds=seconds, seed=seed, on_progress=stages)
+        else:
+            from musiclm.audit.guard import Guard
 
-
-def _metadata(prompt: str, seed: int, fingerprint: str) -> dict[str, Any]:
-    return {"title": prompt, "comment": f"seed {seed}, bundle {fingerprint}", "software": "musiclm"}
+            audio, seed, verdict = Guard.of(guard, model).generate(
+                model,
+                prompt,
+                seconds=seconds,
+                seed=seed,
+                action=guard_action,
+                tries=guard_tries,
+                on_progress=stages,
+            )
+            comment = f", {verdict}"
+    comment = f"seed {seed}, bundle {model.fingerprint}{comment}"
+    print(audio.save(out, {"title": prompt, "comment": comment, "software": "musiclm"}))

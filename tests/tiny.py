@@ -41,14 +41,22 @@ def folder_of_tones(folder: Path, count: int, *, seconds: float = 2.0) -> Path:
     return folder
 
 
-def make_token_store(folder: Path, lengths: Sequence[float] = (12.0, 12.0, 12.0)) -> None:
+def make_token_store(
+    folder: Path,
+    lengths: Sequence[float] = (12.0, 12.0, 12.0),
+    *,
+    held_out: int = 1,
+    semantic: Sequence[np.ndarray] = (),
+    semantic_size: int = 8,
+) -> None:
     """A token store as the tiny tokenizers would make it: MuLan 3 x 8, semantic 8, acoustic 12 levels.
 
-    `lengths` in seconds, one recording each; the last one is held out.
+    `lengths` in seconds, one recording each; the last `held_out` of them are. The semantic tokens of each are
+    drawn, or given, below `semantic_size`.
     """
     description = StoreDescription(
         semantic_frame_rate=25.0,
-        semantic_codebook_size=8,
+        semantic_codebook_size=semantic_size,
         acoustic_frame_rate=50.0,
         acoustic_codebook_size=1024,
         num_quantizers=12,
@@ -64,9 +72,11 @@ def make_token_store(folder: Path, lengths: Sequence[float] = (12.0, 12.0, 12.0)
             path=f"audio/piece{index}.flac",
             seconds=seconds,
             licence="CC0-1.0",
-            split="valid" if index == len(lengths) - 1 else "train",
+            split="valid" if index >= len(lengths) - held_out else "train",
             captions=["a tune"],
-            semantic=random.integers(0, 8, round(25 * seconds)).astype(np.uint16),
+            semantic=(
+                semantic[index] if len(semantic) else random.integers(0, semantic_size, round(25 * seconds))
+            ).astype(np.uint16),
             acoustic=random.integers(0, 1024, (12, round(50 * seconds))).astype(np.uint16),
             mulan=random.normal(size=(3, 4)).astype(np.float16),
         )
@@ -74,7 +84,9 @@ def make_token_store(folder: Path, lengths: Sequence[float] = (12.0, 12.0, 12.0)
     ]
     write_description(folder, description)
     write_shard(shard_path(folder, 0), rows)
-    write_codebooks(folder, {"acoustic": torch.randn(12, 1024, 6), "semantic": torch.randn(1, 8, 6)})
+    write_codebooks(
+        folder, {"acoustic": torch.randn(12, 1024, 6), "semantic": torch.randn(1, semantic_size, 6)}
+    )
     words = {"dimension": 4, "num_quantizers": 3, "codebook_size": 8}
     quantizer = ResidualQuantizer(**words)
     quantizer.codebooks.normal_()

@@ -190,6 +190,33 @@ class TokenStore:
             mulan=mulan.reshape(-1, self.description.mulan_dimension),
         )
 
+    def check_learned_by(self, trained_on: Mapping[str, str]) -> None:
+        """Raise ValueError where a semantic stage has learned other tokens than the store's.
+
+        Args:
+            trained_on: fingerprints of the tokenizers whose tokens it has learned, as its bundle says.
+        """
+        own = self.description.fingerprints
+        names = [*MADE_BY["mulan"], *MADE_BY["semantic"]]
+        other = [name for name in names if name in trained_on and trained_on[name] != own.get(name)]
+        if other:
+            raise ValueError(
+                f"expected the token store that the semantic stage was trained on; {self.folder} was made by "
+                f"another {', '.join(other)}: tokenize the music with this model's own tokenizers"
+            )
+
+    def ids(self) -> list[str]:
+        """Of all recordings, in order."""
+        return self.table.column("id").to_pylist()
+
+    def splits(self) -> list[str]:
+        """Which split each recording is of."""
+        return self.table.column("split").to_pylist()
+
+    def semantic(self, index: int) -> np.ndarray:
+        """The semantic tokens uint16 [T] of a recording, without the rest of its row."""
+        return self.table.column("semantic")[index].values.to_numpy(zero_copy_only=True)
+
     def __iter__(self) -> Iterator[TokenRow]:
         return (self[index] for index in range(len(self)))
 

@@ -60,7 +60,9 @@ class TokenCropDataset(Dataset[dict[str, Tensor]]):
         first = int(torch.randint(self._places(row), (), generator=generator))
         semantic = row.semantic[first : first + self.tokens]
         start, end = round(first * self.ratio), round((first + self.tokens) * self.ratio)
-        mulan = torch.from_numpy(self._embedding(row, first / self.description.semantic_frame_rate))  # [D]
+        begin = first / self.description.semantic_frame_rate
+        embedding = crop_embedding(row, self.description, start=begin, seconds=self.seconds)
+        mulan = torch.from_numpy(embedding)  # [D]
         noise = torch.randn(mulan.shape, generator=generator) / len(mulan) ** 0.5
         return {
             "mulan": torch.nn.functional.normalize(mulan + self.mulan_noise * noise, dim=0),
@@ -73,19 +75,22 @@ class TokenCropDataset(Dataset[dict[str, Tensor]]):
         end = round(self.clear_of_end * self.description.semantic_frame_rate)
         return min(len(row.semantic), int(row.acoustic.shape[1] / self.ratio)) - end - self.tokens + 1
 
-    def _embedding(self, row: TokenRow, start: float) -> np.ndarray:
-        """Mean of the windows whose middle lies in the crop, or of the nearest one.
 
-        The paper averages windows over the crop (sec. 4.1); so do we, but our crops may be shorter than a
-        window, so it may reach beyond them by half its length on either side.
-        """
-        half = self.description.mulan_window_seconds / 2
-        middles = np.arange(len(row.mulan)) * self.description.mulan_stride_seconds + half
-        inside = (middles >= start) & (middles <= start + self.seconds)
-        if not inside.any():
-            inside[np.abs(middles - (start + self.seconds / 2)).argmin()] = True
-        mean = row.mulan[inside].astype(np.float32).mean(axis=0)
-        return mean / max(float(np.linalg.norm(mean)), 1e-8)
+def crop_embedding(
+    row: TokenRow, description: StoreDescription, *, start: float, seconds: float
+) -> np.ndarray:
+    """The MuLan embedding [D] of a stretch: mean of the windows whose middle lies in it, or the nearest one.
+
+    The paper averages windows over the crop (sec. 4.1); so do we, but our crops may be shorter than a window,
+    so it may reach beyond them by half its length on either side.
+    """
+    half = description.mulan_window_seconds / 2
+    middles = np.arange(len(row.mulan)) * description.mulan_stride_seconds + half
+    inside = (middles >= start) & (middles <= start + seconds)
+    if not inside.any():
+        inside[np.abs(middles - (start + seconds / 2)).argmin()] = True
+    mean = row.mulan[inside].astype(np.float32).mean(axis=0)
+    return mean / max(float(np.linalg.norm(mean)), 1e-8)
 
 
 class TokenCrops(lightning.LightningDataModule):

@@ -1,0 +1,75 @@
+"""What a match sounds like: a continuation, made audible by the acoustic stages, beside the recording.
+
+Both sides are decoded by the codec, the original from the codes in the token store, so no source file is
+needed and the codec's own loss counts on neither side.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from musiclm.audio import Audio
+from musiclm.audit.findings import Continued
+from musiclm.pipeline import MusicLM
+from musiclm.training.codec_losses import MelDistance
+
+PARTS = ("soundstream", "mulan", "mulan_rvq", "semantic", "coarse", "fine")
+
+
+@dataclass(frozen=True)
+class Heard:
+    """P pairs as sound: generated and original, and how alike they are [P]; unrelated pairs beside them."""
+
+    clips: list[tuple[Audio, Audio]]
+    mulan_cosine: Tensor
+    mel_distance: Tensor
+    unrelated_mulan_cosine: Tensor
+    unrelated_mel_distance: Tensor
+
+
+@torch.inference_mode()
+def listen(model: MusicLM, pairs: Sequence[tuple[Continued, int]], *, frame_rate: float, seed: int) -> Heard:
+    """Make pairs of continuation and target audible and compare them; every original also with the next clip.
+
+    Args:
+        model: whose coarse and fine stages and codec are used.
+        pairs: continuations, and which example of each.
+        frame_rate: of the semantic tokens.
+        seed: of the acoustic stages' draws.
+    """
+    clips = []
+    for each, index in pairs:
+        mulan = each.subject.mulan[index : index + 1]
+        rendered = model.render(each.generated[index][None, None], mulan, seed=seed)
+        clips.append((rendered, _original(model, each, index, frame_rate=frame_rate)))
+    length = min(audio.waveform.shape[1] for clip in clips for audio in clip)
+    generated = torch.stack([audio.waveform[:, :length] for audio, _ in clips])  # [P, 1, L]
+    originals = torch.stack([audio.waveform[:, :length] for _, audio in clips])
+    made, meant = model.mulan.embed_audio(generated), model.mulan.embed_audio(originals)  # [P, D]
+    mel = MelDistance(model.acoustic.sample_rate)
+    others = originals.roll(1, dims=0)
+    return Heard(
+        clips,
+        mulan_cosine=(made * meant).sum(dim=1),
+        mel_distance=_each(mel, generated, originals),
+        unrelated_mulan_cosine=(made * meant.roll(1, dims=0)).sum(dim=1),
+        unrelated_mel_distance=_each(mel, generated, others),
+    )
+
+
+def _original(model: MusicLM, each: Continued, index: int, *, frame_rate: float) -> Audio:
+    """The target's sound, from the codes of its recording."""
+    examples = each.subject.examples
+    row = each.subject.rows[examples.recordings[index]]
+    ratio = model.acoustic.frame_rate / frame_rate
+    first = round((int(examples.starts[index]) + each.prompt_tokens) * ratio)
+    codes = torch.from_numpy(
+        row.acoustic[:, first : first + round(each.generated.shape[1] * ratio)].astype("int64")
+    )
+    return Audio(model.acoustic.decode(codes[None])[0], model.acoustic.sample_rate)
+
+
+def _each(mel: MelDistance, first: Tensor, second: Tensor) -> Tensor:
+    return torch.stack([mel(a[None], b[None]) for a, b in zip(first, second, strict=True)])

@@ -1,0 +1,287 @@
+"""`musiclm audit`: does the semantic stage repeat what it was trained on? (MusicLM, sec. 5.3)
+
+Training examples and, as the control, held-out ones are prompted with their own MuLan tokens and their first
+T semantic tokens; what the stage goes on with is compared with what really follows: token by token, and by
+the cost of moving one histogram onto the other, under a threshold calibrated on unrelated pairs. The control
+says what like music would have given anyway: the difference is the finding.
+"""
+
+import hashlib
+import json
+import platform
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from musiclm.audit import acoustic, calibration, findings
+from musiclm.audit.canaries import canary_rows, read_canaries
+from musiclm.audit.continuation import CONTINUATION, Subject, continuations
+from musiclm.audit.examples import count_copies, draw, identical_recordings, stretches
+from musiclm.audit.findings import Continued, Metric
+from musiclm.audit.nearness import nearness
+from musiclm.audit.report import SCHEMA_VERSION, write_report
+from musiclm.audit.sinkhorn import centroid_distances, default_regularization
+from musiclm.bundle import Bundle, load_part
+from musiclm.data.store import QUANTIZER, TokenRow, TokenStore, read_codebooks
+from musiclm.pipeline import MusicLM, check_seed
+from musiclm.progress import Progress
+from musiclm.stages.precision import Precision, prepare_to_decode
+from musiclm.stages.stage import Stage
+
+PROMPT_TOKENS = (0, 25, 50, 125, 250)  # MusicLM, sec. 5.3
+
+
+def audit(
+    tokens: Path = Path("tokens"),
+    out: Path = Path("report"),
+    bundle: str = "default",
+    examples: int = 2000,
+    prompt_tokens: Sequence[int] = PROMPT_TOKENS,
+    negatives: int = 100_000,
+    false_positive_rate: float = calibration.TARGET,
+    temperature: float = 1.0,
+    precision: Precision = "float32",
+    search: bool = True,
+    audio: bool = True,
+    seed: int = 0,
+) -> None:
+    """Tell whether a model repeats its training data, and write a report.
+
+    Args:
+        tokens: the token store that its semantic stage was trained on.
+        out: folder of the report: report.html, report.json, summary.md.
+        bundle: the model: a shipped bundle's name, a folder, or a Hugging Face id; a trained semantic stage
+            alone will do.
+        examples: stretches of training recordings to ask for.
+        prompt_tokens: semantic tokens that are shown (25 a second), each number in turn.
+        negatives: unrelated pairs to fit the threshold on, and as many others to verify it on.
+        false_positive_rate: that the threshold may have.
+        temperature: of the sampled continuations, which stand beside the greedy ones.
+        precision: of the stage's matrices.
+        search: look for each continuation in all training recordings, not only in its own.
+        audio: make the closest pairs audible, where the bundle is a whole model.
+        seed: of every draw.
+    """
+    started = time.monotonic()
+    _check_request(examples, prompt_tokens, negatives, temperature)
+    check_seed(seed)
+    if out.exists() and not out.is_dir():
+        raise FileExistsError(f"expected a folder for the report, {out} is a file: name another")
+    model, store = Bundle.find(bundle), TokenStore(tokens)
+    store.check_learned_by(model.entry("semantic").get("trained_on", {}))
+    stage = prepare_to_decode(model.load("semantic"), precision)
+    distances = centroid_distances(read_codebooks(store.folder)["semantic"][0])
+    metric = Metric(distances, default_regularization(distances))
+
+    training = [row for row in store if row.split == "train"]
+    held_out = [row for row in store if row.split != "train"]
+    length = max(prompt_tokens) + CONTINUATION
+    copies = _stretches(training, training, length)[2]
+    if len(copies) < examples:
+        seconds = length / store.description.semantic_frame_rate
+        raise ValueError(
+            f"expected {examples} stretches of {seconds:g} s in the training recordings of {tokens}, they "
+            f"have {len(copies)}: ask for fewer (--examples {len(copies)}), or tokenize more music"
+        )
+    planted, times = canary_rows(training, read_canaries(store.folder))
+    subjects = []
+    for name, rows, most in (
+        ("training", training, examples),
+        ("held-out", held_out, examples),
+        ("canaries", planted, len(planted) * len(copies)),
+    ):
+        chosen = draw(*_stretches(rows, training, length), count=most, seed=seed)
+        if len(chosen):
+            subject = Subject.of(
+                name,
+                rows,
+                chosen,
+                length=length,
+                quantizer=load_part(store.folder / QUANTIZER),
+                description=store.description,
+            )
+            subjects.append(subject)
+
+    key = [model.fingerprint("semantic"), store.description.fingerprints, examples, temperature, precision]
+    key += [seed, length, [(row.id, row.seconds) for row in (*training, *held_out)]]
+    work = _work_folder(out / ".work", hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16])
+    made = _continue(
+        stage, subjects, prompt_tokens, metric=metric, temperature=temperature, seed=seed, work=work
+    )
+    planted_again = [each for each in made if each.subject.name == "canaries"]
+    made = [each for each in made if each.subject.name != "canaries"]
+    greedy = [each for each in made if each.subject.name == "training" and each.decoding == "greedy"]
+    control = [each for each in made if each.subject.name == "held-out" and each.decoding == "greedy"]
+
+    fitted, verified = _negative_costs(greedy, count=negatives, metric=metric, seed=seed)
+    tau = calibration.fit_tau(fitted, false_positive_rate)
+    verification = calibration.verify(verified, tau)
+    pairs = findings.closest(made)
+    rate = store.description.semantic_frame_rate
+    closest = [findings.describe_pair(each, index, rate) for each, index in pairs]
+    heard = None
+    if audio and set(acoustic.PARTS) <= set(model.parts):
+        heard = acoustic.listen(MusicLM.from_pretrained(bundle), pairs, frame_rate=rate, seed=seed)
+        for pair, cosine, distance in zip(
+            closest, heard.mulan_cosine.tolist(), heard.mel_distance.tolist(), strict=True
+        ):
+            pair.update(mulan_cosine=cosine, mel_distance=distance)
+
+    report: dict[str, Any] = {
+        "version": SCHEMA_VERSION,
+        "made": {
+            "date": date.today().isoformat(),
+            "seconds": 0.0,
+            "machine": f"{torch.get_num_threads()} threads, {platform.machine()}, no GPU used",
+            "musiclm": version("musiclm"),
+        },
+        "bundle": {
+            "path": bundle,
+            "fingerprint": model.fingerprint(),
+            "semantic": model.fingerprint("semantic"),
+        },
+        "store": {
+            "path": str(tokens),
+            "recordings": len(training),
+            "held_out": len(held_out),
+            "hours": sum(row.seconds for row in training) / 3600,
+        },
+        "protocol": {
+            "examples": examples,
+            "control_examples": next((len(s) for s in subjects if s.name == "held-out"), 0),
+            "prompt_tokens": list(prompt_tokens),
+            "continuation_tokens": CONTINUATION,
+            "frame_rate": rate,
+            "seed": seed,
+            "precision": precision,
+            "temperature": temperature,
+            "low_entropy_bits": findings.LOW_ENTROPY,
+        },
+        "duplicates": findings.duplicates(subjects[0], copies, identical_recordings(training)),
+        "calibration": {
+            "regularization": metric.regularization,
+            "tau": tau,
+            "paper_tau": calibration.PAPER_TAU,
+            "target": false_positive_rate,
+            "fitted": {"pairs": len(fitted), "false_positives": int((fitted < tau).sum())},
+            "verified": asdict(verification),
+            "holds": verification.upper < false_positive_rate,
+        },
+        "rates": findings.rates(made, tau),
+        "by_duplicates": findings.by_duplicates(greedy, tau),
+        "costs": findings.cost_counts(np.concatenate([fitted, verified]), greedy, control),
+        "entropy": findings.entropy_points(greedy, tau, seed=seed),
+        "power": findings.power(subjects[0].target(0), metric, tau, seed=seed),
+        "search": nearness(store, made) if search else None,
+        "audio": heard
+        and {
+            "pairs": len(pairs),
+            **{
+                name: float(getattr(heard, name).mean())
+                for name in (
+                    "mulan_cosine",
+                    "mel_distance",
+                    "unrelated_mulan_cosine",
+                    "unrelated_mel_distance",
+                )
+            },
+        },
+        "closest": closest,
+        "canaries": findings.canaries(planted_again, times, tau),
+    }
+    report["made"]["seconds"] = round(time.monotonic() - started, 1)
+    write_report(out, report, heard.clips if heard else ())
+    shutil.rmtree(work.parent)
+    print(out / "report.html")
+
+
+def _stretches(
+    rows: Sequence[TokenRow], training: Sequence[TokenRow], length: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Recording, first token and copies in the training set, [N] each, of all stretches there are."""
+    recordings, starts = stretches(rows, length=length, apart=CONTINUATION)
+    return recordings, starts, count_copies(training, rows, recordings, starts, length)
+
+
+def _continue(
+    stage: Stage,
+    subjects: Sequence[Subject],
+    prompt_tokens: Sequence[int],
+    *,
+    metric: Metric,
+    temperature: float,
+    seed: int,
+    work: Path,
+) -> list[Continued]:
+    """Every subject continued at every prompt length; canaries only greedily and from the longest prompt."""
+    wanted = [
+        (subject, decoding, shown)
+        for subject in subjects
+        for decoding in ("greedy", "sampled")
+        for shown in prompt_tokens
+        if subject.name != "canaries" or (decoding == "greedy" and shown == max(prompt_tokens))
+    ]
+    made = []
+    with Progress("continue", sum(len(subject) for subject, _, _ in wanted), unit="example") as counter:
+        for subject, decoding, shown in wanted:
+            generated = continuations(
+                stage,
+                subject,
+                prompt_tokens=shown,
+                temperature=0.0 if decoding == "greedy" else temperature,
+                seed=seed,
+                folder=work,
+                on_rows=counter.advance,
+            )
+            costs = metric.costs(generated, subject.target(shown))
+            made.append(Continued(subject, decoding, shown, generated, costs))
+    return made
+
+
+def _negative_costs(
+    greedy: Sequence[Continued], *, count: int, metric: Metric, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Costs of unrelated pairs, [count] of each half of the recordings."""
+    generated = torch.cat([each.generated for each in greedy])
+    targets = torch.cat([each.target for each in greedy])
+    # Identical recordings are no unrelated ones, whatever their ids.
+    numbers: dict[bytes, int] = {}
+    rows = [each.subject.rows[index] for each in greedy for index in each.subject.examples.recordings]
+    groups = np.array([numbers.setdefault(row.semantic.tobytes(), len(numbers)) for row in rows])
+    half = calibration.halves(groups)
+    costs = []
+    with Progress("calibrate", 2 * count, unit="pair") as counter:
+        for side in (0, 1):
+            own = np.flatnonzero(half == side)
+            pairs = own[calibration.negative_pairs(groups[own], count=count, seed=seed + side)]
+            for part in np.array_split(pairs, max(len(pairs) // 10_000, 1)):
+                costs.append(metric.costs(generated[part[:, 0]], targets[part[:, 1]]))
+                counter.advance(len(part))
+    both = np.concatenate(costs)
+    return both[:count], both[count:]
+
+
+def _work_folder(folder: Path, key: str) -> Path:
+    """Where batches are kept; those of an audit with other settings are removed."""
+    for other in folder.glob("*") if folder.is_dir() else ():
+        if other.name != key:
+            shutil.rmtree(other)
+    (folder / key).mkdir(parents=True, exist_ok=True)
+    return folder / key
+
+
+def _check_request(examples: int, prompt_tokens: Sequence[int], negatives: int, temperature: float) -> None:
+    if examples < 1 or negatives < 1:
+        raise ValueError(f"expected examples and negatives of 1 or more, got {examples} and {negatives}")
+    if not prompt_tokens or min(prompt_tokens) < 0 or len(set(prompt_tokens)) < len(prompt_tokens):
+        raise ValueError(f"expected distinct prompt_tokens of 0 or more, got {list(prompt_tokens)}")
+    if not 0 < temperature < float("inf"):
+        raise ValueError(f"expected a temperature above 0 for the sampled half, got {temperature:g}")

@@ -1,0 +1,90 @@
+"""How near is too near: a threshold that unrelated pairs hardly ever fall below, shown and not assumed.
+
+Continuations are paired with targets of other recordings (MusicLM, sec. 5.3). The threshold is fitted on the
+pairs of one half of the recordings; how often it errs is counted on those of the other half.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from musiclm.audit.statistics import CONFIDENCE, clopper_pearson_upper
+
+TARGET = 1e-4  # false-positive rate (MusicLM, sec. 5.3)
+PAPER_TAU = 0.85  # there; it depends on the scale of the centroids
+MARGIN = 1 / 3  # of the target: a threshold at its very edge would fail half of all verifications
+
+
+@dataclass(frozen=True)
+class Verification:
+    """False positives among pairs that had no part in fitting, and the bound that 95 % confidence allows."""
+
+    pairs: int
+    false_positives: int
+    rate: float
+    upper: float
+
+
+def negative_pairs(groups: np.ndarray, *, count: int, seed: int) -> np.ndarray:
+    """`count` pairs [count, 2] of indices whose groups differ, each index about equally often.
+
+    Args:
+        groups: what must differ within a pair [N]; the recording, where identical ones are one.
+        count: how many; at most as many as there are.
+        seed: of the draw.
+
+    Raises:
+        ValueError: there are not that many.
+    """
+    sizes = np.unique(groups, return_counts=True)[1]
+    possible = len(groups) ** 2 - int((sizes.astype(np.int64) ** 2).sum())
+    if possible < count:
+        raise ValueError(
+            f"expected {count} pairs of unrelated recordings for the calibration, the examples allow "
+            f"{possible}: ask for fewer --negatives, more --examples, or give it more recordings"
+        )
+    generator = np.random.Generator(np.random.PCG64(seed))
+    if possible <= 4 * count:
+        first, second = np.nonzero(groups[:, None] != groups[None, :])
+        return np.stack([first, second], axis=1)[generator.permutation(len(first))[:count]]
+    pairs = np.zeros((0, 2), dtype=np.int64)
+    while len(pairs) < count:
+        first = np.concatenate([generator.permutation(len(groups)) for _ in range(1 + count // len(groups))])
+        second = generator.integers(len(groups), size=len(first))
+        drawn = np.stack([first, second], axis=1)[groups[first] != groups[second]]
+        pairs = np.unique(np.concatenate([pairs, drawn]), axis=0)
+    return generator.permutation(pairs)[:count]
+
+
+def fit_tau(costs: np.ndarray, target: float = TARGET) -> float:
+    """The largest threshold below which so few negatives lie [N] that their rate is shown to be small.
+
+    Shown: the upper 95 % bound of the rate is below a third of the target, so that verification has room.
+
+    Raises:
+        ValueError: even no false positive at all among so few pairs would show it.
+    """
+    allowed = -1
+    while clopper_pearson_upper(allowed + 1, len(costs)) <= MARGIN * target:
+        allowed += 1
+    if allowed < 0:
+        least = math.ceil(math.log(1 - CONFIDENCE) / math.log1p(-MARGIN * target))  # the bound of no errors
+        raise ValueError(
+            f"expected at least {least} negative pairs to show a false-positive rate of {target:g}, "
+            f"got {len(costs)}: ask for more --negatives"
+        )
+    return float(np.sort(costs)[allowed])  # matches lie below it, strictly
+
+
+def verify(costs: np.ndarray, tau: float) -> Verification:
+    """How often the threshold errs on other negatives [N]."""
+    wrong = int((costs < tau).sum())
+    return Verification(len(costs), wrong, wrong / len(costs), clopper_pearson_upper(wrong, len(costs)))
+
+
+def halves(groups: np.ndarray) -> np.ndarray:
+    """Which of two halves [N] each example belongs to, such that no group is in both."""
+    names = np.unique(groups)
+    order = np.random.Generator(np.random.PCG64(0)).permutation(len(names))
+    return order[np.searchsorted(names, groups)] % 2

@@ -1,0 +1,118 @@
+"""What the semantic stage makes of the beginning of a stretch (MusicLM, sec. 5.3).
+
+The prompt is M_A, the MuLan tokens of the stretch, and its first T semantic tokens; the continuation is
+compared with the tokens that follow. Every batch is kept on disk as soon as it is made, so that an audit that
+was killed goes on where it stopped.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from musiclm.audit.examples import Examples, tokens_at
+from musiclm.data.store import StoreDescription, TokenRow
+from musiclm.data.token_crops import crop_embedding
+from musiclm.stages.decoding import generate
+from musiclm.stages.stage import Stage
+from musiclm.tokenizers.rvq import ResidualQuantizer
+
+CONTINUATION = 125  # tokens, 5 s (MusicLM, sec. 5.3)
+ROWS_AT_ONCE = 128
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A set of stretches that the stage is asked for.
+
+    Attributes:
+        name: training, held-out or canaries.
+        rows: the recordings they are of.
+        examples: which stretches.
+        mulan: their conditioning tokens [N, levels, 1].
+        semantic: their tokens [N, S].
+    """
+
+    name: str
+    rows: Sequence[TokenRow]
+    examples: Examples
+    mulan: Tensor
+    semantic: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        rows: Sequence[TokenRow],
+        examples: Examples,
+        *,
+        length: int,
+        quantizer: ResidualQuantizer,
+        description: StoreDescription,
+    ) -> "Subject":
+        """Stretches of `length` tokens, conditioned as training crops are (without the noise)."""
+        rate = description.semantic_frame_rate
+        places = list(zip(examples.recordings, examples.starts, strict=True))
+        embeddings = [
+            crop_embedding(rows[r], description, start=s / rate, seconds=length / rate) for r, s in places
+        ]
+        mulan = quantizer.encode(torch.from_numpy(np.stack(embeddings)).float())[..., None]
+        semantic = tokens_at(rows, examples.recordings, examples.starts, length)
+        return cls(name, rows, examples, mulan, torch.from_numpy(semantic))
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def target(self, prompt_tokens: int) -> Tensor:
+        """What follows the first T tokens [N, 125]."""
+        return self.semantic[:, prompt_tokens : prompt_tokens + CONTINUATION]
+
+    def recording_ids(self) -> np.ndarray:
+        """Of each example [N]."""
+        return np.array([self.rows[recording].id for recording in self.examples.recordings])
+
+
+def continuations(
+    stage: Stage,
+    subject: Subject,
+    *,
+    prompt_tokens: int,
+    temperature: float,
+    seed: int,
+    folder: Path,
+    on_rows: Callable[[int], None],
+) -> Tensor:
+    """What the stage goes on with after the first `prompt_tokens` of each stretch: [N, 125].
+
+    Args:
+        stage: the semantic stage, in eval mode.
+        subject: the stretches.
+        prompt_tokens: T.
+        temperature: 0 for the most likely token at each step, as in the paper.
+        seed: of the draws; each batch has its own, so that a resumed audit draws what an unbroken one does.
+        folder: where batches are kept; one whose file exists is not made again.
+        on_rows: called with the number of stretches done.
+    """
+    made = []
+    for first in range(0, len(subject), ROWS_AT_ONCE):
+        file = folder / f"{subject.name}-{prompt_tokens}-{temperature:g}-{first:06d}.npy"
+        rows = slice(first, first + ROWS_AT_ONCE)
+        if not file.is_file():
+            tokens = generate(
+                stage,
+                {"mulan": subject.mulan[rows]},
+                frames=prompt_tokens + CONTINUATION,
+                prompt=subject.semantic[rows, None, :prompt_tokens] if prompt_tokens else None,
+                temperature=temperature,
+                generator=torch.Generator().manual_seed((seed * 1_000_003 + first) * 1_009 + prompt_tokens),
+            )  # [rows, 1, T + 125]
+            temporary = file.with_name(f".{file.stem}.{os.getpid()}.tmp.npy")
+            np.save(temporary, tokens[:, 0, prompt_tokens:].numpy().astype(np.uint16))
+            temporary.replace(file)
+        made.append(torch.from_numpy(np.load(file).astype(np.int64)))
+        on_rows(len(made[-1]))
+    return torch.cat(made)

@@ -1,0 +1,234 @@
+"""From continuations to findings: the parts of report.json (its schema stands in `report.py`)."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from musiclm.audit.continuation import Subject
+from musiclm.audit.examples import STRATA
+from musiclm.audit.planted import REPLACED, plant
+from musiclm.audit.sinkhorn import entropies, histograms, transport_costs
+from musiclm.audit.statistics import estimate
+
+AGREEMENT = 0.8  # share of equal tokens that counts as nearly exact
+LOW_ENTROPY = 2.0  # bits; below it a stretch is a held note or silence, which anyone would continue alike
+CLOSEST = 10  # pairs that the report shows
+POINTS = 2_000  # of the scatter
+BINS = 60
+PLANTED_PAIRS = 500
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What it costs to move mass between semantic tokens."""
+
+    distances: Tensor  # [V, V] between centroids
+    regularization: float
+
+    def costs(self, first: Tensor, second: Tensor) -> np.ndarray:
+        """Transport costs [P] between token sequences [P, S] and their partners."""
+        return transport_costs(
+            histograms(first), histograms(second), self.distances, regularization=self.regularization
+        ).numpy()
+
+
+@dataclass(frozen=True)
+class Continued:
+    """Continuations of one set of stretches, at one prompt length, by one way of decoding."""
+
+    subject: Subject
+    decoding: str  # greedy or sampled
+    prompt_tokens: int
+    generated: Tensor  # [N, 125]
+    costs: np.ndarray  # [N], of transport to the targets
+
+    @property
+    def target(self) -> Tensor:
+        return self.subject.target(self.prompt_tokens)  # [N, 125]
+
+    @cached_property
+    def agreement(self) -> np.ndarray:
+        """Share of equal tokens [N]."""
+        return (self.generated == self.target).float().mean(dim=1).numpy()
+
+    @cached_property
+    def entropy(self) -> np.ndarray:
+        """Of the targets, in bits [N]."""
+        return entropies(self.target).numpy()
+
+    @property
+    def exact(self) -> np.ndarray:
+        return self.agreement == 1
+
+
+def duplicates(subject: Subject, copies: np.ndarray, identical: list[list[str]]) -> dict[str, Any]:
+    """How often stretches occur in the training set, by their `copies` [M], and how many are asked for."""
+    strata = np.searchsorted(STRATA, copies, side="right") - 1
+    asked = subject.examples.strata()
+    return {
+        "windows": len(copies),
+        "strata": [
+            {"name": name, "windows": int((strata == index).sum()), "examples": int((asked == index).sum())}
+            for index, name in enumerate(stratum_names())
+        ],
+        "identical_recordings": identical,
+    }
+
+
+def stratum_names() -> list[str]:
+    """ "1", "2-3", "4-15", "16+"."""
+    ends = [*STRATA[1:], 0]
+    return [
+        f"{low}+" if not end else f"{low}" if end == low + 1 else f"{low}-{end - 1}"
+        for low, end in zip(STRATA, ends, strict=True)
+    ]
+
+
+def rates(continued: Sequence[Continued], tau: float) -> list[dict[str, Any]]:
+    """Match rates of every set, decoding and prompt length."""
+    return [
+        {
+            "set": each.subject.name,
+            "decoding": each.decoding,
+            "prompt_tokens": each.prompt_tokens,
+            **{
+                name: asdict(estimate(true, each.subject.examples.weights))
+                for name, true in {
+                    "exact": each.exact,
+                    "agreement": each.agreement >= AGREEMENT,
+                    "approximate": each.costs < tau,
+                    "approximate_high_entropy": (each.costs < tau) & (each.entropy >= LOW_ENTROPY),
+                }.items()
+            },
+        }
+        for each in continued
+    ]
+
+
+def by_duplicates(greedy: Sequence[Continued], tau: float) -> list[dict[str, Any]]:
+    """Match rates of training examples by how often they occur."""
+    entries = []
+    for each in greedy:
+        strata = each.subject.examples.strata()
+        for index, name in enumerate(stratum_names()):
+            inside = strata == index
+            if inside.any():
+                entries.append(
+                    {
+                        "stratum": name,
+                        "prompt_tokens": each.prompt_tokens,
+                        "exact": asdict(estimate(each.exact[inside])),
+                        "approximate": asdict(estimate(each.costs[inside] < tau)),
+                    }
+                )
+    return entries
+
+
+def canaries(continued: Sequence[Continued], times: np.ndarray, tau: float) -> list[dict[str, Any]] | None:
+    """What was learned of planted recordings, by how often each was planted [C]; None if there are none."""
+    if not continued:
+        return None
+    (each,) = continued  # greedy, from the longest prompt
+    planted = times[each.subject.examples.recordings]
+    return [
+        {
+            "repeats": int(repeats),
+            "recordings": int((times == repeats).sum()),
+            "exact": asdict(estimate(each.exact[planted == repeats])),
+            "approximate": asdict(estimate(each.costs[planted == repeats] < tau)),
+        }
+        for repeats in np.unique(times)
+    ]
+
+
+def cost_counts(
+    negatives: np.ndarray, training: Sequence[Continued], held_out: Sequence[Continued]
+) -> dict[str, Any]:
+    """How costs are distributed, in bins that all share."""
+    own = {
+        "negatives": negatives,
+        "held-out": np.concatenate([np.zeros(0), *(each.costs for each in held_out)]),
+        "training": np.concatenate([np.zeros(0), *(each.costs for each in training)]),
+    }
+    edges = np.linspace(0, max(float(costs.max(initial=0)) for costs in own.values()) + 1e-6, BINS + 1)
+    return {
+        "edges": edges.tolist(),
+        **{name: np.histogram(costs, edges)[0].tolist() for name, costs in own.items()},
+    }
+
+
+def entropy_points(greedy: Sequence[Continued], tau: float, *, seed: int) -> list[dict[str, Any]]:
+    """Entropy and cost of examples, at most `POINTS` of them, every match among them."""
+    points = [
+        {
+            "entropy": float(entropy),
+            "cost": float(cost),
+            "prompt_tokens": each.prompt_tokens,
+            "matched": cost < tau,
+        }
+        for each in greedy
+        for entropy, cost in zip(each.entropy, each.costs.tolist(), strict=True)
+    ]
+    order = np.random.Generator(np.random.PCG64(seed)).permutation(len(points))
+    chosen = sorted(order, key=lambda index: not points[index]["matched"])[:POINTS]
+    return [points[index] for index in chosen]
+
+
+def power(originals: Tensor, metric: Metric, tau: float, *, seed: int) -> dict[str, Any]:
+    """Which share of copies with replaced tokens the threshold finds; originals [N, 125]."""
+    originals = originals[:PLANTED_PAIRS]
+    curves: dict[str, Any] = {
+        "replaced": list(REPLACED),
+        "near": [],
+        "far": [],
+        "near_cost": [],
+        "far_cost": [],
+    }
+    for name, far in (("near", False), ("far", True)):
+        for share in REPLACED:
+            generator = torch.Generator().manual_seed(seed)
+            copies = plant(originals, metric.distances, replaced=share, far=far, generator=generator)
+            costs = metric.costs(copies, originals)
+            curves[name].append(float((costs < tau).mean()))
+            curves[f"{name}_cost"].append(float(np.median(costs)))
+    return curves
+
+
+def closest(continued: Sequence[Continued]) -> list[tuple[Continued, int]]:
+    """The training examples of lowest cost, each recording once, that are no held notes if there are such."""
+    candidates = [
+        (float(each.costs[index]), each, index)
+        for each in continued
+        if each.subject.name == "training"
+        for index in np.argsort(each.costs)[: 50 * CLOSEST]
+    ]
+    candidates.sort(key=lambda entry: (entry[1].entropy[entry[2]] < LOW_ENTROPY, entry[0]))
+    chosen: dict[str, tuple[Continued, int]] = {}
+    for _, each, index in candidates:
+        chosen.setdefault(each.subject.recording_ids()[index], (each, index))
+        if len(chosen) == CLOSEST:
+            break
+    return sorted(chosen.values(), key=lambda entry: entry[0].costs[entry[1]])
+
+
+def describe_pair(each: Continued, index: int, frame_rate: float) -> dict[str, Any]:
+    """One of the closest pairs, as the report shows it (what is heard of it comes later)."""
+    examples = each.subject.examples
+    return {
+        "id": str(each.subject.recording_ids()[index]),
+        "start": float((examples.starts[index] + each.prompt_tokens) / frame_rate),
+        "prompt_tokens": each.prompt_tokens,
+        "decoding": each.decoding,
+        "cost": float(each.costs[index]),
+        "agreement": float(each.agreement[index]),
+        "entropy": float(each.entropy[index]),
+        "generated": each.generated[index].tolist(),
+        "target": each.target[index].tolist(),
+        "mulan_cosine": None,
+        "mel_distance": None,
+    }

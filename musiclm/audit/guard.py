@@ -1,0 +1,141 @@
+"""A guard at generation: music that is nearer to a training recording than unrelated music is does not pass.
+
+`musiclm generate --guard tokens/` looks for every five seconds of the new semantic tokens in the whole
+training store, before they are made audible. What is near is read off the store itself: nearer than all but
+one in a thousand windows of unrelated music (`nearness.null_costs`).
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from musiclm.audio import Audio
+from musiclm.audit.nearness import null_costs
+from musiclm.audit.search import WINDOW, WindowSearch
+from musiclm.data.store import TokenStore
+from musiclm.pipeline import MusicLM, OnProgress
+
+Action = Literal["refuse", "regenerate", "label"]
+QUANTILE = 0.001  # of unrelated windows: how many a guard may take for copies
+THRESHOLD = "threshold.json"  # beside the index of the store
+BETWEEN = 62  # tokens from one checked window to the next, 2.5 s
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The nearest stretch of the training recordings, and whether it is too near."""
+
+    recording: str
+    start: float  # seconds into the recording
+    cost: float
+    threshold: float
+
+    @property
+    def passes(self) -> bool:
+        return self.cost >= self.threshold
+
+    def __str__(self) -> str:
+        """As a label, and in messages."""
+        relation = "no nearer than unrelated music" if self.passes else "as near as a copy"
+        return (
+            f"{relation} to {self.recording} from {self.start:.0f} s on "
+            f"(transport cost {self.cost:.2f}, threshold {self.threshold:.2f})"
+        )
+
+
+class TooNear(Exception):
+    """The music is too near to a training recording; `verdict` says to which."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(str(verdict))
+        self.verdict = verdict
+
+
+class Guard:
+    """Compares semantic tokens with a training store.
+
+    Args:
+        search: over the store.
+        threshold: the transport cost below which a window counts as copied.
+    """
+
+    def __init__(self, search: WindowSearch, threshold: float) -> None:
+        self.search = search
+        self.threshold = threshold
+
+    @classmethod
+    def of(cls, tokens: Path, model: MusicLM) -> "Guard":
+        """The guard of a token store; what it needs is made once and kept in the store's folder.
+
+        Raises:
+            FileNotFoundError, ValueError: there is no store, or the model has learned other tokens.
+        """
+        store = TokenStore(tokens)
+        store.check_learned_by(model.trained_on)
+        search = WindowSearch.open(store)
+        file = search.folder / THRESHOLD
+        if not file.is_file():
+            costs, source = null_costs(search)
+            kept = {"threshold": float(np.quantile(costs, QUANTILE)), "windows": len(costs), "from": source}
+            temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+            temporary.write_text(json.dumps(kept), encoding="utf-8")
+            temporary.replace(file)
+        return cls(search, json.loads(file.read_text(encoding="utf-8"))["threshold"])
+
+    def judge(self, semantic: Tensor) -> Verdict:
+        """What is nearest to semantic tokens [1, 1, T] in the store."""
+        tokens = semantic[0, 0]
+        size = min(WINDOW, len(tokens))
+        starts = [*range(0, len(tokens) - size, BETWEEN), len(tokens) - size]
+        found = self.search.nearest(torch.stack([tokens[start : start + size] for start in starts]))
+        best = int(found.costs.argmin())
+        recording, start = self.search.place(int(found.windows[best]))
+        return Verdict(recording, start, float(found.costs[best]), self.threshold)
+
+    def generate(
+        self,
+        model: MusicLM,
+        prompt: str,
+        *,
+        seconds: float,
+        seed: int,
+        action: Action = "refuse",
+        tries: int = 3,
+        on_progress: OnProgress | None = None,
+    ) -> tuple[Audio, int, Verdict]:
+        """Music that passes, the seed that made it, and what is nearest to it.
+
+        Args:
+            model: the model.
+            prompt, seconds, seed, on_progress: as in `MusicLM.generate`.
+            action: with what does not pass: `refuse` it, `regenerate` with the next seeds, or `label` it.
+            tries: seeds in all, for `regenerate`.
+
+        Raises:
+            ValueError: nothing passed.
+        """
+        verdict: Verdict | None = None
+
+        def check(semantic: Tensor) -> None:
+            nonlocal verdict
+            verdict = self.judge(semantic)
+            if action != "label" and not verdict.passes:
+                raise TooNear(verdict)
+
+        for take in range(tries if action == "regenerate" else 1):
+            try:
+                audio = model.generate(
+                    prompt, seconds=seconds, seed=seed + take, on_progress=on_progress, on_semantic=check
+                )
+            except TooNear:
+                continue
+            assert verdict is not None
+            return audio, seed + take, verdict
+        advice = "ask for more --guard_tries" if action == "regenerate" else "take another --seed"
+        raise ValueError(f"expected music of its own, got some {verdict}: {advice}, or another prompt")

@@ -1,0 +1,230 @@
+import base64
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from musiclm.audio import Audio
+from musiclm.audit.figures import interval
+from musiclm.audit.report import finding_sentence, render_html, render_summary, write_report
+from tests.audit.findings import estimate, make_findings, without
+
+VOID = {"meta", "link", "br", "path", "circle", "rect"}
+
+
+class Balance(HTMLParser):
+    """Fails where a tag is closed that was not the last one opened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag, self.getpos()
+
+
+def check_page(page: str) -> None:
+    parser = Balance()
+    parser.feed(page)
+    assert parser.open == []
+    assert "<!-- " not in page
+    assert not re.search(r"\$\w|nan|None", without_audio(page).split("</style>")[1].split("<script>")[0])
+
+
+def without_audio(page: str) -> str:
+    return re.sub(r"data:audio/mpeg;base64,[^\"]+", "data:", page)
+
+
+def tone(seconds: float = 1.0, rate: int = 24_000) -> Audio:
+    return Audio(0.3 * torch.sin(torch.arange(round(seconds * rate))[None] * 2_764 / rate), rate)
+
+
+def clips_for(findings: dict[str, Any]) -> list[tuple[Audio, Audio] | None]:
+    return [(tone(), tone()), *[None] * (len(findings["closest"]) - 1)]
+
+
+def test_the_json_is_the_findings(tmp_path: Path) -> None:
+    findings = make_findings()
+    write_report(tmp_path / "new" / "folder", findings)
+    assert json.loads((tmp_path / "new" / "folder" / "report.json").read_text(encoding="utf-8")) == findings
+
+
+def test_three_files_and_nothing_temporary_is_left(tmp_path: Path) -> None:
+    write_report(tmp_path, make_findings())
+    assert {file.name for file in tmp_path.iterdir()} == {"report.json", "report.html", "summary.md"}
+
+
+def test_a_number_that_json_does_not_know_leaves_no_file(tmp_path: Path) -> None:
+    findings = make_findings()
+    findings["audio"]["mulan_cosine"] = float("nan")
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_report(tmp_path / "report", findings)
+    assert not (tmp_path / "report").exists()
+
+
+def test_the_json_comes_last(tmp_path: Path) -> None:
+    (tmp_path / "summary.md").mkdir()  # in its way
+    with pytest.raises(OSError, match=r"summary\.md"):
+        write_report(tmp_path, make_findings())
+    assert {file.name for file in tmp_path.iterdir()} == {"summary.md", "report.html"}
+
+
+def test_the_page_is_whole_and_asks_for_nothing_from_outside() -> None:
+    findings = make_findings()
+    page = render_html(findings, clips_for(findings))
+    check_page(page)
+    assert "default-src 'none'" in page
+    assert not re.search(r"https?:|//\w|@import|url\(", without_audio(page).split("<script>")[0])
+    assert set(re.findall(r'(?:src|href)="(data:|#|[^"]*)', page)) == {"data:", "#"}
+
+
+def test_links_within_the_page_lead_somewhere() -> None:
+    page = render_html(make_findings())
+    assert set(re.findall(r'href="#(\w+)"', page)) == set(re.findall(r'<h2 id="(\w+)"', page))
+
+
+def test_names_are_text_and_never_markup() -> None:
+    bad = '<script>alert("x")</script>&$finding <!-- if search -->'
+    findings = make_findings()
+    findings["closest"][0]["id"] = bad
+    findings["duplicates"]["identical_recordings"] = [[bad, "other"]]
+    findings["duplicates"]["strata"][0]["name"] = findings["by_duplicates"][0]["stratum"] = bad
+    for section, key in (("store", "path"), ("bundle", "path"), ("made", "machine")):
+        findings[section][key] = bad
+    page = render_html(findings)
+    assert page.count("<script>") == 1
+    assert "&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt;&amp;$finding &lt;!-- if search" in page
+
+
+def test_every_rate_stands_with_its_interval() -> None:
+    findings = make_findings()
+    page = render_html(findings)
+    table = page.split("All rates with")[2].split("</table>")[0]
+    for row in findings["rates"]:
+        for measure in ("exact", "agreement", "approximate", "approximate_high_entropy"):
+            assert interval(row[measure]) in table
+    assert table.count('class="rate"') == table.count("–") == 4 * len(findings["rates"])
+
+
+def test_the_finding_is_one_sentence_of_the_numbers() -> None:
+    said = finding_sentence(make_findings()).replace("\u202f", " ")
+    assert said == (
+        "Of 2,000 training examples, the model continued 3 (0.15 %, 95 % interval 0.051–0.44 %) token for "
+        "token when shown 10 s of them; on music it never saw: 0 of 470 (0 %, 0–0.81 %)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("exact", "said"),
+    [
+        ((900, 2), "known by heart"),
+        ((3, 0), "cannot tell memory from chance"),
+        ((0, 0), "saw no memorization"),
+    ],
+)
+def test_training_is_judged_against_held_out_music(exact: tuple[int, int], said: str) -> None:
+    findings = make_findings()
+    for row in findings["rates"]:
+        row["exact"] = estimate(exact[row["set"] != "training"], row["exact"]["examples"])
+    assert said in render_html(findings)
+    assert said in render_summary(findings)
+
+
+def test_weights_are_explained_where_there_are_any() -> None:
+    findings = make_findings()
+    assert "weighted back" not in render_html(findings)
+    findings["rates"][0]["approximate"]["rate"] *= 1.1
+    assert "weighted back" in render_html(findings)
+
+
+@pytest.mark.parametrize("holds", [True, False])
+def test_the_page_says_whether_the_false_positive_rate_is_shown(holds: bool) -> None:
+    findings = make_findings()
+    findings["calibration"]["holds"] = holds
+    for text in (render_html(findings), render_summary(findings)):
+        assert ("a false-positive rate below 0.01\u202f% is shown" in text) is holds
+        assert ("a false-positive rate below 0.01\u202f% is not shown" in text) is not holds
+
+
+@pytest.mark.parametrize("section", ["search", "audio", "canaries"])
+def test_what_was_not_measured_is_left_out(section: str) -> None:
+    page = render_html(make_findings(**{section: None}))
+    check_page(page)
+    assert f'id="{section}"' not in page
+    assert f'href="#{section}"' not in page
+    assert "Not measured in this run: " in page
+    assert "Not measured in this run" not in render_html(make_findings())
+
+
+def test_pairs_without_audio_or_embeddings_say_so() -> None:
+    findings = make_findings()
+    findings["closest"][0] |= {"mulan_cosine": None, "mel_distance": None}
+    page = render_html(findings)
+    check_page(page)
+    assert "MuLan cosine not measured · mel distance not measured" in page
+    assert "<audio" not in page
+
+
+@pytest.mark.parametrize("rate", [24_000, 96_000])
+def test_the_closest_pairs_can_be_heard(rate: int) -> None:
+    import soundfile
+
+    findings = make_findings()
+    clips = clips_for(findings)
+    clips[0] = (tone(0.5, rate), Audio(tone(1.0, rate).waveform.expand(2, -1), rate))
+    page = render_html(findings, clips)
+    sounds = re.findall(r'<audio controls preload="none" src="data:audio/mpeg;base64,([^"]+)"', page)
+    for sound, seconds in zip(sounds, (0.5, 1.0), strict=True):
+        samples, kept = soundfile.read(io.BytesIO(base64.b64decode(sound)))
+        assert len(samples) / kept == pytest.approx(
+            seconds, abs=0.1
+        )  # MP3 pads to whole frames of 24 … 48 ms
+        assert abs(samples).max() == pytest.approx(0.3, abs=0.05)  # lossy
+
+
+def test_nothing_to_compare_with_is_said_and_not_drawn() -> None:
+    findings = without(make_findings(), "held-out")
+    page, summary = render_html(findings), render_summary(findings)
+    check_page(page)
+    for text in (page, summary):
+        assert "there was no held-out music to compare with" in text
+        assert "not tested" in text
+
+
+def test_an_audit_of_nothing_is_still_a_report(tmp_path: Path) -> None:
+    findings = without(without(make_findings(), "held-out"), "training")
+    findings |= {
+        "closest": [],
+        "entropy": [],
+        "by_duplicates": [],
+        "search": None,
+        "audio": None,
+        "canaries": None,
+    }
+    findings["power"] = {name: [] for name in findings["power"]}
+    findings["duplicates"] |= {"strata": [], "identical_recordings": []}
+    findings["costs"]["negatives"] = [0] * len(findings["costs"]["negatives"])
+    write_report(tmp_path, findings)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    check_page(page)
+    assert "No training example was tested" in page
+    assert 'id="closest"' not in page
+
+
+def test_the_summary_fits_a_model_card() -> None:
+    findings = make_findings()
+    lines = render_summary(findings).splitlines()
+    assert len(lines) <= 20
+    assert {line.count("|") for line in lines if line.startswith("|")} == {6}
+    assert "11b5c0ffee" in lines[-1]
+    assert "2026-11-21" in lines[-1]

@@ -1,0 +1,62 @@
+"""Tiny music for the audit, and a tiny stage that has learned it by heart."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from musiclm.bundle import save_part
+from musiclm.data.store import read_description
+from musiclm.data.token_crops import TokenCrops
+from musiclm.stages.semantic import Semantic
+from musiclm.stages.transformer import TransformerConfig
+from musiclm.training.stages import StageTraining
+from tests.tiny import make_token_store, quiet_trainer
+
+IDS = 64
+SECONDS = 15.0  # 375 tokens: the longest prompt and its continuation, so that there is one stretch
+WORDS = {
+    "pattern": "delay",
+    "broadcast": True,
+    "mulan_levels": 3,
+    "mulan_codebook_size": 8,
+    "semantic_codebook_size": IDS,
+}
+
+
+def songs(count: int, *, seed: int = 0) -> list[np.ndarray]:
+    """Semantic tokens of recordings that dwell on a dozen ids each."""
+    random = np.random.default_rng(seed)
+    return [random.choice(random.choice(IDS, 12, replace=False), round(25 * SECONDS)) for _ in range(count)]
+
+
+def make_store(folder: Path, semantic: Sequence[np.ndarray], *, held_out: int) -> Path:
+    make_token_store(
+        folder, [SECONDS] * len(semantic), held_out=held_out, semantic=semantic, semantic_size=IDS
+    )
+    return folder
+
+
+def learn(store: Path, folder: Path, *, steps: int, width: int = 64, batch_size: int = 25) -> Path:
+    """A bundle with a semantic stage that was trained on the store."""
+    torch.manual_seed(0)
+    config = TransformerConfig(width=width, layers=2, heads=2, feed_forward=2 * width, dropout=0.0)
+    stage = Semantic(config, **WORDS)
+    training = StageTraining(stage, optimizer=lambda p: torch.optim.AdamW(p, lr=5e-3), warmup_steps=10)
+    crops = TokenCrops(store, SECONDS, batch_size=batch_size, crops_per_epoch=batch_size * steps)
+    trainer = quiet_trainer(
+        folder, 1, enable_checkpointing=False, num_sanity_val_steps=0, limit_val_batches=0
+    )
+    trainer.fit(training, datamodule=crops)
+    words = {"transformer": vars(config), **WORDS}
+    save_part(
+        folder / "part",
+        "semantic",
+        stage,
+        class_path="musiclm.stages.semantic.Semantic",
+        init_args=words,
+        storage="float32",
+        trained_on=read_description(store).fingerprints,
+    )
+    return folder / "part"
