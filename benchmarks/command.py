@@ -1,4 +1,4 @@
-"""What the command lines of the benchmarks beside the peers have in common."""
+"""What the command lines of the benchmarks have in common."""
 
 import argparse
 
@@ -7,13 +7,16 @@ import torch
 from benchmarks import peers
 
 
-def begin(name: str, description: str, *, quick: str) -> tuple[argparse.Namespace, torch.device]:
+def begin(
+    name: str, description: str, *, quick: str, beside_peers: bool = True
+) -> tuple[argparse.Namespace, torch.device]:
     """The options given (quick, check), and where to measure; threads and seed are set.
 
     Args:
         name: the module's, after `python -m`.
         description: in one line.
         quick: what --quick leaves out.
+        beside_peers: whether the peers must be installed.
     """
     parser = argparse.ArgumentParser(description=description, prog=f"python -m {name}")
     parser.add_argument("--quick", action="store_true", help=f"{quick}: within four minutes")
@@ -24,5 +27,6 @@ def begin(name: str, description: str, *, quick: str) -> tuple[argparse.Namespac
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    peers.check_installed()
+    if beside_peers:
+        peers.check_installed()
     return options, torch.device("cuda" if torch.cuda.is_available() else "cpu")

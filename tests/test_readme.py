@@ -92,3 +92,22 @@ def test_training_on_one_s_own_audio_works_as_written(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "out.wav"
     assert (tmp_path / "out.wav").is_file()
+
+
+def test_auditing_works_as_written(tmp_path: Path) -> None:
+    folder_of_tones(tmp_path / "my-music", 10, seconds=7.0)
+    few = "--examples 6 --prompt_tokens [0,25] --negatives 20 --false_positive_rate 0.5"
+    commands = block("## Audit it before you publish it", "sh").replace("--out", f"{few} --out", 1)
+    commands = commands.replace("musiclm generate", "musiclm generate --seconds 1 --guard_action label")
+    commands = commands.replace("runs/mine/bundle", "default")
+    commands = f"musiclm tokenize my-music/ --out runs/mine/tokens --workers 1\n{commands}"
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-e", "-c", commands],
+        cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-2:] == ["runs/mine/report/report.html", "out.wav"]
+    assert {file.name for file in (tmp_path / "runs/mine/report").iterdir()} == {
+        "report.html", "report.json", "summary.md",
+    }  # fmt: skip

@@ -63,7 +63,7 @@ def make_token_store(
         mulan_dimension=4,
         mulan_window_seconds=10.0,
         mulan_stride_seconds=1.0,
-        fingerprints={"soundstream": "0123"},
+        fingerprints={"soundstream": "0123", "kmeans": "0123"},
     )
     random = np.random.default_rng(0)
     rows = [

@@ -144,9 +144,10 @@ class WindowSearch:
         counted = windows >= 0
         if not_of is not None:
             counted &= self.recordings[windows] != np.asarray(not_of)[:, None]
-        counted &= counted.cumsum(axis=1) <= among
+        listed = counted & (counted.cumsum(axis=1) <= among)
+        everything = (windows.shape[1] == len(self)) & (listed == counted).all(axis=1)
         costs = np.full(windows.shape, np.inf, dtype=np.float32)
-        rows, columns = np.nonzero(counted)
+        rows, columns = np.nonzero(listed)
         if len(rows):
             candidates = self.tokens(windows[rows, columns])
             costs[rows, columns] = transport_costs(
@@ -157,9 +158,8 @@ class WindowSearch:
             ).numpy()
         best = costs.argmin(axis=1)
         lowest = costs.min(axis=1)
-        outside = np.where(counted, bound, 0).max(axis=1)  # everything else is at least this far
+        outside = np.where(listed, bound, 0).max(axis=1)  # everything else is at least this far
         exact = len(self) <= FLAT_UP_TO
-        everything = counted.sum(axis=1) < among
         certain = exact & (everything | (outside >= lowest))
         return Found(lowest, windows[np.arange(len(best)), best], certain)
 

@@ -11,7 +11,9 @@ import torch
 
 from musiclm.audio import Audio
 from musiclm.audit.figures import interval
-from musiclm.audit.report import finding_sentence, render_html, render_summary, write_report
+from musiclm.audit.page import render_html
+from musiclm.audit.report import write_report
+from musiclm.audit.sentences import finding_sentence, render_summary
 from tests.audit.findings import estimate, make_findings, without
 
 VOID = {"meta", "link", "br", "path", "circle", "rect"}

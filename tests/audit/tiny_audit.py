@@ -15,6 +15,7 @@ from musiclm.training.stages import StageTraining
 from tests.tiny import make_token_store, quiet_trainer
 
 IDS = 64
+BAR = 25  # tokens
 SECONDS = 15.0  # 375 tokens: the longest prompt and its continuation, so that there is one stretch
 WORDS = {
     "pattern": "delay",
@@ -25,10 +26,14 @@ WORDS = {
 }
 
 
-def songs(count: int, *, seed: int = 0) -> list[np.ndarray]:
-    """Semantic tokens of recordings that dwell on a dozen ids each."""
+def songs(count: int, *, bars: int = 24, seed: int = 0) -> list[np.ndarray]:
+    """Semantic tokens of recordings that are made of the same `bars`, each in an order of its own.
+
+    Bars are the style, which held-out songs share; their order is what only memory can know.
+    """
     random = np.random.default_rng(seed)
-    return [random.choice(random.choice(IDS, 12, replace=False), round(25 * SECONDS)) for _ in range(count)]
+    kinds = random.integers(0, IDS, (bars, BAR))
+    return [kinds[random.integers(0, bars, round(25 * SECONDS) // BAR)].ravel() for _ in range(count)]
 
 
 def make_store(folder: Path, semantic: Sequence[np.ndarray], *, held_out: int) -> Path:
@@ -43,10 +48,17 @@ def learn(store: Path, folder: Path, *, steps: int, width: int = 64, batch_size:
     torch.manual_seed(0)
     config = TransformerConfig(width=width, layers=2, heads=2, feed_forward=2 * width, dropout=0.0)
     stage = Semantic(config, **WORDS)
-    training = StageTraining(stage, optimizer=lambda p: torch.optim.AdamW(p, lr=5e-3), warmup_steps=10)
+    training = StageTraining(
+        stage, optimizer=lambda p: torch.optim.AdamW(p, lr=5e-3, betas=(0.9, 0.95)), warmup_steps=20
+    )
     crops = TokenCrops(store, SECONDS, batch_size=batch_size, crops_per_epoch=batch_size * steps)
     trainer = quiet_trainer(
-        folder, 1, enable_checkpointing=False, num_sanity_val_steps=0, limit_val_batches=0
+        folder,
+        1,
+        enable_checkpointing=False,
+        num_sanity_val_steps=0,
+        limit_val_batches=0,
+        gradient_clip_val=1.0,
     )
     trainer.fit(training, datamodule=crops)
     words = {"transformer": vars(config), **WORDS}

@@ -1,0 +1,181 @@
+"""How fast the memorization audit is: transport costs, a whole audit, and the guard at generation.
+
+    python -m benchmarks.audit --quick           pairs only, and a guard over 5,000 recordings
+    python -m benchmarks.audit --check           every bar with its figure; exits 1 where one falls short
+
+The default model is audited. Its training tokens do not ship, so it samples some itself, and recordings are
+put together of those: as varied, and as many, as the ones it was trained on.
+"""
+
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.command import begin
+from benchmarks.hardware import describe, usual_time
+from benchmarks.report import Bar, judge, say
+from musiclm.audit.audit import audit
+from musiclm.audit.continuation import CONTINUATION
+from musiclm.audit.guard import Guard
+from musiclm.audit.sinkhorn import (
+    centroid_distances,
+    default_regularization,
+    histograms,
+    transport_costs,
+)
+from musiclm.bundle import Bundle, merge
+from musiclm.data.store import (
+    QUANTIZER,
+    StoreDescription,
+    TokenRow,
+    shard_path,
+    write_codebooks,
+    write_description,
+    write_shard,
+)
+from musiclm.pipeline import MusicLM
+from musiclm.stages.decoding import generate
+from musiclm.stages.stage import Stage
+
+SAMPLES = 512  # sequences of 125 tokens
+PAIRS = 20_000
+RECORDINGS = 744  # of the default model's corpus
+SECONDS = 40.0  # each
+GUARDED = 100_000  # recordings that a guard searches
+PROMPT = "a calm violin melody over soft piano chords"
+
+
+def main() -> None:
+    options, device = begin(
+        "benchmarks.audit", __doc__.splitlines()[0], quick="no whole audit", beside_peers=False
+    )
+    say({"machine": describe(device), "threads": torch.get_num_threads()})
+    bundle = Bundle.find("default")
+    samples = sampled_tokens(bundle.load("semantic"))
+    cases = [say(pairs_per_second(samples, bundle.load("kmeans").centroids))]
+    with tempfile.TemporaryDirectory() as folder:
+        guarded = 5_000 if options.quick else GUARDED
+        make_store(Path(folder) / "guarded", bundle, samples, recordings=guarded)
+        cases.append(say(guard_cost(Path(folder) / "guarded", recordings=guarded)))
+        if not options.quick:
+            make_store(Path(folder) / "tokens", bundle, samples, recordings=RECORDINGS)
+            cases.append(say(whole_audit(Path(folder) / "tokens", Path(folder) / "report")))
+    if options.check:
+        print()
+        judge(bars({key: value for case in cases for key, value in case.items()}))
+
+
+def sampled_tokens(stage: Stage, count: int = SAMPLES) -> Tensor:
+    """Sequences [count, 125] that the semantic stage draws for random conditions."""
+    mulan = next(segment for segment in stage.layout.segments if segment.key == "mulan")
+    conditions = torch.randint(mulan.codebook_size, (count, mulan.levels, 1))
+    generator = torch.Generator().manual_seed(0)
+    return generate(stage, {"mulan": conditions}, frames=CONTINUATION, generator=generator)[:, 0]
+
+
+def pairs_per_second(samples: Tensor, centroids: Tensor, pairs: int = PAIRS) -> dict[str, Any]:
+    """Transport costs between random pairs of the samples."""
+    distances = centroid_distances(centroids)
+    drawn = torch.randint(len(samples), (2, pairs))
+    first, second = histograms(samples[drawn[0]]), histograms(samples[drawn[1]])
+    regularization = default_regularization(distances)
+    seconds = usual_time(
+        lambda: transport_costs(first, second, distances, regularization=regularization),
+        torch.device("cpu"),
+        seconds=10.0,
+        settle=1,
+    )
+    ids = float(first.sizes().float().mean())
+    return {"pairs": pairs, "ids_present": ids, "pairs_per_second": pairs / seconds}
+
+
+def make_store(folder: Path, bundle: Bundle, samples: Tensor, *, recordings: int) -> None:
+    """A token store of recordings put together of the samples, one in eight held out."""
+    mulan, acoustic, centroids = (bundle.load(name) for name in ("mulan", "soundstream", "kmeans"))
+    rate = bundle.load("semantic").layout.target.frame_rate
+    description = StoreDescription(
+        semantic_frame_rate=rate,
+        semantic_codebook_size=centroids.num_centroids,
+        acoustic_frame_rate=acoustic.frame_rate,
+        acoustic_codebook_size=acoustic.codebook_size,
+        num_quantizers=acoustic.num_quantizers,
+        mulan_dimension=mulan.dimension,
+        mulan_window_seconds=mulan.window_seconds,
+        mulan_stride_seconds=1.0,
+        fingerprints={name: bundle.fingerprint(name) for name in bundle.parts},
+    )
+    write_description(folder, description)
+    write_codebooks(folder, {"semantic": centroids.centroids[None], "acoustic": acoustic.codebooks})
+    merge([bundle], folder / QUANTIZER, {}, only=[QUANTIZER])
+    random = np.random.default_rng(0)
+    pieces = samples.numpy().astype(np.uint16)
+    # The guard looks at semantic tokens alone, and a hundred thousand recordings' codes would fill the disk.
+    frames = round(SECONDS * acoustic.frame_rate) if recordings <= RECORDINGS else 0
+    for shard, first in enumerate(range(0, recordings, 1000)):
+        rows = [
+            TokenRow(
+                id=f"recording {index}",
+                path="",
+                seconds=SECONDS,
+                licence="",
+                split="train" if index % 8 else "valid",
+                captions=[],
+                semantic=pieces[
+                    random.integers(len(pieces), size=round(SECONDS * rate) // CONTINUATION)
+                ].ravel(),
+                acoustic=random.integers(0, 1024, (acoustic.num_quantizers, frames), dtype=np.uint16),
+                mulan=random.normal(size=(31, mulan.dimension)).astype(np.float16),
+            )
+            for index in range(first, min(first + 1000, recordings))
+        ]
+        write_shard(shard_path(folder, shard), rows)
+
+
+def guard_cost(store: Path, *, recordings: int) -> dict[str, Any]:
+    """What the guard adds to `musiclm generate` for 10 s, its index having been made before."""
+    model = MusicLM.from_pretrained("default")
+    started = time.perf_counter()
+    Guard.of(store, model)
+    built = time.perf_counter() - started
+
+    semantic: list[Tensor] = []
+    started = time.perf_counter()
+    MusicLM.from_pretrained("default").generate(PROMPT, seconds=10.0, on_semantic=semantic.append)
+    generated = time.perf_counter() - started
+    times = []
+    for _ in range(3):
+        started = time.perf_counter()
+        Guard.of(store, model).judge(semantic[0])
+        times.append(time.perf_counter() - started)
+    return {
+        "guarded_recordings": recordings,
+        "index_seconds": built,
+        "generate_seconds": generated,
+        "guard_seconds": float(np.median(times)),
+        "guard_share": float(np.median(times)) / generated,
+    }
+
+
+def whole_audit(store: Path, out: Path) -> dict[str, Any]:
+    """2,000 examples, five prompt lengths, greedy and sampled; 2 x 100,000 negatives; search and sound."""
+    started = time.perf_counter()
+    audit(store, out)
+    return {"audit_seconds": time.perf_counter() - started}
+
+
+def bars(figures: dict[str, Any]) -> Iterator[Bar]:
+    """What must hold on two cores."""
+    yield Bar("transport costs: pairs a second", figures["pairs_per_second"], floor=5_000)
+    yield Bar("guard: share of the time of 10 s of music", figures["guard_share"], ceiling=0.10)
+    if "audit_seconds" in figures:
+        yield Bar("a whole audit of the default model: seconds", figures["audit_seconds"], ceiling=1_200)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""What the numbers of an audit say, in sentences: the same in the page and in the model card's summary."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from musiclm.audit.figures import NARROW, Estimate, interval, of, percent, share
+
+MEASURES = ("exact", "agreement", "approximate", "approximate_high_entropy")
+SET_NAMES = {"training": "training", "held-out": "held out"}
+NO_EXAMPLE = {"count": 0, "examples": 0, "rate": 0.0, "low": 0.0, "high": 0.0}
+
+Findings = Mapping[str, Any]
+
+
+def render_summary(findings: Findings) -> str:
+    """A section for a model card, as Markdown."""
+    rows = [
+        f"| {seconds_of(findings, tokens)} | " + " | ".join(_summary_cells(findings, tokens)) + " |"
+        for tokens in prompts(findings)
+    ]
+    lines = [
+        "## Memorization",
+        "",
+        f"{finding_sentence(findings)} {near_copies_sentence(findings)} {comparison_sentence(findings)}",
+        "",
+        "| prompt | exact, training | exact, held out | approximate, training | approximate, held out |",
+        "|---|---|---|---|---|",
+        *rows,
+        "",
+        f"- Greedy decoding, 95{NARROW}% intervals. {verified_sentence(findings)}",
+        f"- {duplicates_sentence(findings)}",
+        f"- {search_sentence(findings)}",
+        f"- Audited on {findings['made']['date']}, bundle `{findings['bundle']['fingerprint']}`.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _summary_cells(findings: Findings, tokens: int) -> Iterable[str]:
+    for measure in ("exact", "approximate"):
+        for kind in SET_NAMES:
+            estimate = _greedy(findings, kind, tokens, measure)
+            yield f"{share(estimate)} ({interval(estimate)})" if estimate["examples"] else "not tested"
+
+
+def finding_sentence(findings: Findings) -> str:
+    """The finding in one sentence: exact matches at the longest prompt, greedy, against the control."""
+    training, held_out = _longest(findings, "exact")
+    if not training["examples"]:
+        return "No training example was tested, so this audit says nothing about memorization."
+    return (
+        f"Of {training['examples']:,} training examples, the model continued {_count(training)} "
+        f"({share(training)}, 95{NARROW}% interval {interval(training)}) token for token when shown "
+        f"{_shown(findings, longest_prompt(findings))} of them; {_control(held_out)}."
+    )
+
+
+def near_copies_sentence(findings: Findings) -> str:
+    """The same for approximate matches."""
+    training, held_out = _longest(findings, "approximate")
+    if not training["examples"]:
+        return ""
+    return (
+        f"It came near the original (transport cost below τ = {findings['calibration']['tau']:.3g}) in "
+        f"{_count(training)} ({share(training)}, {interval(training)}); {_control(held_out)}."
+    )
+
+
+def comparison_sentence(findings: Findings) -> str:
+    """Whether training and control differ by more than their intervals allow."""
+    both = {measure: _longest(findings, measure) for measure in ("exact", "approximate")}
+    training, held_out = both["exact"]
+    if not training["examples"]:
+        return ""
+    if not held_out["examples"]:
+        return "Without held-out music it cannot be said how many of these would have come about by chance."
+    more = [measure for measure, (seen, unseen) in both.items() if seen["low"] > unseen["high"]]
+    if more:
+        return (
+            f"{' and '.join(more).capitalize()} matches are more frequent on training music than on "
+            "music it never saw, by more than the intervals allow: some training music is known by heart."
+        )
+    if training["count"]:
+        return (
+            "The rates on training and on held-out music do not differ by more than their intervals allow: "
+            "this audit alone cannot tell memory from chance here."
+        )
+    return (
+        "Neither rate is higher on training music than on held-out music by more than the intervals allow: "
+        "this audit saw no memorization. Rates below the upper ends of the intervals it cannot exclude."
+    )
+
+
+def verified_sentence(findings: Findings) -> str:
+    """Whether the false-positive rate is shown on pairs that were not used to fit τ."""
+    calibration = findings["calibration"]
+    verified, target = calibration["verified"], percent(calibration["target"])
+    found = (
+        f"On {verified['pairs']:,} unrelated pairs that were not used for fitting, τ = "
+        f"{calibration['tau']:.3g} called {verified['false_positives']:,} a match "
+        f"({percent(verified['rate'])}{NARROW}%; with 95{NARROW}% confidence at most "
+        f"{percent(verified['upper'])}{NARROW}%): a false-positive rate below {target}{NARROW}% is"
+    )
+    if calibration["holds"]:
+        return f"{found} shown."
+    return f"{found} not shown, so that some approximate matches may be chance."
+
+
+def duplicates_sentence(findings: Findings) -> str:
+    """What the store holds more than once."""
+    duplicates = findings["duplicates"]
+    occur = ", ".join(f"{stratum['windows']:,} occur {stratum['name']}×" for stratum in duplicates["strata"])
+    groups = len(duplicates["identical_recordings"])
+    identical = f"{groups:,} sets of recordings are" if groups != 1 else "1 set of recordings is"
+    return (
+        f"Of {duplicates['windows']:,} stretches of the training recordings, {occur or 'none was counted'}. "
+        f"{identical} identical from beginning to end."
+    )
+
+
+def search_sentence(findings: Findings) -> str:
+    """What the search of the whole store compared with, and found."""
+    search = findings["search"]
+    if search is None:
+        return "The store was not searched for windows of other recordings."
+    null, other = search["null"], search["other_recording"]
+    return (
+        f"Each continuation was compared with {search['windows']:,} windows of the training store, not only "
+        f"with its own recording. As a yardstick, {null['windows']:,} windows of real music ({null['from']}) "
+        f"were searched for in the same way; 1{NARROW}% of them come nearer than {search['threshold']:.3g} "
+        f"to some window. Of the continuations, {of(other)} ({share(other)}, {interval(other)}) come nearer "
+        "than that to a recording other than their own."
+    )
+
+
+def _control(held_out: Estimate) -> str:
+    if not held_out["examples"]:
+        return "there was no held-out music to compare with"
+    return f"on music it never saw: {of(held_out)} ({share(held_out)}, {interval(held_out)})"
+
+
+def _count(estimate: Estimate) -> str:
+    return f"{estimate['count']:,}" if estimate["count"] else "none"
+
+
+def worst_sentence(findings: Findings) -> str:
+    rows = [row for row in findings["rates"] if row["set"] == "training" and row["decoding"] == "greedy"]
+    worst = max(rows, key=lambda row: row["exact"]["rate"], default=None)
+    longest, _ = _longest(findings, "exact")
+    if worst is None or not longest["examples"]:
+        return ""
+    if worst["exact"]["rate"] <= longest["rate"]:
+        return "No shorter prompt gave a higher rate of exact matches than the longest."
+    prompt = _shown(findings, worst["prompt_tokens"])
+    return f"The highest rate of exact matches, {share(worst['exact'])}, came with {prompt} as the prompt."
+
+
+def weighting_sentence(findings: Findings) -> str:
+    estimates = [row[measure] for row in findings["rates"] for measure in MEASURES]
+    if all(abs(e["rate"] * e["examples"] - e["count"]) < 1e-6 for e in estimates):
+        return ""
+    return (
+        " Examples were not drawn evenly, so rates are weighted back to the make-up of the store: they need "
+        "not equal the count divided by the examples."
+    )
+
+
+def entropy_sentence(findings: Findings) -> str:
+    points, bits = findings["entropy"], findings["protocol"]["low_entropy_bits"]
+    matched = [point["entropy"] for point in points if point["matched"]]
+    others = [point["entropy"] for point in points if not point["matched"]]
+    if not matched:
+        return f"Of the {len(points):,} continuations shown here, none is an approximate match."
+    rest = f", the {len(others):,} others of {_mean(others):.1f} bits" if others else ""
+    low = sum(entropy < bits for entropy in matched)
+    return (
+        f"The {len(matched):,} matches shown here have a mean entropy of {_mean(matched):.1f} bits{rest}; "
+        f"matches below {bits:g} bits: {low:,}. In MusicLM it was 1.0 bit among the nearest matches, "
+        "4.6 over all."
+    )
+
+
+def power_sentence(findings: Findings) -> str:
+    power = findings["power"]
+    if not power["replaced"]:
+        return "No copies were planted."
+    limits = []
+    for kind, words in (("near", "similar"), ("far", "distant")):
+        seen = [at for at, found in zip(power["replaced"], power[kind], strict=True) if found >= 0.95]
+        limits.append(f"{100 * max(seen):g}{NARROW}% {words} tokens" if seen else f"no {words} tokens at all")
+    return (
+        f"At least 95{NARROW}% of the copies planted on purpose are still found with up to "
+        f"{' or '.join(limits)} in place of the true ones. A copy that was changed more may go unseen."
+    )
+
+
+def prompts(findings: Findings) -> list[int]:
+    return sorted(findings["protocol"]["prompt_tokens"])
+
+
+def longest_prompt(findings: Findings) -> int:
+    return max(prompts(findings))
+
+
+def _greedy(findings: Findings, kind: str, tokens: int, measure: str) -> Estimate:
+    for row in findings["rates"]:
+        if (row["set"], row["decoding"], row["prompt_tokens"]) == (kind, "greedy", tokens):
+            return row[measure]
+    return NO_EXAMPLE
+
+
+def _longest(findings: Findings, measure: str) -> tuple[Estimate, Estimate]:
+    """Training and held-out estimate at the longest prompt: the hardest test, and the paper's headline."""
+    longest = longest_prompt(findings)
+    return _greedy(findings, "training", longest, measure), _greedy(findings, "held-out", longest, measure)
+
+
+def seconds_of(findings: Findings, tokens: int) -> str:
+    return f"{tokens / findings['protocol']['frame_rate']:g}{NARROW}s"
+
+
+def _shown(findings: Findings, tokens: int) -> str:
+    return seconds_of(findings, tokens) if tokens else "nothing but the conditioning"
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
