@@ -37,6 +37,7 @@ from musiclm.stages.precision import Precision, prepare_to_decode
 from musiclm.stages.stage import Stage
 
 PROMPT_TOKENS = (0, 25, 50, 125, 250)  # MusicLM, sec. 5.3
+PAIRS_AT_ONCE = 10_000
 
 
 def audit(
@@ -73,6 +74,7 @@ def audit(
     started = time.monotonic()
     _check_request(examples, prompt_tokens, negatives, temperature)
     check_seed(seed)
+    calibration.check_enough(negatives, false_positive_rate)
     if out.exists() and not out.is_dir():
         raise FileExistsError(f"expected a folder for the report, {out} is a file: name another")
     model, store = Bundle.find(bundle), TokenStore(tokens)
@@ -110,6 +112,8 @@ def audit(
             )
             subjects.append(subject)
 
+    pairs = _negative_pairs(subjects[0], len(prompt_tokens), count=negatives, seed=seed)
+
     key = [model.fingerprint("semantic"), store.description.fingerprints, examples, temperature, precision]
     key += [seed, length, [(row.id, row.seconds) for row in (*training, *held_out)]]
     work = _work_folder(out / ".work", hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16])
@@ -121,15 +125,15 @@ def audit(
     greedy = [each for each in made if each.subject.name == "training" and each.decoding == "greedy"]
     control = [each for each in made if each.subject.name == "held-out" and each.decoding == "greedy"]
 
-    fitted, verified = _negative_costs(greedy, count=negatives, metric=metric, seed=seed)
+    fitted, verified = _negative_costs(greedy, pairs, metric)
     tau = calibration.fit_tau(fitted, false_positive_rate)
     verification = calibration.verify(verified, tau)
-    pairs = findings.closest(made)
+    nearest = findings.closest(made)
     rate = store.description.semantic_frame_rate
-    closest = [findings.describe_pair(each, index, rate) for each, index in pairs]
+    closest = [findings.describe_pair(each, index, rate) for each, index in nearest]
     heard = None
     if audio and set(acoustic.PARTS) <= set(model.parts):
-        heard = acoustic.listen(MusicLM.from_pretrained(bundle), pairs, frame_rate=rate, seed=seed)
+        heard = acoustic.listen(MusicLM.from_pretrained(bundle), nearest, frame_rate=rate, seed=seed)
         for pair, cosine, distance in zip(
             closest, heard.mulan_cosine.tolist(), heard.mel_distance.tolist(), strict=True
         ):
@@ -183,7 +187,7 @@ def audit(
         "search": nearness(store, made) if search else None,
         "audio": heard
         and {
-            "pairs": len(pairs),
+            "pairs": len(nearest),
             **{
                 name: float(getattr(heard, name).mean())
                 for name in (
@@ -246,27 +250,37 @@ def _continue(
     return made
 
 
+def _negative_pairs(subject: Subject, prompts: int, *, count: int, seed: int) -> list[np.ndarray]:
+    """Pairs [count, 2] of unrelated examples, of one half of the recordings and of the other.
+
+    Examples are numbered prompt length by prompt length, as their continuations are.
+    """
+    numbers: dict[bytes, int] = {}  # identical recordings are no unrelated ones, whatever their ids
+    rows = [subject.rows[index] for index in subject.examples.recordings]
+    groups = np.tile([numbers.setdefault(row.semantic.tobytes(), len(numbers)) for row in rows], prompts)
+    half = calibration.halves(groups)
+    pairs = []
+    for side in (0, 1):
+        own = np.flatnonzero(half == side)
+        pairs.append(own[calibration.negative_pairs(groups[own], count=count, seed=seed + side)])
+    return pairs
+
+
 def _negative_costs(
-    greedy: Sequence[Continued], *, count: int, metric: Metric, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Costs of unrelated pairs, [count] of each half of the recordings."""
+    greedy: Sequence[Continued], pairs: Sequence[np.ndarray], metric: Metric
+) -> list[np.ndarray]:
+    """Costs of pairs of a continuation and another example's target, [count] for each half."""
     generated = torch.cat([each.generated for each in greedy])
     targets = torch.cat([each.target for each in greedy])
-    # Identical recordings are no unrelated ones, whatever their ids.
-    numbers: dict[bytes, int] = {}
-    rows = [each.subject.rows[index] for each in greedy for index in each.subject.examples.recordings]
-    groups = np.array([numbers.setdefault(row.semantic.tobytes(), len(numbers)) for row in rows])
-    half = calibration.halves(groups)
     costs = []
-    with Progress("calibrate", 2 * count, unit="pair") as counter:
-        for side in (0, 1):
-            own = np.flatnonzero(half == side)
-            pairs = own[calibration.negative_pairs(groups[own], count=count, seed=seed + side)]
-            for part in np.array_split(pairs, max(len(pairs) // 10_000, 1)):
-                costs.append(metric.costs(generated[part[:, 0]], targets[part[:, 1]]))
+    with Progress("calibrate", sum(map(len, pairs)), unit="pair") as counter:
+        for half in pairs:
+            parts = []
+            for part in np.array_split(half, max(len(half) // PAIRS_AT_ONCE, 1)):
+                parts.append(metric.costs(generated[part[:, 0]], targets[part[:, 1]]))
                 counter.advance(len(part))
-    both = np.concatenate(costs)
-    return both[:count], both[count:]
+            costs.append(np.concatenate(parts))
+    return costs
 
 
 def _work_folder(folder: Path, key: str) -> Path:

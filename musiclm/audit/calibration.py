@@ -65,16 +65,23 @@ def fit_tau(costs: np.ndarray, target: float = TARGET) -> float:
     Raises:
         ValueError: even no false positive at all among so few pairs would show it.
     """
-    allowed = -1
+    check_enough(len(costs), target)
+    allowed = 0
     while clopper_pearson_upper(allowed + 1, len(costs)) <= MARGIN * target:
         allowed += 1
-    if allowed < 0:
-        least = math.ceil(math.log(1 - CONFIDENCE) / math.log1p(-MARGIN * target))  # the bound of no errors
+    return float(np.sort(costs)[allowed])  # matches lie below it, strictly
+
+
+def check_enough(pairs: int, target: float) -> None:
+    """Raise ValueError where no number of errors among the pairs could show the target rate."""
+    if not 0 < target < 1:
+        raise ValueError(f"expected a false_positive_rate between 0 and 1, got {target:g}")
+    least = math.ceil(math.log(1 - CONFIDENCE) / math.log1p(-MARGIN * target))  # the bound of no errors
+    if pairs < least:
         raise ValueError(
             f"expected at least {least} negative pairs to show a false-positive rate of {target:g}, "
-            f"got {len(costs)}: ask for more --negatives"
+            f"got {pairs}: ask for more --negatives"
         )
-    return float(np.sort(costs)[allowed])  # matches lie below it, strictly
 
 
 def verify(costs: np.ndarray, tau: float) -> Verification:

@@ -49,7 +49,12 @@ def learn(store: Path, folder: Path, *, steps: int, width: int = 64, batch_size:
     config = TransformerConfig(width=width, layers=2, heads=2, feed_forward=2 * width, dropout=0.0)
     stage = Semantic(config, **WORDS)
     training = StageTraining(
-        stage, optimizer=lambda p: torch.optim.AdamW(p, lr=5e-3, betas=(0.9, 0.95)), warmup_steps=20
+        stage,
+        optimizer=lambda p: torch.optim.AdamW(p, lr=1e-2, betas=(0.9, 0.95)),
+        warmup_steps=20,
+        final_rate=0.1,
+        condition_dropout=0.0,
+        ema_decay=0.9,
     )
     crops = TokenCrops(store, SECONDS, batch_size=batch_size, crops_per_epoch=batch_size * steps)
     trainer = quiet_trainer(
