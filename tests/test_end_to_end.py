@@ -3,10 +3,14 @@
 A broken recipe is a red test. Every command here is the command a user types.
 """
 
+import json
 import math
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -14,7 +18,7 @@ from torch import Tensor
 from musiclm import Audio, MusicLM
 from musiclm.bundle import Bundle
 from musiclm.cli import main
-from musiclm.data.store import TokenStore
+from musiclm.data.store import TokenStore, shard_path, write_shard
 from musiclm.pipeline import _BlockDecoder
 from musiclm.tokenizers.convnext import Spectrum
 
@@ -232,3 +236,49 @@ def test_tokens_of_other_tokenizers_are_refused(
         main(["tokenize", str(chain / "corpus"), "--bundle", str(chain / "tokenizers"), "--out", str(tokens)])
     assert stop.value.code == 2
     assert "made by the same tokenizers" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def variants(chain: Path) -> Path:
+    """A token store of eight recordings: those of the chain, begun elsewhere."""
+    source, folder = TokenStore(chain / "tokens"), chain / "variants"
+    row = source[0]
+    turned = [
+        replace(row, id=f"variant {turn}", semantic=np.roll(row.semantic, 90 * turn), split="train")
+        for turn in range(8)
+    ]
+    shutil.copytree(chain / "tokens", folder)
+    for shard in folder.glob("tokens-*.arrow"):
+        shard.unlink()
+    write_shard(shard_path(folder, 0), turned)
+    return folder
+
+
+def test_an_audit_of_a_whole_model_can_be_listened_to(chain: Path, variants: Path, tmp_path: Path) -> None:
+    few = [
+        "--examples",
+        "8",
+        "--prompt_tokens",
+        "[0,25]",
+        "--negatives",
+        "40",
+        "--false_positive_rate",
+        "0.3",
+    ]
+    where = ["--tokens", str(variants), "--bundle", str(chain / "bundle"), "--out", str(tmp_path / "report")]
+    main(["audit", *where, *few])
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert report["audio"]["pairs"] == len(report["closest"]) > 0
+    assert all(-1 <= pair["mulan_cosine"] <= 1 for pair in report["closest"])
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert page.count("<audio") == 2 * len(report["closest"])
+
+
+def test_the_guard_leaves_its_verdict_in_the_file(chain: Path, variants: Path, tmp_path: Path) -> None:
+    import soundfile
+
+    out = tmp_path / "guarded.wav"
+    words = ["--bundle", str(chain / "bundle"), "--seconds", "1", "--out", str(out), "--guard", str(variants)]
+    main(["generate", PROMPT, *words, "--guard_action", "label"])
+    assert "to variant" in soundfile.SoundFile(out).comment
+    assert (variants / "search" / "threshold.json").is_file()

@@ -154,9 +154,9 @@ def audit(
         },
         "store": {
             "path": str(tokens),
-            "recordings": len(training),
+            "recordings": len(store),
             "held_out": len(held_out),
-            "hours": sum(row.seconds for row in training) / 3600,
+            "hours": sum(row.seconds for row in (*training, *held_out)) / 3600,
         },
         "protocol": {
             "examples": examples,

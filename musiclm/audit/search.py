@@ -126,7 +126,7 @@ class WindowSearch:
         return len(self.starts)
 
     def nearest(
-        self, tokens: Tensor, *, not_of: Sequence[int] | None = None, among: int = SHORTLIST
+        self, tokens: Tensor, *, not_of: Sequence[int] | np.ndarray | None = None, among: int = SHORTLIST
     ) -> Found:
         """The window nearest to each of P sequences [P, S].
 
