@@ -278,7 +278,7 @@ def test_the_guard_leaves_its_verdict_in_the_file(chain: Path, variants: Path, t
     import soundfile
 
     out = tmp_path / "guarded.wav"
-    words = ["--bundle", str(chain / "bundle"), "--seconds", "1", "--out", str(out), "--guard", str(variants)]
+    words = ["--bundle", str(chain / "bundle"), "--seconds", "5", "--out", str(out), "--guard", str(variants)]
     main(["generate", PROMPT, *words, "--guard_action", "label"])
     assert "to variant" in soundfile.SoundFile(out).comment
     assert (variants / "search" / "threshold.json").is_file()

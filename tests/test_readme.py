@@ -98,7 +98,7 @@ def test_auditing_works_as_written(tmp_path: Path) -> None:
     folder_of_tones(tmp_path / "my-music", 10, seconds=7.0)
     few = "--examples 6 --prompt_tokens [0,25] --negatives 20 --false_positive_rate 0.5"
     commands = block("## Audit it before you publish it", "sh").replace("--out", f"{few} --out", 1)
-    commands = commands.replace("musiclm generate", "musiclm generate --seconds 1 --guard_action label")
+    commands = commands.replace("musiclm generate", "musiclm generate --seconds 5 --guard_action label")
     commands = commands.replace("runs/mine/bundle", "default")
     commands = f"musiclm tokenize my-music/ --out runs/mine/tokens --workers 1\n{commands}"
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

@@ -7,13 +7,14 @@ says what like music would have given anyway: the difference is the finding.
 """
 
 import hashlib
-import json
+import math
 import platform
 import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import date
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,14 @@ import torch
 from musiclm.audit import acoustic, calibration, findings
 from musiclm.audit.canaries import canary_rows, read_canaries
 from musiclm.audit.continuation import CONTINUATION, Subject, continuations
-from musiclm.audit.examples import count_copies, draw, identical_recordings, stretches
+from musiclm.audit.examples import draw, identical_recordings, stretches
 from musiclm.audit.findings import Continued, Metric
-from musiclm.audit.nearness import nearness
+from musiclm.audit.nearness import nearness, null_costs
 from musiclm.audit.report import SCHEMA_VERSION, write_report
+from musiclm.audit.search import WindowSearch
 from musiclm.audit.sinkhorn import centroid_distances, default_regularization
 from musiclm.bundle import Bundle, load_part
-from musiclm.data.store import QUANTIZER, TokenRow, TokenStore, read_codebooks
+from musiclm.data.store import QUANTIZER, TokenStore, read_codebooks
 from musiclm.pipeline import MusicLM, check_seed
 from musiclm.progress import Progress
 from musiclm.stages.precision import Precision, prepare_to_decode
@@ -48,6 +50,7 @@ def audit(
     prompt_tokens: Sequence[int] = PROMPT_TOKENS,
     negatives: int = 100_000,
     false_positive_rate: float = calibration.TARGET,
+    clear_of_end: float = 0.0,
     temperature: float = 1.0,
     precision: Precision = "float32",
     search: bool = True,
@@ -65,6 +68,7 @@ def audit(
         prompt_tokens: semantic tokens that are shown (25 a second), each number in turn.
         negatives: unrelated pairs to fit the threshold on, and as many others to verify it on.
         false_positive_rate: that the threshold may have.
+        clear_of_end: seconds at the end of recordings that training left out (`clear_of_end` of its crops).
         temperature: of the sampled continuations, which stand beside the greedy ones.
         precision: of the stage's matrices.
         search: look for each continuation in all training recordings, not only in its own.
@@ -74,6 +78,8 @@ def audit(
     started = time.monotonic()
     _check_request(examples, prompt_tokens, negatives, temperature)
     check_seed(seed)
+    if not 0 <= clear_of_end < float("inf"):
+        raise ValueError(f"expected clear_of_end of 0 s or more, got {clear_of_end:g}")
     calibration.check_enough(negatives, false_positive_rate)
     if out.exists() and not out.is_dir():
         raise FileExistsError(f"expected a folder for the report, {out} is a file: name another")
@@ -85,38 +91,45 @@ def audit(
 
     training = [row for row in store if row.split == "train"]
     held_out = [row for row in store if row.split != "train"]
+    rate = store.description.semantic_frame_rate
     length = max(prompt_tokens) + CONTINUATION
-    copies = _stretches(training, training, length)[2]
-    if len(copies) < examples:
-        seconds = length / store.description.semantic_frame_rate
+    cut = partial(
+        stretches,
+        training=training,
+        length=length,
+        apart=CONTINUATION,
+        clear_of_end=math.ceil(clear_of_end * rate),
+    )
+    population = cut(training)
+    if len(population) < examples:
         raise ValueError(
-            f"expected {examples} stretches of {seconds:g} s in the training recordings of {tokens}, they "
-            f"have {len(copies)}: ask for fewer (--examples {len(copies)}), or tokenize more music"
+            f"expected {examples} stretches of {length / rate:g} s in the training recordings of {tokens}, "
+            f"they have {len(population)}: ask for fewer --examples, or tokenize more music"
         )
     planted, times = canary_rows(training, read_canaries(store.folder))
-    subjects = []
-    for name, rows, most in (
-        ("training", training, examples),
-        ("held-out", held_out, examples),
-        ("canaries", planted, len(planted) * len(copies)),
-    ):
-        chosen = draw(*_stretches(rows, training, length), count=most, seed=seed)
-        if len(chosen):
-            subject = Subject.of(
-                name,
-                rows,
-                chosen,
-                length=length,
-                quantizer=load_part(store.folder / QUANTIZER),
-                description=store.description,
-            )
-            subjects.append(subject)
-
+    of_canaries = cut(planted)
+    subjects = [
+        Subject.of(
+            name,
+            rows,
+            chosen,
+            length=length,
+            quantizer=load_part(store.folder / QUANTIZER),
+            description=store.description,
+        )
+        for name, rows, chosen in (
+            ("training", training, draw(population, count=examples, seed=seed)),
+            ("held-out", held_out, draw(cut(held_out, known=False), count=examples, seed=seed)),
+            ("canaries", planted, draw(of_canaries, count=len(of_canaries), seed=seed)),
+        )
+        if len(chosen)
+    ]
     pairs = _negative_pairs(subjects[0], len(prompt_tokens), count=negatives, seed=seed)
 
-    key = [model.fingerprint("semantic"), store.description.fingerprints, examples, temperature, precision]
-    key += [seed, length, [(row.id, row.seconds) for row in (*training, *held_out)]]
-    work = _work_folder(out / ".work", hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16])
+    searched = WindowSearch.build(store) if search else None
+    null = null_costs(searched, least_entropy=findings.LOW_ENTROPY) if searched else None
+
+    work = _work_folder(out / ".work", _digest(model.fingerprint("semantic"), precision, seed, subjects))
     made = _continue(
         stage, subjects, prompt_tokens, metric=metric, temperature=temperature, seed=seed, work=work
     )
@@ -129,10 +142,10 @@ def audit(
     tau = calibration.fit_tau(fitted, false_positive_rate)
     verification = calibration.verify(verified, tau)
     nearest = findings.closest(made)
-    rate = store.description.semantic_frame_rate
     closest = [findings.describe_pair(each, index, rate) for each, index in nearest]
     heard = None
-    if audio and set(acoustic.PARTS) <= set(model.parts):
+    codec = store.description.fingerprints.get("soundstream")
+    if audio and set(acoustic.PARTS) <= set(model.parts) and model.fingerprint("soundstream") == codec:
         heard = acoustic.listen(MusicLM.from_pretrained(bundle), nearest, frame_rate=rate, seed=seed)
         for pair, cosine, distance in zip(
             closest, heard.mulan_cosine.tolist(), heard.mel_distance.tolist(), strict=True
@@ -169,7 +182,7 @@ def audit(
             "temperature": temperature,
             "low_entropy_bits": findings.LOW_ENTROPY,
         },
-        "duplicates": findings.duplicates(subjects[0], copies, identical_recordings(training)),
+        "duplicates": findings.duplicates(subjects[0], population, identical_recordings(training)),
         "calibration": {
             "regularization": metric.regularization,
             "tau": tau,
@@ -184,7 +197,7 @@ def audit(
         "costs": findings.cost_counts(np.concatenate([fitted, verified]), greedy, control),
         "entropy": findings.entropy_points(greedy, tau, seed=seed),
         "power": findings.power(subjects[0].target(0), metric, tau, seed=seed),
-        "search": nearness(store, made) if search else None,
+        "search": nearness(searched, null, made) if searched and null else None,
         "audio": heard
         and {
             "pairs": len(nearest),
@@ -205,14 +218,6 @@ def audit(
     write_report(out, report, heard.clips if heard else ())
     shutil.rmtree(work.parent)
     print(out / "report.html")
-
-
-def _stretches(
-    rows: Sequence[TokenRow], training: Sequence[TokenRow], length: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Recording, first token and copies in the training set, [N] each, of all stretches there are."""
-    recordings, starts = stretches(rows, length=length, apart=CONTINUATION)
-    return recordings, starts, count_copies(training, rows, recordings, starts, length)
 
 
 def _continue(
@@ -255,13 +260,12 @@ def _negative_pairs(subject: Subject, prompts: int, *, count: int, seed: int) ->
 
     Examples are numbered prompt length by prompt length, as their continuations are.
     """
-    numbers: dict[bytes, int] = {}  # identical recordings are no unrelated ones, whatever their ids
-    rows = [subject.rows[index] for index in subject.examples.recordings]
-    groups = np.tile([numbers.setdefault(row.semantic.tobytes(), len(numbers)) for row in rows], prompts)
+    groups = np.tile(subject.examples.recordings, prompts)
     half = calibration.halves(groups)
+    once = np.tile(subject.examples.copies == 1, prompts)  # what has copies elsewhere is related to them
     pairs = []
     for side in (0, 1):
-        own = np.flatnonzero(half == side)
+        own = np.flatnonzero((half == side) & once)
         pairs.append(own[calibration.negative_pairs(groups[own], count=count, seed=seed + side)])
     return pairs
 
@@ -281,6 +285,16 @@ def _negative_costs(
                 counter.advance(len(part))
             costs.append(np.concatenate(parts))
     return costs
+
+
+def _digest(fingerprint: str, precision: str, seed: int, subjects: Sequence[Subject]) -> str:
+    """Names the batches that may be used again: those of the same model and the same stretches."""
+    digest = hashlib.sha256(f"{fingerprint} {precision} {seed}".encode())
+    for subject in subjects:
+        digest.update(subject.name.encode())
+        digest.update(subject.semantic.numpy().tobytes())
+        digest.update(subject.mulan.numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _work_folder(folder: Path, key: str) -> Path:

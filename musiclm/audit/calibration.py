@@ -74,7 +74,7 @@ def fit_tau(costs: np.ndarray, target: float = TARGET) -> float:
 
 def check_enough(pairs: int, target: float) -> None:
     """Raise ValueError where no number of errors among the pairs could show the target rate."""
-    if not 0 < target < 1:
+    if not 1e-9 <= target < 1:
         raise ValueError(f"expected a false_positive_rate between 0 and 1, got {target:g}")
     least = math.ceil(math.log(1 - CONFIDENCE) / math.log1p(-MARGIN * target))  # the bound of no errors
     if pairs < least:

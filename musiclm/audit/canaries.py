@@ -22,9 +22,7 @@ from musiclm.data.store import (
     QUANTIZER,
     TokenRow,
     TokenStore,
-    read_description,
     shard_path,
-    write_description,
     write_shard,
 )
 
@@ -51,8 +49,8 @@ def plant(
     """
     if each < 1 or not repeats or min(repeats) < 1:
         raise ValueError(f"expected canaries, each 1 or more times, got {each} of each of {list(repeats)}")
-    if (out / DESCRIPTION).exists():
-        raise ValueError(f"expected a new folder for the planted store, {out} holds one: name another")
+    if out.exists():
+        raise ValueError(f"expected a new folder for the planted store, {out} exists: name another")
     store = TokenStore(tokens)
     held_out = [row.id for row in store if row.split == "valid"]
     wanted = each * len(repeats)
@@ -63,7 +61,8 @@ def plant(
         )
     chosen = np.random.Generator(np.random.PCG64(seed)).permutation(held_out)[:wanted]
     times = {str(id): int(repeats[index // each]) for index, id in enumerate(chosen)}
-    out.mkdir(parents=True, exist_ok=True)
+    folder = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    folder.mkdir(parents=True)
     rows: list[TokenRow] = []
     for row in store:
         if row.id not in times:
@@ -73,13 +72,12 @@ def plant(
                 replace(row, id=f"{row.id}/copy{copy:02d}", split="train") for copy in range(times[row.id])
             ]
     for index, first in enumerate(range(0, len(rows), ROWS_IN_SHARD)):
-        write_shard(shard_path(out, index), rows[first : first + ROWS_IN_SHARD])
-    shutil.copyfile(tokens / CODEBOOKS, out / CODEBOOKS)
-    shutil.copytree(tokens / QUANTIZER, out / QUANTIZER, dirs_exist_ok=True)
-    temporary = out / f".{CANARIES}.{os.getpid()}.tmp"
-    temporary.write_text(json.dumps(times, indent=1), encoding="utf-8")
-    temporary.replace(out / CANARIES)
-    write_description(out, read_description(tokens))  # last: a folder without it is no store
+        write_shard(shard_path(folder, index), rows[first : first + ROWS_IN_SHARD])
+    for name in (CODEBOOKS, DESCRIPTION):
+        shutil.copyfile(tokens / name, folder / name)
+    shutil.copytree(tokens / QUANTIZER, folder / QUANTIZER)
+    (folder / CANARIES).write_text(json.dumps(times, indent=1), encoding="utf-8")
+    folder.rename(out)  # a folder of this name is whole
     print(f"{wanted} canaries among {len(rows)} recordings: {out}")
 
 

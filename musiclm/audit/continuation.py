@@ -108,7 +108,9 @@ def continuations(
                 frames=prompt_tokens + CONTINUATION,
                 prompt=subject.semantic[rows, None, :prompt_tokens] if prompt_tokens else None,
                 temperature=temperature,
-                generator=torch.Generator().manual_seed((seed * 1_000_003 + first) * 1_009 + prompt_tokens),
+                generator=torch.Generator().manual_seed(
+                    ((seed * 1_000_003 + first) * 1_009 + prompt_tokens) % 2**63
+                ),
             )  # [rows, 1, T + 125]
             temporary = file.with_name(f".{file.stem}.{os.getpid()}.tmp.npy")
             np.save(temporary, tokens[:, 0, prompt_tokens:].numpy().astype(np.uint16))

@@ -6,8 +6,8 @@ no two targets share a token.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -36,20 +36,49 @@ class Examples:
     def __len__(self) -> int:
         return len(self.recordings)
 
+    def take(self, which: np.ndarray) -> "Examples":
+        """Those of some indices, in their order."""
+        return Examples(self.recordings[which], self.starts[which], self.copies[which], self.weights[which])
+
     def strata(self) -> np.ndarray:
-        """Index into STRATA of each example [N]."""
-        return np.searchsorted(STRATA, self.copies, side="right") - 1
+        """Index into STRATA of each example [N]; what is not of training counts as if it came once."""
+        return np.searchsorted(STRATA, self.copies.clip(min=1), side="right") - 1
 
 
-def stretches(rows: Sequence[TokenRow], *, length: int, apart: int) -> tuple[np.ndarray, np.ndarray]:
-    """Recording and first token [N] of every stretch of `length` tokens, `apart` from one to the next."""
+def stretches(
+    rows: Sequence[TokenRow],
+    training: Sequence[TokenRow],
+    *,
+    length: int,
+    apart: int,
+    clear_of_end: int = 0,
+    known: bool = True,
+) -> Examples:
+    """Every distinct stretch of `length` tokens, `apart` from one to the next, with its copies in training.
+
+    Args:
+        rows: the recordings.
+        training: those that the stage was trained on.
+        length, apart: in tokens.
+        clear_of_end: tokens at the end of every recording that no stretch reaches.
+        known: whether stretches may be of training; of what is to be a control, those that are, are left out.
+    """
     places = [
         (index, start)
         for index, row in enumerate(rows)
-        for start in range(0, len(row.semantic) - length + 1, apart)
+        for start in range(0, len(row.semantic) - clear_of_end - length + 1, apart)
     ]
     recordings, starts = np.array(places, dtype=np.int64).reshape(-1, 2).T
-    return recordings, starts
+    tokens = tokens_at(rows, recordings, starts, length)
+    seen: dict[bytes, int] = {}
+    first = np.array(
+        [seen.setdefault(stretch.tobytes(), at) for at, stretch in enumerate(tokens)], dtype=np.int64
+    )
+    kept = np.unique(first)  # of stretches that are the same, the first stands for all
+    weights = np.bincount(first, minlength=len(first))[kept].astype(np.float64)
+    copies = count_copies((row.semantic for row in training), tokens[kept])
+    population = Examples(recordings[kept], starts[kept], copies, weights)
+    return population if known else population.take(np.flatnonzero(copies == 0))
 
 
 def tokens_at(
@@ -60,24 +89,25 @@ def tokens_at(
     return np.stack(cut).astype(np.int64) if cut else np.zeros((0, length), dtype=np.int64)
 
 
-def count_copies(
-    training: Sequence[TokenRow],
-    rows: Sequence[TokenRow],
-    recordings: np.ndarray,
-    starts: np.ndarray,
-    length: int,
-) -> np.ndarray:
-    """How often [N] each stretch of `rows` occurs in the training recordings, wherever it begins."""
-    wanted = np.array(
-        [
-            _hashes(rows[r].semantic[s : s + length], length)[0]
-            for r, s in zip(recordings, starts, strict=True)
-        ],
-        dtype=np.uint64,
-    )
-    every = [_hashes(row.semantic, length) for row in training]
-    ordered = np.sort(np.concatenate([np.zeros(0, dtype=np.uint64), *every]))
-    return np.searchsorted(ordered, wanted, side="right") - np.searchsorted(ordered, wanted, side="left")
+def count_copies(training: Iterable[np.ndarray], tokens: np.ndarray) -> np.ndarray:
+    """How often [N] each stretch of tokens [N, length] occurs in the training recordings, wherever it begins.
+
+    Args:
+        training: tokens [T] of each training recording.
+        tokens: the stretches.
+    """
+    counts = np.zeros(len(tokens), dtype=np.int64)
+    if not len(tokens):
+        return counts
+    length = tokens.shape[1]
+    hashes = np.array([_hashes(row, length)[0] for row in tokens], dtype=np.uint64)
+    wanted, place = np.unique(hashes, return_inverse=True)
+    found = np.zeros(len(wanted), dtype=np.int64)
+    for recording in training:
+        own = _hashes(recording, length)
+        at = np.searchsorted(wanted, own).clip(max=len(wanted) - 1)
+        found += np.bincount(at[wanted[at] == own], minlength=len(wanted))
+    return found[place]
 
 
 def identical_recordings(rows: Sequence[TokenRow]) -> list[list[str]]:
@@ -88,24 +118,20 @@ def identical_recordings(rows: Sequence[TokenRow]) -> list[list[str]]:
     return [ids for ids in groups.values() if len(ids) > 1]
 
 
-def draw(
-    recordings: np.ndarray, starts: np.ndarray, copies: np.ndarray, *, count: int, seed: int
-) -> Examples:
-    """`count` of the stretches, as many of each stratum as there are, up to an equal share of the rest."""
+def draw(population: Examples, *, count: int, seed: int) -> Examples:
+    """`count` of a population, as many of each stratum as there are, up to an equal share of the rest."""
     generator = np.random.Generator(np.random.PCG64(seed))
-    stratum = np.searchsorted(STRATA, copies, side="right") - 1
+    stratum = population.strata()
     present = sorted(set(stratum), key=lambda index: (stratum == index).sum())  # the smallest is filled first
-    chosen, weights, left = [], [], min(count, len(recordings))
+    chosen, weights, left = [np.zeros(0, dtype=np.int64)], [np.zeros(0)], min(count, len(population))
     for done, index in enumerate(present):
         members = np.flatnonzero(stratum == index)
-        taken = min(len(members), left // (len(present) - done))
-        chosen.append(generator.permutation(members)[:taken])
-        weights.append(np.full(taken, len(members) / max(taken, 1)))
-        left -= taken
-    picked = np.concatenate([np.zeros(0, dtype=np.int64), *chosen])
-    return Examples(
-        recordings[picked], starts[picked], copies[picked], np.concatenate([np.zeros(0), *weights])
-    )
+        taken = generator.permutation(members)[: min(len(members), left // (len(present) - done))]
+        chosen.append(taken)
+        weights.append(population.weights[taken] * (len(members) / max(len(taken), 1)))
+        left -= len(taken)
+    order = generator.permutation(sum(map(len, chosen)))  # so that the first few are of every stratum
+    return replace(population.take(np.concatenate(chosen)), weights=np.concatenate(weights)).take(order)
 
 
 def _hashes(tokens: np.ndarray, length: int) -> np.ndarray:

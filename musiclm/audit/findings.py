@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from musiclm.audit.continuation import Subject
-from musiclm.audit.examples import STRATA
+from musiclm.audit.examples import STRATA, Examples
 from musiclm.audit.planted import REPLACED, plant
 from musiclm.audit.sinkhorn import entropies, histograms, transport_costs
 from musiclm.audit.statistics import estimate
@@ -66,14 +66,17 @@ class Continued:
         return self.agreement == 1
 
 
-def duplicates(subject: Subject, copies: np.ndarray, identical: list[list[str]]) -> dict[str, Any]:
-    """How often stretches occur in the training set, by their `copies` [M], and how many are asked for."""
-    strata = np.searchsorted(STRATA, copies, side="right") - 1
-    asked = subject.examples.strata()
+def duplicates(subject: Subject, population: Examples, identical: list[list[str]]) -> dict[str, Any]:
+    """How often stretches occur in the training set, and how many are asked for."""
+    strata, asked = population.strata(), subject.examples.strata()
     return {
-        "windows": len(copies),
+        "windows": int(population.weights.sum()),
         "strata": [
-            {"name": name, "windows": int((strata == index).sum()), "examples": int((asked == index).sum())}
+            {
+                "name": name,
+                "windows": int(population.weights[strata == index].sum()),
+                "examples": int((asked == index).sum()),
+            }
             for index, name in enumerate(stratum_names())
         ],
         "identical_recordings": identical,
@@ -209,8 +212,12 @@ def closest(continued: Sequence[Continued]) -> list[tuple[Continued, int]]:
     ]
     candidates.sort(key=lambda entry: (entry[1].entropy[entry[2]] < LOW_ENTROPY, entry[0]))
     chosen: dict[str, tuple[Continued, int]] = {}
+    originals: set[bytes] = set()
     for _, each, index in candidates:
-        chosen.setdefault(each.subject.recording_ids()[index], (each, index))
+        id, original = each.subject.recording_ids()[index], each.target[index].numpy().tobytes()
+        if id not in chosen and original not in originals:  # the same music may have several ids
+            chosen[id] = (each, index)
+            originals.add(original)
         if len(chosen) == CLOSEST:
             break
     return sorted(chosen.values(), key=lambda entry: entry[0].costs[entry[1]])

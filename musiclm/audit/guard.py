@@ -23,6 +23,7 @@ from musiclm.pipeline import MusicLM, OnProgress
 
 Action = Literal["refuse", "regenerate", "label"]
 QUANTILE = 0.001  # of unrelated windows: how many a guard may take for copies
+NULL_WINDOWS = 5_000  # at most; of fewer than a thousand, none is nearer than the threshold
 THRESHOLD = "threshold.json"  # beside the index of the store
 BETWEEN = 62  # tokens from one checked window to the next, 2.5 s
 
@@ -81,19 +82,26 @@ class Guard:
         search = WindowSearch.open(store)
         file = search.folder / THRESHOLD
         if not file.is_file():
-            costs, source = null_costs(search)
-            kept = {"threshold": float(np.quantile(costs, QUANTILE)), "windows": len(costs), "from": source}
+            null = null_costs(search, windows=NULL_WINDOWS)
+            threshold = float(np.quantile(null.costs, QUANTILE, method="lower"))
+            kept = {"threshold": threshold, "windows": len(null.costs), "from": null.source}
             temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
             temporary.write_text(json.dumps(kept), encoding="utf-8")
             temporary.replace(file)
         return cls(search, json.loads(file.read_text(encoding="utf-8"))["threshold"])
 
     def judge(self, semantic: Tensor) -> Verdict:
-        """What is nearest to semantic tokens [1, 1, T] in the store."""
+        """What is nearest to semantic tokens [1, 1, T] in the store.
+
+        Raises:
+            ValueError: they are fewer than a window has, and cannot be compared with one.
+        """
         tokens = semantic[0, 0]
-        size = min(WINDOW, len(tokens))
-        starts = [*range(0, len(tokens) - size, BETWEEN), len(tokens) - size]
-        found = self.search.nearest(torch.stack([tokens[start : start + size] for start in starts]))
+        if len(tokens) < WINDOW:
+            seconds = WINDOW / self.search.store.description.semantic_frame_rate
+            raise ValueError(f"expected at least {seconds:g} s of music to guard: ask for more --seconds")
+        starts = [*range(0, len(tokens) - WINDOW, BETWEEN), len(tokens) - WINDOW]
+        found = self.search.nearest(torch.stack([tokens[start : start + WINDOW] for start in starts]))
         best = int(found.costs.argmin())
         recording, start = self.search.place(int(found.windows[best]))
         return Verdict(recording, start, float(found.costs[best]), self.threshold)

@@ -7,17 +7,17 @@ a held note is near to everyone's.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
+from musiclm.audit.examples import count_copies
 from musiclm.audit.findings import LOW_ENTROPY, Continued
 from musiclm.audit.search import WINDOW, WindowSearch
 from musiclm.audit.sinkhorn import entropies
 from musiclm.audit.statistics import estimate
-from musiclm.data.store import TokenStore
 from musiclm.progress import Progress
 
 QUANTILE = 0.01  # of the null, below which a continuation counts as found
@@ -25,14 +25,21 @@ NULL_WINDOWS = 500
 AT_ONCE = 2_000  # sequences
 
 
-def nearness(store: TokenStore, continued: Sequence[Continued]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Null:
+    """How near unrelated windows come to their nearest training window [N], and where they are from."""
+
+    costs: np.ndarray
+    source: str
+
+
+def nearness(search: WindowSearch, null: Null, continued: Sequence[Continued]) -> dict[str, Any]:
     """The findings of the search: its null, its threshold, and how many continuations are nearer."""
-    search = WindowSearch.build(store)
-    null, source = null_costs(search, least_entropy=LOW_ENTROPY)
-    threshold = float(np.quantile(null, QUANTILE))
+    threshold = float(np.quantile(null.costs, QUANTILE))
     of_training = [each for each in continued if each.subject.name == "training"]
-    number = {id: index for index, id in enumerate(store.ids())}
-    found, other = [], []
+    number = {id: index for index, id in enumerate(search.store.ids())}
+    longest = max(each.prompt_tokens for each in of_training)
+    found, other = [], None
     with Progress("search", sum(len(each.generated) for each in of_training), unit="example") as counter:
         for each in of_training:
             costs, recordings = [], []
@@ -41,59 +48,73 @@ def nearness(store: TokenStore, continued: Sequence[Continued]) -> dict[str, Any
                 costs.append(nearest.costs)
                 recordings.append(search.recordings[nearest.windows])
                 counter.advance(len(part))
+            examples = each.subject.examples
             near = (np.concatenate(costs) < threshold) & (entropies(each.generated).numpy() >= LOW_ENTROPY)
-            own = np.array([number[id] for id in each.subject.recording_ids()])
-            other.append(near & (np.concatenate(recordings) != own))
-            rate = estimate(near, each.subject.examples.weights)
+            rate = estimate(near, examples.weights)
             entry = {"decoding": each.decoding, "prompt_tokens": each.prompt_tokens, "estimate": asdict(rate)}
             found.append(entry)
-    weights = np.concatenate([each.subject.examples.weights for each in of_training])
+            if each.decoding == "greedy" and each.prompt_tokens == longest:
+                own = np.array([number[id] for id in each.subject.recording_ids()])
+                # Music with copies elsewhere is found there too, and was not taken from there.
+                foreign = near & (np.concatenate(recordings) != own) & (examples.copies == 1)
+                other = asdict(estimate(foreign, examples.weights))
     return {
         "windows": len(search),
         "null": {
-            "from": source,
-            "windows": len(null),
-            "quantiles": {str(q): float(np.quantile(null, q)) for q in (QUANTILE, 0.1, 0.5)},
+            "from": null.source,
+            "windows": len(null.costs),
+            "quantiles": {str(q): float(np.quantile(null.costs, q)) for q in (QUANTILE, 0.1, 0.5)},
         },
         "threshold": threshold,
         "found": found,
-        "other_recording": asdict(estimate(np.concatenate(other), weights)),
+        "other_recording": other,
     }
 
 
-def null_costs(search: WindowSearch, *, least_entropy: float = 0.0, seed: int = 0) -> tuple[np.ndarray, str]:
-    """How near unrelated windows come to their nearest training window [N], and where they are from.
+def null_costs(
+    search: WindowSearch, *, windows: int = NULL_WINDOWS, least_entropy: float = 0.0, seed: int = 0
+) -> Null:
+    """How near unrelated windows come: held-out ones, or training windows to other training recordings.
 
     Args:
         search: over the training recordings.
+        windows: how many, at most.
         least_entropy: in bits; windows below it are left out.
         seed: of the draw of windows.
 
     Raises:
-        ValueError: there are no such windows.
+        ValueError: there are no unrelated windows.
     """
-    splits = search.store.splits()
-    rows = [row for row, split in enumerate(splits) if split != "train"]
-    held_out = bool(rows)
-    if not held_out:
-        rows = sorted(set(search.recordings.tolist()))
-    places = [
-        (row, start)
-        for row in rows
-        for start in range(0, len(search.store.semantic(row)) - WINDOW + 1, WINDOW)
-    ]
-    order = np.random.Generator(np.random.PCG64(seed)).permutation(len(places))[:NULL_WINDOWS]
-    chosen = [places[index] for index in order]
-    cut = [search.store.semantic(row)[start : start + WINDOW].astype(np.int64) for row, start in chosen]
-    tokens = torch.from_numpy(np.stack(cut).reshape(-1, WINDOW)) if cut else torch.empty(0, WINDOW)
-    kept = entropies(tokens) >= least_entropy if len(tokens) else torch.zeros(0, dtype=torch.bool)
-    if not kept.any():
-        raise ValueError(
-            f"expected unrelated windows of {WINDOW} tokens to compare with in {search.store.folder}, found "
-            "none: tokenize more music"
-        )
-    own = None if held_out else np.array([row for row, _ in chosen])[kept.numpy()]
-    costs = search.nearest(tokens[kept], not_of=own).costs
-    if held_out:
-        return costs, "held-out recordings"
-    return costs[np.isfinite(costs)], "training recordings, each against the others"
+    store = search.store
+    held_out = [row for row, split in enumerate(store.splits()) if split != "train"]
+    for rows, source in (
+        (held_out, "held-out recordings"),
+        (sorted(set(search.recordings.tolist())), "training recordings, each against the others"),
+    ):
+        places = [
+            (row, start) for row in rows for start in range(0, len(store.semantic(row)) - WINDOW + 1, WINDOW)
+        ]
+        order = np.random.Generator(np.random.PCG64(seed)).permutation(len(places))[:windows]
+        chosen = np.array([places[index] for index in order], dtype=np.int64).reshape(-1, 2)
+        cut = [store.semantic(row)[start : start + WINDOW] for row, start in chosen]
+        tokens = np.array(cut, dtype=np.int64).reshape(-1, WINDOW)
+        own = chosen[:, 0]
+        copied = count_copies((store.semantic(row) for row in np.unique(search.recordings)), tokens)
+        if rows is not held_out:  # each stands at least once in its own recording
+            copied -= [
+                int(count_copies([store.semantic(row)], cut[None])[0])
+                for row, cut in zip(own, tokens, strict=True)
+            ]
+        kept = copied == 0  # what stands in training is not unrelated to it
+        if len(tokens):
+            kept &= entropies(torch.from_numpy(tokens)).numpy() >= least_entropy
+        if kept.any():
+            not_of = None if rows is held_out else own[kept]
+            costs = search.nearest(torch.from_numpy(tokens[kept]), not_of=not_of).costs
+            if np.isfinite(costs).any():
+                return Null(costs[np.isfinite(costs)], source)
+    seconds = WINDOW / store.description.semantic_frame_rate
+    raise ValueError(
+        f"expected unrelated recordings of at least {seconds:g} s in {store.folder} to compare with, found "
+        "none: tokenize more music"
+    )

@@ -18,7 +18,7 @@ where that part was not measured.
                    second), seed, precision, temperature, low_entropy_bits
     duplicates     windows, strata [{name, windows, examples}], identical_recordings [[id, id, ...], ...]
     calibration    regularization, tau, paper_tau, target, fitted {pairs, false_positives},
-                   verified {pairs, false_positives, rate, upper}, holds (upper <= target)
+                   verified {pairs, false_positives, rate, upper}, holds (upper < target)
     rates          [{set, decoding, prompt_tokens, exact, agreement, approximate, approximate_high_entropy}],
                    four estimates: all tokens equal; at least 80 % equal; cost below tau; the same without
                    matches below low_entropy_bits

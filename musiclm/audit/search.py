@@ -1,9 +1,8 @@
 """The nearest stretch of a whole token store: whose music is this, if anyone's?
 
 Every window of the store is kept as the mean of its tokens' centroids. Moving one histogram onto another
-costs at least the distance of their means, so nearest means make a short list and optimal transport decides;
-where the last of the list is farther in its mean than the best is in cost, nothing outside it can be nearer,
-and the answer is the exact one.
+costs at least the distance of their means, so what is near is near in its mean too: nearest means make a
+short list, and optimal transport decides.
 """
 
 import json
@@ -11,6 +10,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from musiclm.audit.sinkhorn import centroid_distances, default_regularization, histograms, transport_costs
-from musiclm.data.store import TokenStore, read_codebooks
+from musiclm.data.store import CODEBOOKS, TokenStore, read_codebooks
 
 WINDOW = 125  # tokens, 5 s: what the audit continues (MusicLM, sec. 5.3)
 STRIDE = 25  # tokens from one window to the next, 1 s
@@ -27,21 +27,15 @@ SHORTLIST = 16
 FLAT_UP_TO = 200_000  # windows; beyond, an inverted file searches a part of them
 PROBED = 16  # of its lists
 FOLDER = "search"  # beside the shards
+MADE_OF = "made_of.json"
 
 
 @dataclass(frozen=True)
 class Found:
-    """The nearest window of each of P sequences.
-
-    Attributes:
-        costs: of transport to it [P].
-        windows: its index [P].
-        certain: whether no window outside the short list can be nearer [P].
-    """
+    """The nearest window of each of P sequences: its index [P], and the cost of transport to it [P]."""
 
     costs: np.ndarray
     windows: np.ndarray
-    certain: np.ndarray
 
 
 class WindowSearch:
@@ -52,16 +46,25 @@ class WindowSearch:
         recordings: index of each window's recording in the store [M].
         starts: its first token [M].
         store: where the tokens are.
+        directions: on which the means were projected [D, d].
     """
 
-    def __init__(self, index: Any, recordings: np.ndarray, starts: np.ndarray, store: TokenStore) -> None:
+    def __init__(
+        self,
+        index: Any,
+        recordings: np.ndarray,
+        starts: np.ndarray,
+        store: TokenStore,
+        *,
+        directions: Tensor,
+    ) -> None:
         self.folder = store.folder / FOLDER
         self.index = index
         self.recordings = recordings
         self.starts = starts
         self.store = store
         self.centroids = read_codebooks(store.folder)["semantic"][0].float()  # [V, D]
-        self.directions = directions(self.centroids)
+        self.directions = directions
         self.distances = centroid_distances(self.centroids)
         self.regularization = default_regularization(self.distances)
 
@@ -73,7 +76,8 @@ class WindowSearch:
             ValueError: none is as long as a window.
         """
         centroids = read_codebooks(store.folder)["semantic"][0].float()
-        projected = (centroids @ directions(centroids)).numpy()  # [V, d]
+        directions = main_directions(centroids)
+        projected = (centroids @ directions).numpy()  # [V, d]
         means, recordings, starts = [], [], []
         for number, split in enumerate(store.splits()):
             if split != "train":
@@ -88,7 +92,13 @@ class WindowSearch:
                 f"expected recordings of at least {WINDOW / store.description.semantic_frame_rate:g} s in "
                 f"{store.folder} to search, found none"
             )
-        return cls(_faiss_index(points), np.concatenate(recordings), np.concatenate(starts), store)
+        return cls(
+            _faiss_index(points),
+            np.concatenate(recordings),
+            np.concatenate(starts),
+            store,
+            directions=directions,
+        )
 
     @classmethod
     def open(cls, store: TokenStore) -> "WindowSearch":
@@ -99,28 +109,28 @@ class WindowSearch:
         """
         import faiss
 
-        folder = store.folder / FOLDER
-        made_of = {
-            "shards": {file.name: file.stat().st_size for file in sorted(store.folder.glob("tokens-*.arrow"))}
-        }
-        described = folder / "made_of.json"
-        if not described.is_file() or json.loads(described.read_text(encoding="utf-8")) != made_of:
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
+        folder, made_of = store.folder / FOLDER, _made_of(store)
+        if not _describes(folder, made_of):
             search = cls.build(store)
-            faiss.write_index(search.index, str(folder / "means.faiss"))
-            np.save(folder / "recordings.npy", search.recordings)
-            np.save(folder / "starts.npy", search.starts)
-            temporary = described.with_name(f".{described.name}.{os.getpid()}.tmp")
-            temporary.write_text(json.dumps(made_of), encoding="utf-8")
-            temporary.replace(described)  # last: what it describes is whole
-        index = faiss.read_index(str(folder / "means.faiss"), faiss.IO_FLAG_MMAP)
-        return cls(
-            index,
-            np.load(folder / "recordings.npy", mmap_mode="r"),
-            np.load(folder / "starts.npy", mmap_mode="r"),
-            store,
-        )
+            temporary = store.folder / f".{FOLDER}.{os.getpid()}.tmp"
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+            faiss.write_index(search.index, str(temporary / "means.faiss"))
+            np.save(temporary / "recordings.npy", search.recordings)
+            np.save(temporary / "starts.npy", search.starts)
+            np.save(temporary / "directions.npy", search.directions.numpy())
+            (temporary / MADE_OF).write_text(json.dumps(made_of), encoding="utf-8")
+            shutil.rmtree(folder, ignore_errors=True)
+            temporary.rename(folder)  # a folder of this name is whole
+        try:
+            index = faiss.read_index(str(folder / "means.faiss"), faiss.IO_FLAG_MMAP)
+            recordings, starts = (
+                np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("recordings", "starts")
+            )
+            turn = torch.from_numpy(np.load(folder / "directions.npy"))
+        except (RuntimeError, ValueError, OSError) as error:
+            raise ValueError(f"expected an index in {folder}, it is damaged ({error}): remove it") from None
+        return cls(index, recordings, starts, store, directions=turn)
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -139,29 +149,22 @@ class WindowSearch:
         queries = projected[tokens.numpy()].mean(axis=1).astype(np.float32)  # [P, d]
         # A recording that does not count may have many windows: the list is as much longer.
         spare = 0 if not_of is None else int(np.bincount(self.recordings).max())
-        squared, windows = self.index.search(queries, min(among + spare, len(self)))  # [P, k], -1 for none
-        bound = np.sqrt(np.maximum(squared, 0)).astype(np.float32)
-        counted = windows >= 0
+        _, windows = self.index.search(queries, min(among + spare, len(self)))  # [P, k], -1 for none
+        listed = windows >= 0
         if not_of is not None:
-            counted &= self.recordings[windows] != np.asarray(not_of)[:, None]
-        listed = counted & (counted.cumsum(axis=1) <= among)
-        everything = (windows.shape[1] == len(self)) & (listed == counted).all(axis=1)
+            listed &= self.recordings[windows] != np.asarray(not_of)[:, None]
+        listed &= listed.cumsum(axis=1) <= among
         costs = np.full(windows.shape, np.inf, dtype=np.float32)
         rows, columns = np.nonzero(listed)
         if len(rows):
-            candidates = self.tokens(windows[rows, columns])
             costs[rows, columns] = transport_costs(
                 histograms(tokens)[torch.from_numpy(rows)],
-                histograms(candidates),
+                histograms(self.tokens(windows[rows, columns])),
                 self.distances,
                 regularization=self.regularization,
             ).numpy()
         best = costs.argmin(axis=1)
-        lowest = costs.min(axis=1)
-        outside = np.where(listed, bound, 0).max(axis=1)  # everything else is at least this far
-        exact = len(self) <= FLAT_UP_TO
-        certain = exact & (everything | (outside >= lowest))
-        return Found(lowest, windows[np.arange(len(best)), best], certain)
+        return Found(costs.min(axis=1), windows[np.arange(len(best)), best])
 
     def place(self, window: int) -> tuple[str, float]:
         """The id of a window's recording, and where in it the window begins, in seconds."""
@@ -179,10 +182,24 @@ class WindowSearch:
         return self.store.semantic(int(self.recordings[window]))[start : start + WINDOW]
 
 
-def directions(centroids: Tensor) -> Tensor:
+def main_directions(centroids: Tensor) -> Tensor:
     """Orthonormal [D, d]: where the centroids [V, D] vary most; projected on them, no distance is longer."""
     _, _, components = torch.linalg.svd(centroids - centroids.mean(dim=0), full_matrices=False)
     return components[:DIMENSION].T
+
+
+def _made_of(store: TokenStore) -> dict[str, Any]:
+    """What an index depends on: it is made again when any of it changes."""
+    files = [*sorted(store.folder.glob("tokens-*.arrow")), store.folder / CODEBOOKS]
+    states = {file.name: [file.stat().st_size, file.stat().st_mtime_ns] for file in files}
+    return {"files": states, "window": WINDOW, "stride": STRIDE, "dimension": DIMENSION}
+
+
+def _describes(folder: Path, made_of: dict[str, Any]) -> bool:
+    try:
+        return json.loads((folder / MADE_OF).read_text(encoding="utf-8")) == made_of
+    except (FileNotFoundError, json.JSONDecodeError):
+        return False
 
 
 def window_means(tokens: np.ndarray, projected: np.ndarray) -> np.ndarray:

@@ -127,8 +127,8 @@ def search_sentence(findings: Findings) -> str:
         f"Each continuation was compared with {search['windows']:,} windows of the training store, not only "
         f"with its own recording. As a yardstick, {null['windows']:,} windows of real music ({null['from']}) "
         f"were searched for in the same way; 1{NARROW}% of them come nearer than {search['threshold']:.3g} "
-        f"to some window. Of the continuations, {of(other)} ({share(other)}, {interval(other)}) come nearer "
-        "than that to a recording other than their own. Music below "
+        f"to some window. Of the greedy continuations of the longest prompt, {of(other)} ({share(other)}, "
+        f"{interval(other)}) come nearer than that to a recording other than their own. Music below "
         f"{findings['protocol']['low_entropy_bits']:g} bits, held notes and silence, counts on neither side."
     )
 

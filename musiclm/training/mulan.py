@@ -146,7 +146,8 @@ class MuLanTraining(lightning.LightningModule):
             return None
         waveform = batch["waveform"]
         gain = 10 ** (self.gain_db / 20 * (2 * torch.rand(len(waveform), 1, 1, device=waveform.device) - 1))
-        others = [other for text in texts if (other := at_another_tempo(text))]
+        true = set(map(normalise, texts))
+        others = [other for other in map(at_another_tempo, texts) if other and normalise(other) not in true]
         pieces = self.part.text.pieces(texts + others)
         dropped = (torch.rand(pieces.shape, device=pieces.device) < self.unknown_share) & (pieces > START)
         audio, text = self.part(waveform * gain, pieces.masked_fill(dropped, UNKNOWN))

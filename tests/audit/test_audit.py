@@ -21,13 +21,13 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers.*"),
     pytest.mark.filterwarnings("ignore:.*`train_dataloader` does not have.*"),
 ]
-FEW = {"negatives": 500, "false_positive_rate": 0.02}
+FEW = {"negatives": 1000, "false_positive_rate": 0.02}
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Fifty recordings to learn by heart, twenty of the same style held out."""
-    return make_store(tmp_path_factory.mktemp("audit") / "tokens", songs(70), held_out=20)
+    return make_store(tmp_path_factory.mktemp("audit") / "tokens", songs(70, bars=40), held_out=20)
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +139,8 @@ def test_mistakes_are_one_line_and_leave_nothing(
     out = tmp_path / "report"
     common = ("--tokens", store, "--out", out, "--bundle", stage)
     assert "expected 2000 stretches of 15 s" in refused(capsys, *common)
-    assert "--examples 50" in refused(capsys, *common)
+    assert "they have 50" in refused(capsys, *common)
+    assert "clear_of_end" in refused(capsys, *common, "--clear_of_end", -1)
     line = refused(capsys, *common, "--examples", 50)
     assert "expected 100000 pairs of unrelated recordings" in line
     assert "expected at least 89871" in refused(capsys, *common, "--examples", 50, "--negatives", 500)
@@ -169,8 +170,8 @@ def test_tokens_of_other_tokenizers_are_refused(
 
 
 def test_a_store_without_held_out_music_has_no_control(stage: Path, tmp_path: Path) -> None:
-    alone = make_store(tmp_path / "tokens", songs(30), held_out=0)
-    audit(alone, tmp_path / "report", str(stage), examples=30, prompt_tokens=[0, 25], search=True, **FEW)
+    alone = make_store(tmp_path / "tokens", songs(40, bars=40), held_out=0)
+    audit(alone, tmp_path / "report", str(stage), examples=40, prompt_tokens=[0, 25], **FEW)
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     assert {row["set"] for row in report["rates"]} == {"training"}
     assert report["protocol"]["control_examples"] == 0
@@ -178,7 +179,7 @@ def test_a_store_without_held_out_music_has_no_control(stage: Path, tmp_path: Pa
 
 
 def test_targets_follow_the_prompt(store: Path, report: dict[str, Any]) -> None:
-    tokens = {f"piece{index}": song for index, song in enumerate(songs(70))}
+    tokens = {f"piece{index}": song for index, song in enumerate(songs(70, bars=40))}
     for pair in report["closest"]:
         start = round(pair["start"] * 25)
         np.testing.assert_array_equal(pair["target"], tokens[pair["id"]][start : start + CONTINUATION])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from musiclm.audit.canaries import CANARIES, canary_rows, plant, read_canaries
-from musiclm.audit.examples import count_copies, identical_recordings, stretches
+from musiclm.audit.examples import identical_recordings, stretches
 from musiclm.data.store import TokenStore
 from tests.audit.tiny_audit import make_store, songs
 
@@ -35,9 +35,9 @@ def test_canaries_move_from_the_held_out_to_the_training_recordings(store: Path,
 def test_the_audit_counts_planted_copies_as_duplicates(store: Path, tmp_path: Path) -> None:
     plant(store, tmp_path / "planted", repeats=(1, 5), each=1)
     training = [row for row in TokenStore(tmp_path / "planted") if row.split == "train"]
-    recordings, starts = stretches(training, length=375, apart=125)
-    copies = count_copies(training, training, recordings, starts, 375)
-    assert sorted(copies) == [1] * 5 + [5] * 5
+    found = stretches(training, training, length=375, apart=125)
+    assert sorted(found.copies) == [1] * 5 + [5]
+    assert found.weights.sum() == 10
     assert [len(group) for group in identical_recordings(training)] == [5]
 
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from musiclm.audit.examples import (
     STRATA,
+    Examples,
     count_copies,
     draw,
     identical_recordings,
@@ -28,24 +29,39 @@ def random_rows(*lengths: int, seed: int = 0, ids: int = 1024) -> list[TokenRow]
 
 def test_stretches_stay_inside_and_apart() -> None:
     rows = random_rows(30, 9, 10)
-    recordings, starts = stretches(rows, length=10, apart=5)
-    assert list(zip(recordings, starts, strict=True)) == [(0, 0), (0, 5), (0, 10), (0, 15), (0, 20), (2, 0)]
-    assert tokens_at(rows, recordings, starts, 10).shape == (6, 10)
+    found = stretches(rows, rows, length=10, apart=5)
+    places = list(zip(found.recordings, found.starts, strict=True))
+    assert places == [(0, 0), (0, 5), (0, 10), (0, 15), (0, 20), (2, 0)]
+    assert tokens_at(rows, found.recordings, found.starts, 10).shape == (6, 10)
+    clear = stretches(rows, rows, length=10, apart=5, clear_of_end=6)
+    assert list(zip(clear.recordings, clear.starts, strict=True)) == [(0, 0), (0, 5), (0, 10)]
+
+
+def test_the_same_stretch_is_asked_for_once_and_weighs_as_often_as_it_comes() -> None:
+    rows = random_rows(20, 20)
+    rows += [row("again", rows[0].semantic), row("later", np.concatenate([[7], rows[1].semantic]))]
+    found = stretches(rows, rows, length=10, apart=10)
+    assert found.weights.tolist() == [2, 2, 1, 1, 1, 1]
+    assert found.copies.tolist() == [2, 2, 2, 2, 1, 2]  # one token later it is the same music
+    assert set(zip(found.recordings[-2:], found.starts[-2:], strict=True)) == {(3, 0), (3, 10)}
+
+
+def test_a_control_leaves_out_what_stands_in_training() -> None:
+    training, others = random_rows(40, 40), random_rows(20, seed=1)
+    leaked = [row("leaked", training[1].semantic[7:27]), *others]
+    found = stretches(leaked, training, length=10, apart=10, known=False)
+    assert set(found.recordings) == {1}
+    assert found.strata().tolist() == [0, 0]
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.integers(0, 10**6), st.integers(1, 3), st.integers(2, 8))
 def test_copies_are_all_places_that_hold_the_same_tokens(seed: int, ids: int, length: int) -> None:
-    rows = random_rows(30, 17, 5, seed=seed, ids=ids + 1)
-    recordings, starts = stretches(rows, length=length, apart=3)
-    found = count_copies(rows, rows, recordings, starts, length)
-    windows = [
-        tuple(row.semantic[start : start + length])
-        for row in rows
-        for start in range(len(row.semantic) - length + 1)
-    ]
-    own = [tuple(rows[r].semantic[s : s + length]) for r, s in zip(recordings, starts, strict=True)]
-    assert found.tolist() == [windows.count(tokens) for tokens in own]
+    rows = [row.semantic for row in random_rows(30, 17, 5, seed=seed, ids=ids + 1)]
+    windows = [tuple(row[start : start + length]) for row in rows for start in range(len(row) - length + 1)]
+    asked = windows[::3]
+    found = count_copies(rows, np.array(asked, dtype=np.int64))
+    assert found.tolist() == [windows.count(tokens) for tokens in asked]
 
 
 def test_identical_recordings_are_found_whatever_their_names() -> None:
@@ -54,21 +70,23 @@ def test_identical_recordings_are_found_whatever_their_names() -> None:
     assert identical_recordings([*rows, *copies]) == [["r1", "again", "and again"]]
 
 
+def population(copies: np.ndarray) -> Examples:
+    count = len(copies)
+    return Examples(np.arange(count), np.zeros(count, dtype=np.int64), copies, np.ones(count))
+
+
 def test_the_draw_fills_small_strata_and_weighs_them_back() -> None:
-    copies = np.array([1] * 90 + [4] * 6 + [20] * 4)
-    recordings, starts = np.arange(100), np.zeros(100, dtype=np.int64)
-    chosen = draw(recordings, starts, copies, count=30, seed=0)
-    assert len(chosen) == 30
-    assert len(set(chosen.recordings)) == 30
+    of = population(np.array([1] * 90 + [4] * 6 + [20] * 4))
+    chosen = draw(of, count=30, seed=0)
+    assert len(set(chosen.recordings)) == len(chosen) == 30
     assert np.bincount(chosen.strata(), minlength=len(STRATA)).tolist() == [20, 0, 6, 4]
     assert chosen.weights.sum() == pytest.approx(100)
-    again = draw(recordings, starts, copies, count=30, seed=0)
-    assert np.array_equal(chosen.recordings, again.recordings)
+    assert len(set(chosen.strata()[:15])) > 1  # the first few are of every stratum
+    assert np.array_equal(chosen.recordings, draw(of, count=30, seed=0).recordings)
 
 
 def test_a_draw_of_more_than_there_is_takes_everything() -> None:
-    chosen = draw(np.arange(5), np.zeros(5, dtype=np.int64), np.ones(5, dtype=np.int64), count=99, seed=0)
+    chosen = draw(population(np.ones(5, dtype=np.int64)), count=99, seed=0)
     assert sorted(chosen.recordings) == [0, 1, 2, 3, 4]
     assert chosen.weights.tolist() == [1.0] * 5
-    nothing = np.zeros(0, dtype=np.int64)
-    assert len(draw(nothing, nothing, nothing, count=3, seed=0)) == 0
+    assert len(draw(population(np.zeros(0, dtype=np.int64)), count=3, seed=0)) == 0

@@ -85,10 +85,18 @@ def test_unrelated_music_passes(store: Path, composer: Composer) -> None:
     assert sum(guard.judge(song).passes for song in others) >= 19
 
 
-def test_a_take_shorter_than_a_window_is_judged_too(store: Path, composer: Composer) -> None:
+def test_a_take_shorter_than_a_window_is_refused(store: Path, composer: Composer) -> None:
     guard = Guard.of(store, composer)  # type: ignore[arg-type]
-    verdict = guard.judge(torch.from_numpy(composer.takes[2][:30].astype(np.int64))[None, None])
-    assert np.isfinite(verdict.cost)
+    with pytest.raises(ValueError, match="at least 5 s of music to guard"):
+        guard.judge(torch.from_numpy(composer.takes[0][:124].astype(np.int64))[None, None])
+    assert not guard.judge(torch.from_numpy(composer.takes[0][:125].astype(np.int64))[None, None]).passes
+
+
+def test_held_out_copies_of_training_music_do_not_open_the_guard(tmp_path: Path) -> None:
+    music = songs(30, bars=500)
+    store = make_store(tmp_path / "tokens", [*music, music[0], music[1]], held_out=20)
+    guard = Guard.of(store, Composer([]))  # type: ignore[arg-type]
+    assert not guard.judge(torch.from_numpy(music[0][50:250].astype(np.int64))[None, None]).passes
 
 
 def test_the_store_of_other_tokenizers_is_refused(store: Path) -> None:

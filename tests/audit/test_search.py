@@ -39,15 +39,25 @@ def brute_force(search: WindowSearch, tokens: Tensor) -> np.ndarray:
     )
 
 
-def test_what_is_certain_is_what_all_comparisons_give(store: TokenStore) -> None:
+def test_a_list_of_all_windows_gives_what_all_comparisons_give(store: TokenStore) -> None:
     search = WindowSearch.build(store)
     queries = torch.from_numpy(np.stack(songs(6, seed=5))[:, :WINDOW].astype(np.int64))
-    everything = search.nearest(queries, among=len(search))
-    assert everything.certain.all()
-    np.testing.assert_allclose(everything.costs, brute_force(search, queries), rtol=1e-3)
-    few = search.nearest(queries, among=4)
-    np.testing.assert_allclose(few.costs[few.certain], everything.costs[few.certain], rtol=1e-3)
-    assert (few.costs >= everything.costs * (1 - 1e-3)).all()
+    nearest = brute_force(search, queries)
+    np.testing.assert_allclose(search.nearest(queries, among=len(search)).costs, nearest, rtol=1e-3)
+    assert (search.nearest(queries, among=4).costs >= nearest * (1 - 1e-3)).all()
+
+
+def test_transport_costs_no_less_than_the_distance_of_the_means(store: TokenStore) -> None:
+    search = WindowSearch.build(store)
+    every = search.tokens(np.arange(len(search)))
+    queries = torch.from_numpy(np.stack(songs(1, seed=5))[:, :WINDOW].astype(np.int64)).expand(len(every), -1)
+    costs = transport_costs(
+        histograms(queries), histograms(every), search.distances, regularization=search.regularization
+    )
+    projected = search.centroids @ search.directions
+    apart = (projected[queries].mean(dim=1) - projected[every].mean(dim=1)).norm(dim=1)
+    assert (apart <= costs * (1 + 1e-3)).all()
+    assert apart.max() > 0.1 * costs.max()
 
 
 def test_a_copy_is_found_where_it_was_taken_from(store: TokenStore) -> None:
@@ -70,13 +80,28 @@ def test_held_out_recordings_are_not_searched(store: TokenStore) -> None:
 def test_unrelated_music_is_that_of_held_out_recordings_or_of_the_others(
     store: TokenStore, tmp_path: Path
 ) -> None:
-    costs, source = null_costs(WindowSearch.build(store))
-    assert source == "held-out recordings"
-    assert len(costs) == 3 * 3
+    null = null_costs(WindowSearch.build(store))
+    assert null.source == "held-out recordings"
+    assert len(null.costs) == 3 * 3
     alone = TokenStore(make_store(tmp_path / "tokens", songs(6), held_out=0))
-    costs, source = null_costs(WindowSearch.build(alone))
-    assert source.startswith("training recordings")
-    assert costs.min() > 0.01  # none was compared with itself
+    null = null_costs(WindowSearch.build(alone))
+    assert null.source.startswith("training recordings")
+    assert null.costs.min() > 0.01  # none was compared with itself
+
+
+def test_copies_among_the_held_out_are_not_unrelated(tmp_path: Path) -> None:
+    music = songs(10)
+    leaked = TokenStore(make_store(tmp_path / "leaked", [*music, music[0], music[1]], held_out=4))
+    assert len(null_costs(WindowSearch.build(leaked)).costs) == 2 * 3
+    copied = TokenStore(make_store(tmp_path / "copied", [*music[:4], *music[:3]], held_out=0))
+    null = null_costs(WindowSearch.build(copied))
+    assert len(null.costs) == 3  # those of the one recording that stands there once
+
+
+def test_a_single_recording_has_nothing_unrelated(tmp_path: Path) -> None:
+    alone = TokenStore(make_store(tmp_path / "alone", songs(1), held_out=0))
+    with pytest.raises(ValueError, match="expected unrelated recordings"):
+        null_costs(WindowSearch.build(alone))
 
 
 @pytest.mark.parametrize("kind", ["flat", "inverted"])
@@ -93,17 +118,30 @@ def test_what_is_kept_finds_the_same(
     for search in (made, opened):
         found = search.nearest(queries, among=len(search))
         np.testing.assert_allclose(found.costs, brute_force(search, queries), rtol=1e-3)
-    assert bool(made.nearest(queries, among=len(made)).certain.all()) == (kind == "flat")
 
 
-def test_an_index_of_other_shards_is_made_again(tmp_path: Path) -> None:
+def test_an_index_of_other_music_is_made_again(tmp_path: Path) -> None:
     folder = make_store(tmp_path / "tokens", songs(3), held_out=0)
-    assert len(WindowSearch.open(TokenStore(folder))) == 3 * 11
+    WindowSearch.open(TokenStore(folder))
     shutil.rmtree(folder / "mulan_rvq")
     for file in folder.glob("*.*"):
         file.unlink()
-    make_store(folder, songs(5), held_out=0)
-    assert len(WindowSearch.open(TokenStore(folder))) == 5 * 11
+    others = songs(3, seed=1)  # of the same sizes
+    search = WindowSearch.open(TokenStore(make_store(folder, others, held_out=0)))
+    taken = torch.from_numpy(others[1][:WINDOW].astype(np.int64))[None]
+    assert search.nearest(taken).costs[0] < 0.05 * search.distances.mean()
+
+
+def test_a_damaged_index_is_one_clear_line(tmp_path: Path) -> None:
+    store = TokenStore(make_store(tmp_path / "tokens", songs(3), held_out=0))
+    folder = WindowSearch.open(store).folder
+    for name in ("means.faiss", "starts.npy"):
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content[:20])
+        with pytest.raises(ValueError, match="it is damaged"):
+            WindowSearch.open(store)
+        (folder / name).write_bytes(content)
+    WindowSearch.open(store)
 
 
 def test_means_are_those_of_the_windows() -> None:
