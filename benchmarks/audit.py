@@ -163,7 +163,7 @@ def guard_cost(store: Path, *, recordings: int) -> dict[str, Any]:
 
 
 def whole_audit(store: Path, out: Path) -> dict[str, Any]:
-    """2,000 examples, five prompt lengths, greedy and sampled; 2 x 100,000 negatives; search and sound."""
+    """2,000 examples, five prompt lengths, greedy and sampled; 2 x 400,000 negatives; search and sound."""
     started = time.perf_counter()
     audit(store, out)
     return {"audit_seconds": time.perf_counter() - started}

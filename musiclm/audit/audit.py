@@ -40,6 +40,7 @@ from musiclm.stages.stage import Stage
 
 PROMPT_TOKENS = (0, 25, 50, 125, 250)  # MusicLM, sec. 5.3
 PAIRS_AT_ONCE = 10_000
+NEGATIVES = 400_000  # 100,000 would show the rate as well, by a threshold that hangs on a single pair
 
 
 def audit(
@@ -48,7 +49,7 @@ def audit(
     bundle: str = "default",
     examples: int = 2000,
     prompt_tokens: Sequence[int] = PROMPT_TOKENS,
-    negatives: int = 100_000,
+    negatives: int = NEGATIVES,
     false_positive_rate: float = calibration.TARGET,
     clear_of_end: float = 0.0,
     temperature: float = 1.0,

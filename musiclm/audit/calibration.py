@@ -13,7 +13,7 @@ from musiclm.audit.statistics import CONFIDENCE, clopper_pearson_upper
 
 TARGET = 1e-4  # false-positive rate (MusicLM, sec. 5.3)
 PAPER_TAU = 0.85  # there; it depends on the scale of the centroids
-MARGIN = 1 / 3  # of the target: a threshold at its very edge would fail half of all verifications
+MARGIN = 0.5  # of the target: a threshold at its very edge would fail half of all verifications
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def negative_pairs(groups: np.ndarray, *, count: int, seed: int) -> np.ndarray:
 def fit_tau(costs: np.ndarray, target: float = TARGET) -> float:
     """The largest threshold below which so few negatives lie [N] that their rate is shown to be small.
 
-    Shown: the upper 95 % bound of the rate is below a third of the target, so that verification has room.
+    Shown: the upper 95 % bound of the rate is below half the target, so that verification has room.
 
     Raises:
         ValueError: even no false positive at all among so few pairs would show it.

@@ -142,8 +142,8 @@ def test_mistakes_are_one_line_and_leave_nothing(
     assert "they have 50" in refused(capsys, *common)
     assert "clear_of_end" in refused(capsys, *common, "--clear_of_end", -1)
     line = refused(capsys, *common, "--examples", 50)
-    assert "expected 100000 pairs of unrelated recordings" in line
-    assert "expected at least 89871" in refused(capsys, *common, "--examples", 50, "--negatives", 500)
+    assert "expected 400000 pairs of unrelated recordings" in line
+    assert "expected at least 59914" in refused(capsys, *common, "--examples", 50, "--negatives", 500)
     assert "between 0 and 1" in refused(capsys, *common, "--examples", 50, "--false_positive_rate", 0)
     assert "examples and negatives of 1 or more" in refused(capsys, *common, "--examples", 0)
     assert "distinct prompt_tokens" in refused(capsys, *common, "--prompt_tokens", "[25,25]")

@@ -29,19 +29,19 @@ def test_no_group_is_on_both_sides() -> None:
 
 def test_threshold_fitted_on_one_half_holds_on_the_other() -> None:
     shown = 0
-    for seed in range(20):
+    for seed in range(10):
         random = np.random.default_rng(seed)
-        tau = fit_tau(random.normal(10, 2, 100_000), 1e-4)
-        verified = verify(random.normal(10, 2, 100_000), tau)
-        assert verified.rate == verified.false_positives / 100_000
+        tau = fit_tau(random.normal(10, 2, 400_000), 1e-4)
+        verified = verify(random.normal(10, 2, 400_000), tau)
+        assert verified.rate == verified.false_positives / 400_000
         shown += verified.upper < 1e-4
-    assert shown >= 17  # of 20: it is meant to have room to err
+    assert shown >= 9  # of 10: it is meant to have room to err
 
 
 def test_too_few_negatives_to_show_anything_is_one_clear_line() -> None:
-    with pytest.raises(ValueError, match="expected at least 89871 negative pairs"):
-        fit_tau(np.ones(89_870), 1e-4)
-    assert fit_tau(np.arange(89_871.0), 1e-4) == 0.0  # nothing lies below the least
+    with pytest.raises(ValueError, match="expected at least 59914 negative pairs"):
+        fit_tau(np.ones(59_913), 1e-4)
+    assert fit_tau(np.arange(59_914.0), 1e-4) == 0.0  # nothing lies below the least
 
 
 def test_matches_lie_strictly_below() -> None:
