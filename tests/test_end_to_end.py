@@ -240,17 +240,17 @@ def test_tokens_of_other_tokenizers_are_refused(
 
 @pytest.fixture(scope="module")
 def variants(chain: Path) -> Path:
-    """A token store of eight recordings: those of the chain, begun elsewhere."""
+    """A token store of eight recordings: one of the chain's, with its tokens in other orders."""
     source, folder = TokenStore(chain / "tokens"), chain / "variants"
-    row = source[0]
-    turned = [
-        replace(row, id=f"variant {turn}", semantic=np.roll(row.semantic, 90 * turn), split="train")
+    row, random = source[0], np.random.default_rng(0)
+    others = [
+        replace(row, id=f"variant {turn}", semantic=random.permutation(row.semantic), split="train")
         for turn in range(8)
     ]
     shutil.copytree(chain / "tokens", folder)
     for shard in folder.glob("tokens-*.arrow"):
         shard.unlink()
-    write_shard(shard_path(folder, 0), turned)
+    write_shard(shard_path(folder, 0), others)
     return folder
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tiny import folder_of_tones
+from tests.tiny import folder_of_tones, melody
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -95,7 +95,9 @@ def test_training_on_one_s_own_audio_works_as_written(tmp_path: Path) -> None:
 
 
 def test_auditing_works_as_written(tmp_path: Path) -> None:
-    folder_of_tones(tmp_path / "my-music", 10, seconds=7.0)
+    (tmp_path / "my-music").mkdir()
+    for index in range(10):
+        melody(7.0, seed=index).save(tmp_path / "my-music" / f"{index}.wav")
     few = "--examples 6 --prompt_tokens [0,25] --negatives 20 --false_positive_rate 0.5"
     commands = block("## Audit it before you publish it", "sh").replace("--out", f"{few} --out", 1)
     commands = commands.replace("musiclm generate", "musiclm generate --seconds 5 --guard_action label")

@@ -32,6 +32,14 @@ def tone(seconds: float, *, pitch: float = 440.0, sample_rate: int = SAMPLE_RATE
     return Audio(0.5 * torch.sin(2 * math.pi * pitch * time)[None] * (time * 20).clamp(max=1), sample_rate)
 
 
+def melody(seconds: float, *, seed: int) -> Audio:
+    """Tones of random pitch, four a second."""
+    random = np.random.default_rng(seed)
+    pitches = 220.0 * 2 ** (random.integers(0, 25, math.ceil(4 * seconds)) / 12)
+    notes = [tone(0.25, pitch=pitch).waveform for pitch in pitches]
+    return Audio(torch.cat(notes, dim=1)[:, : round(seconds * SAMPLE_RATE)], SAMPLE_RATE)
+
+
 def folder_of_tones(folder: Path, count: int, *, seconds: float = 2.0) -> Path:
     """A user's folder: wav files with captions beside them."""
     folder.mkdir(parents=True, exist_ok=True)
