@@ -261,7 +261,7 @@ def test_an_audit_of_a_whole_model_can_be_listened_to(chain: Path, variants: Pat
         "--prompt_tokens",
         "[0,25]",
         "--negatives",
-        "40",
+        "20",
         "--false_positive_rate",
         "0.3",
     ]
