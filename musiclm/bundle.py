@@ -9,7 +9,6 @@ frozen in the precision it is stored in, so that tokens never depend on who hold
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +17,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
+from musiclm.files import write_whole
 from musiclm.settings import read_settings
 
 MODEL_FILE = "model.yaml"
@@ -174,7 +174,7 @@ def save_part(
     entry: dict[str, Any] = {"class_path": class_path, "init_args": init_args, "file": f"{name}.safetensors"}
     entry["fingerprint"] = _digest(_words(entry) + content)
     entry["trained_on"] = trained_on or {}
-    _write(folder / entry["file"], content)
+    write_whole(folder / entry["file"], content)
     _write_model(folder, {name: entry}, {})
     return Bundle(folder)
 
@@ -208,7 +208,7 @@ def merge(
     contents = {parts[name]["file"]: source._content(name) for name, source in chosen.items()}
     _make_folder(folder)
     for file, content in contents.items():
-        _write(folder / file, content)
+        write_whole(folder / file, content)
     _write_model(folder, parts, kept if settings is None else settings)
     return Bundle(folder)
 
@@ -348,15 +348,9 @@ def _make_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
 
-def _write(file: Path, content: bytes) -> None:
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(content)
-    temporary.replace(file)
-
-
 def _write_model(folder: Path, parts: dict[str, dict[str, Any]], settings: dict[str, Any]) -> None:
     content = {"format": FORMAT, "settings": settings, "parts": parts}
-    _write(folder / MODEL_FILE, yaml.safe_dump(content, sort_keys=False).encode())
+    write_whole(folder / MODEL_FILE, yaml.safe_dump(content, sort_keys=False).encode())
 
 
 def _download(repository: str) -> Path:

@@ -28,6 +28,8 @@ MAX_PROMPT = 2_000  # characters; more is no description, but a file pasted by m
 LIMIT = 0.9  # samples beyond are bent smoothly towards 1, so that nothing clips
 FADE_SECONDS = 0.02  # at the end, where the music is cut wherever it is
 
+GuardAction = Literal["refuse", "regenerate", "label"]  # what a guard does with music that does not pass
+
 # Called with the name of what is being made, how much of it is done, and how much there is.
 OnProgress = Callable[[str, int, int], None]
 
@@ -357,7 +359,7 @@ def generate(
     precision: Precision = "int8",
     out: Path = Path("out.wav"),
     guard: Path | None = None,
-    guard_action: Literal["refuse", "regenerate", "label"] = "refuse",
+    guard_action: GuardAction = "refuse",
     guard_tries: int = 3,
 ) -> None:
     """Make music from words.

@@ -21,6 +21,17 @@ def block(heading: str, language: str) -> str:
     return re.search(rf"```{language}\n(.*?)```", section, flags=re.DOTALL).group(1)
 
 
+def run(commands: str, folder: Path) -> list[str]:
+    """The lines that commands print in a folder, `musiclm` being the one under test."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-e", "-c", commands],
+        cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
 def test_the_two_commands_are_targets_of_the_makefile() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = re.findall(r"make ([\w-]+)", README)
@@ -84,13 +95,8 @@ def test_training_on_one_s_own_audio_works_as_written(tmp_path: Path) -> None:
     tiny = "--config configs/$stage.yaml --config configs/tiny/$stage.yaml"
     commands = commands.replace("--config configs/$stage.yaml", tiny)
     commands = commands.replace("musiclm generate", "musiclm generate --seconds 1")
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        ["bash", "-e", "-c", commands],
-        cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "out.wav"
+    printed = run(commands, tmp_path)
+    assert printed[-1] == "out.wav"
     assert (tmp_path / "out.wav").is_file()
 
 
@@ -103,13 +109,8 @@ def test_auditing_works_as_written(tmp_path: Path) -> None:
     commands = commands.replace("musiclm generate", "musiclm generate --seconds 5 --guard_action label")
     commands = commands.replace("runs/mine/bundle", "default")
     commands = f"musiclm tokenize my-music/ --out runs/mine/tokens --workers 1\n{commands}"
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        ["bash", "-e", "-c", commands],
-        cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-2:] == ["runs/mine/report/report.html", "out.wav"]
+    printed = run(commands, tmp_path)
+    assert printed[-2:] == ["runs/mine/report/report.html", "out.wav"]
     assert {file.name for file in (tmp_path / "runs/mine/report").iterdir()} == {
         "report.html", "report.json", "summary.md",
     }  # fmt: skip

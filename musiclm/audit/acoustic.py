@@ -6,6 +6,7 @@ needed and the codec's own loss counts on neither side.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,6 +28,11 @@ class Heard:
     mel_distance: Tensor
     unrelated_mulan_cosine: Tensor
     unrelated_mel_distance: Tensor
+
+    def means(self) -> dict[str, Any]:
+        """As report.json has them."""
+        names = ("mulan_cosine", "mel_distance", "unrelated_mulan_cosine", "unrelated_mel_distance")
+        return {"pairs": len(self.clips), **{name: float(getattr(self, name).mean()) for name in names}}
 
 
 @torch.inference_mode()

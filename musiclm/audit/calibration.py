@@ -30,7 +30,7 @@ def negative_pairs(groups: np.ndarray, *, count: int, seed: int) -> np.ndarray:
     """`count` pairs [count, 2] of indices whose groups differ, each index about equally often.
 
     Args:
-        groups: what must differ within a pair [N]; the recording, where identical ones are one.
+        groups: what must differ within a pair [N]: the recording.
         count: how many; at most as many as there are.
         seed: of the draw.
 

@@ -1,8 +1,8 @@
 """Canaries: held-out recordings planted into a training set 1, 4, 16, 64 times (Carlini et al., 1802.08232).
 
-    musiclm audit plant tokens --out planted          a store with canaries
+    musiclm audit plant --tokens tokens --out planted     a store with canaries
     musiclm fit --config configs/semantic.yaml --data.init_args.tokens planted ...
-    musiclm audit --tokens planted --bundle ...       reports what was learned of them, by how often it came
+    musiclm audit --tokens planted --bundle ...           says what was learned, by how often it came
 
 An audit that cannot see music which was repeated on purpose could not see any.
 """

@@ -96,9 +96,8 @@ def count_copies(training: Iterable[np.ndarray], tokens: np.ndarray) -> np.ndarr
         training: tokens [T] of each training recording.
         tokens: the stretches.
     """
-    counts = np.zeros(len(tokens), dtype=np.int64)
     if not len(tokens):
-        return counts
+        return np.zeros(0, dtype=np.int64)
     length = tokens.shape[1]
     hashes = np.array([_hashes(row, length)[0] for row in tokens], dtype=np.uint64)
     wanted, place = np.unique(hashes, return_inverse=True)

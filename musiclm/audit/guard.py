@@ -6,10 +6,8 @@ one in a thousand windows of unrelated music (`nearness.null_costs`).
 """
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -19,9 +17,9 @@ from musiclm.audio import Audio
 from musiclm.audit.nearness import null_costs
 from musiclm.audit.search import WINDOW, WindowSearch
 from musiclm.data.store import TokenStore
-from musiclm.pipeline import MusicLM, OnProgress
+from musiclm.files import write_whole
+from musiclm.pipeline import GuardAction, MusicLM, OnProgress
 
-Action = Literal["refuse", "regenerate", "label"]
 QUANTILE = 0.001  # of unrelated windows: how many a guard may take for copies
 NULL_WINDOWS = 5_000  # at most; of fewer than a thousand, none is nearer than the threshold
 THRESHOLD = "threshold.json"  # beside the index of the store
@@ -85,9 +83,7 @@ class Guard:
             null = null_costs(search, windows=NULL_WINDOWS)
             threshold = float(np.quantile(null.costs, QUANTILE, method="lower"))
             kept = {"threshold": threshold, "windows": len(null.costs), "from": null.source}
-            temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-            temporary.write_text(json.dumps(kept), encoding="utf-8")
-            temporary.replace(file)
+            write_whole(file, json.dumps(kept).encode())
         return cls(search, json.loads(file.read_text(encoding="utf-8"))["threshold"])
 
     def judge(self, semantic: Tensor) -> Verdict:
@@ -113,7 +109,7 @@ class Guard:
         *,
         seconds: float,
         seed: int,
-        action: Action = "refuse",
+        action: GuardAction = "refuse",
         tries: int = 3,
         on_progress: OnProgress | None = None,
     ) -> tuple[Audio, int, Verdict]:

@@ -36,7 +36,6 @@ where that part was not measured.
 """
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -44,6 +43,7 @@ from typing import Any
 from musiclm.audio import Audio
 from musiclm.audit.page import render_html
 from musiclm.audit.sentences import Findings, render_summary
+from musiclm.files import write_whole
 
 SCHEMA_VERSION = 1
 
@@ -71,12 +71,7 @@ def write_report(
     }
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
-        temporary = folder / f".{name}.{os.getpid()}.tmp"
-        try:
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(folder / name)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_whole(folder / name, text.encode())
 
 
 def _render_json(findings: Findings) -> str:

@@ -16,6 +16,8 @@ import numpy as np
 import yaml
 from torch import Tensor
 
+from musiclm.files import write_whole
+
 DESCRIPTION = "store.yaml"
 CODEBOOKS = "codebooks.safetensors"
 SHARD = "tokens-{index:05d}.arrow"
@@ -73,9 +75,7 @@ def write_description(folder: Path, description: StoreDescription) -> None:
                 "name another folder, or remove it"
             )
         return
-    temporary = folder / f".{DESCRIPTION}.{os.getpid()}.tmp"
-    temporary.write_text(yaml.safe_dump(asdict(description), sort_keys=False), encoding="utf-8")
-    temporary.replace(folder / DESCRIPTION)
+    write_whole(folder / DESCRIPTION, yaml.safe_dump(asdict(description), sort_keys=False).encode())
 
 
 def read_description(folder: Path) -> StoreDescription:
@@ -101,9 +101,8 @@ def write_codebooks(folder: Path, codebooks: Mapping[str, Tensor]) -> None:
     """Write the entries [levels, codebook_size, D] that the codes of each source stand for."""
     from safetensors.torch import save
 
-    temporary = folder / f".{CODEBOOKS}.{os.getpid()}.tmp"
-    temporary.write_bytes(save({name: entries.half().contiguous() for name, entries in codebooks.items()}))
-    temporary.replace(folder / CODEBOOKS)
+    content = save({name: entries.half().contiguous() for name, entries in codebooks.items()})
+    write_whole(folder / CODEBOOKS, content)
 
 
 def read_codebooks(folder: Path) -> dict[str, Tensor]:
