@@ -21,6 +21,14 @@ def test_transformers_imports_from_the_root_of_the_repository() -> None:
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
+def test_lint_leaves_no_file_out() -> None:
+    """An exclusion of the links `tokenizers` and `stages` once left out the folders they lead to."""
+    command = [sys.executable, "-m", "ruff", "check", "--show-files"]
+    shown = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+    folders = ("musiclm", "tests", "benchmarks")
+    assert set(shown) >= {str(file) for folder in folders for file in (ROOT / folder).rglob("*.py")}
+
+
 @pytest.mark.parametrize(
     ("layer", "above"),
     [

@@ -37,6 +37,8 @@ class Fine(Stage):
         size, rate = acoustic_codebook_size, acoustic_frame_rate
         segments = (
             Segment("coarse", num_coarse, size, rate, source="acoustic"),
-            Segment("fine", acoustic_levels - num_coarse, size, rate, source="acoustic", first_level=num_coarse),
+            Segment(
+                "fine", acoustic_levels - num_coarse, size, rate, source="acoustic", first_level=num_coarse
+            ),
         )
         super().__init__(Layout(segments, pattern, lookahead=lookahead), transformer)

@@ -70,7 +70,7 @@ class Stage(nn.Module):
         return torch.einsum("bqtd,qcd->bqtc", self.head_in(hidden), self.head_weight())
 
     def logits(self, hidden: Tensor, levels: slice) -> Tensor:
-        """Logits [rows, due, codebook_size] of the levels that are due at a step, of hidden states [rows, D]."""
+        """Logits [rows, due, codebook_size] of the levels due at a step, of hidden states [rows, D]."""
         hidden = self.head_in(hidden)
         if self.level_heads is not None:
             return self.level_heads(hidden, levels)
@@ -101,11 +101,11 @@ class Stage(nn.Module):
 
     @torch.no_grad()
     def start_from(self, codebooks: Mapping[str, Tensor]) -> None:
-        """Let each code's embedding begin as what the code stands for, so that codes that sound alike begin alike.
+        """Let each code's embedding begin as what the code stands for: what sounds alike begins alike.
 
         Args:
-            codebooks: entries [levels, codebook_size, D'] by source; a source that is missing keeps its random
-                values.
+            codebooks: entries [levels, codebook_size, D'] by source; a source that is missing keeps its
+                random values.
         """
         for segment in self.layout.segments:
             entries = codebooks.get(segment.key)
@@ -128,7 +128,7 @@ class Stage(nn.Module):
         if isinstance(self.head_in, nn.Linear):  # embeddings are sqrt(E) long: logits of about 1
             inputs, outputs = self.head_in.in_features, self.head_in.out_features
             nn.init.normal_(self.head_in.weight, std=(inputs * outputs) ** -0.5)
-        if self.summary is not None:  # silent at first: a sum of many tokens is louder than the one to be read
+        if self.summary is not None:  # silent at first: a sum of many tokens is louder than the one to read
             nn.init.zeros_(self.summary.weight)
         for condition in self.aligned.values():
             cast(AlignedCondition, condition).initialise()
@@ -167,7 +167,7 @@ class AlignedCondition(nn.Module):
 
 
 def main_directions(entries: Tensor, width: int) -> Tensor:
-    """Orthonormal map [D, width] of entries [..., D]: their principal components, turned if width is above D."""
+    """Orthonormal map [D, width] of entries [..., D]: principal components, turned if width is above D."""
     points = entries.flatten(0, -2)
     _, _, components = torch.linalg.svd(points - points.mean(dim=0), full_matrices=True)  # [D, D]
     if width <= points.shape[1]:

@@ -19,7 +19,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-
 QUERIES_AT_ONCE = 256  # of whole sequences on a CPU
 
 
@@ -97,9 +96,8 @@ class RelativePositionBias(nn.Module):
         )  # [H, 2S - 1], distance S-1 ... 0, then the future
         return line.unfold(1, length, 1).flip(1)  # row i is the window that begins at distance i
 
-
     def blocks(self, length: int) -> list[Tensor]:
-        """The same in the blocks of queries that `attention` takes at a time, each to its own end: [H, q, k]."""
+        """The same in the blocks that `attention` takes at a time, each to its own end: [H, q, k]."""
         bias = self(length)
         if bias.is_cuda:
             return [bias]
@@ -246,15 +244,17 @@ def attention(queries: Tensor, keys: Tensor, values: Tensor, bias: list[Tensor],
     """Causal self-attention [B, H, S, D / H] with an additive bias, `RelativePositionBias.blocks`.
 
     A fused kernel has no gradient for the bias, and on a CPU SDPA then computes in float32: under bfloat16
-    autocast these few lines made a whole training step a quarter faster. A block of queries at a time sees the
-    keys up to its own end only, which leaves out nearly half of the work of long sequences.
+    autocast these few lines made a whole training step a quarter faster. A block of queries at a time sees
+    the keys up to its own end only, which leaves out nearly half of the work of long sequences.
     """
     if queries.is_cuda:
         return F.scaled_dot_product_attention(
             queries, keys, values, attn_mask=bias[0].to(queries.dtype), dropout_p=dropout
         )
     blocks, keys = [], keys.transpose(2, 3)
-    for some, block in zip((queries * queries.shape[-1] ** -0.5).split(QUERIES_AT_ONCE, dim=2), bias, strict=True):
+    for some, block in zip(
+        (queries * queries.shape[-1] ** -0.5).split(QUERIES_AT_ONCE, dim=2), bias, strict=True
+    ):
         end = block.shape[2]
         scores = some @ keys[..., :end] + block.to(some.dtype)
         with torch.autocast("cpu", enabled=False):  # softmax sums in float32 whatever it reads and writes

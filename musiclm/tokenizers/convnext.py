@@ -56,11 +56,11 @@ class Spectrum(nn.Module):
         return signal / weight.clamp_min(1e-3)
 
     def sound(self, magnitude: Tensor, begun: Tensor | None = None) -> Tensor:
-        """Waveform [B, 1, T * hop] of magnitudes [B, T, F], with the phases of its beginning, the rest invented.
+        """Waveform [B, 1, T * hop] of magnitudes [B, T, F]; phases beyond its beginning are invented.
 
         Args:
             magnitude: non-negative.
-            begun: [B, 1, n * hop], n <= T, how the waveform begins; all frames that lie within keep its phases.
+            begun: [B, 1, n * hop], n <= T, how the waveform begins; frames that lie within keep its phases.
         """
         batch, num_frames, num_bins = magnitude.shape
         known = magnitude.new_zeros(batch, 0, num_bins, dtype=torch.complex64)
@@ -158,7 +158,7 @@ class ConvNeXtDecoder(nn.Module):
 
         Args:
             latents: [B, dimension, T].
-            begun: [B, 1, n * hop], n <= T: how the sound begins, whose phases are kept; in training, all of it.
+            begun: [B, 1, n * hop], n <= T: the sound's beginning, whose phases are kept; in training, all.
         """
         frames = self.norm_in(self.embed(latents).transpose(1, 2))  # [B, T, D]
         level = self.head(self.norm_out(self.blocks(frames))).float()  # [B, T, F]

@@ -1,7 +1,7 @@
 """Phases for magnitudes that have none, so that a codec need not spend its codes on phase.
 
-The phase of a partial is an accident of when it was struck: it costs as many bits as the rest of the sound, no
-stage can foresee it, and no ear misses it. So the codes say how loud each frequency is, and the phases are
+The phase of a partial is an accident of when it was struck: it costs as many bits as the rest of the sound,
+no stage can foresee it, and no ear misses it. So the codes say how loud each frequency is, and the phases are
 made up when decoding: each spectral peak runs on at its own frequency, read off the shape of the peak
 (single-pass spectrogram inversion, Beauregard, Harish and Wyse, DSP 2015; peaks lock their neighbours as in
 Laroche and Dolson, IEEE TSAP 1999, sec. III), then a few rounds of fast Griffin-Lim (Perraudin, Balazs and
@@ -25,7 +25,7 @@ def invent_phase(
     """Complex spectra [B, T, F] of `magnitude`, with `known` phases first and invented ones after.
 
     Args:
-        magnitude: [B, T, F], non-negative, of frames `hop` samples apart whose phase counts from their middle.
+        magnitude: [B, T, F], non-negative, of frames `hop` samples apart; phases count from their middle.
         known: complex spectra [B, n, F] of the first n frames (n may be 0), whose phases are kept.
         hop: samples between frames.
         consistent: spectra to the spectra of the sound that they make; one round of Griffin-Lim.

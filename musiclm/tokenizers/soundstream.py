@@ -27,7 +27,7 @@ class SoundStream(nn.Module):
     Args:
         encoder: waveform [B, 1, T * hop_length] to latents [B, dimension, T].
         decoder: latents [B, dimension, T] to waveform [B, 1, T * hop_length]; its second argument is how the
-            waveform begins, [B, 1, n * hop_length], or None, for trunks whose codes do not determine the phase.
+            waveform begins, [B, 1, n * hop_length], or None, for trunks whose codes leave the phase open.
         dimension: D, size of a latent frame.
         num_quantizers: Q, levels of residual quantization.
         codebook_size: entries in each level's codebook.
@@ -111,8 +111,8 @@ class SoundStream(nn.Module):
 
         Args:
             codes: from `encode`.
-            begun: [B, 1, n * hop_length], n <= T: sound that the first n frames were decoded to before, for the
-                phase to run on from.
+            begun: [B, 1, n * hop_length], n <= T: sound that the first n frames were decoded to before,
+                for the phase to run on from.
         """
         if codes.dim() != 3 or not 1 <= codes.shape[1] <= self.num_quantizers or codes.shape[2] == 0:
             raise ValueError(

@@ -6,7 +6,6 @@ from torch import Tensor
 
 from musiclm.stages.decoding import generate, sample
 from musiclm.stages.layout import ABSENT
-from musiclm.stages.stage import Stage
 from tests.stages.tiny_stages import STAGES, conditions_of, make_stage, random_codes
 
 GUIDED = [name for name in STAGES if "fine" not in name]

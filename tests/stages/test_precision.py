@@ -9,7 +9,7 @@ from musiclm.stages.decoding import forced_logits, generate
 from musiclm.stages.precision import Int8Matrix, Precision, StoredMatrix, prepare_to_decode
 from tests.stages.tiny_stages import STAGES, conditions_of, make_stage, random_codes
 
-# Largest difference of logits that are about 1 apart. bfloat16 has 8 significant bits; int8 has 7 on either side.
+# Largest difference of logits about 1 apart. bfloat16 has 8 significant bits; int8 has 7 on either side.
 TOLERANCE: dict[Precision, float] = {"float32": 1e-5, "bfloat16": 0.1, "int8": 0.25}
 PRECISIONS = get_args(Precision)
 
@@ -41,7 +41,7 @@ def test_a_row_of_a_batch_is_what_it_is_alone(precision: Precision) -> None:
 @pytest.mark.parametrize("name", STAGES)
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_drawing_sees_the_logits_that_are_measured(name: str, precision: Precision) -> None:
-    """Greedy codes are the arg max of the forced logits of the same codes: the figures are of what is drawn."""
+    """Greedy codes are the arg max of the same codes' forced logits: figures are of what is drawn."""
     stage = prepare_to_decode(make_stage(name), precision)
     codes = random_codes(stage, 6)
     drawn = generate(stage, conditions_of(stage, codes), frames=6, temperature=0)

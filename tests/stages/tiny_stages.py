@@ -12,12 +12,19 @@ from musiclm.stages.transformer import TransformerConfig
 TINY = TransformerConfig(width=16, layers=2, heads=2, feed_forward=24, dropout=0.0)
 
 STAGES = {
-    "semantic flatten": lambda: Semantic(TINY, semantic_codebook_size=8, mulan_levels=2, mulan_codebook_size=8),
+    "semantic flatten": lambda: Semantic(
+        TINY, semantic_codebook_size=8, mulan_levels=2, mulan_codebook_size=8
+    ),
     "semantic delay": lambda: Semantic(
         TINY, pattern="delay", broadcast=True, semantic_codebook_size=8, mulan_levels=2, mulan_codebook_size=8
     ),
     "coarse flatten": lambda: Coarse(
-        TINY, num_coarse=3, acoustic_codebook_size=8, mulan_levels=2, mulan_codebook_size=8, semantic_codebook_size=8
+        TINY,
+        num_coarse=3,
+        acoustic_codebook_size=8,
+        mulan_levels=2,
+        mulan_codebook_size=8,
+        semantic_codebook_size=8,
     ),
     "coarse delay": lambda: Coarse(
         TINY,
@@ -31,7 +38,9 @@ STAGES = {
         semantic_codebook_size=8,
     ),
     "fine flatten": lambda: Fine(TINY, num_coarse=2, acoustic_levels=5, acoustic_codebook_size=8),
-    "fine delay": lambda: Fine(TINY, pattern="delay", lookahead=2, num_coarse=2, acoustic_levels=5, acoustic_codebook_size=8),
+    "fine delay": lambda: Fine(
+        TINY, pattern="delay", lookahead=2, num_coarse=2, acoustic_levels=5, acoustic_codebook_size=8
+    ),
 }
 
 
