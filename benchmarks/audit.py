@@ -4,7 +4,8 @@
     python -m benchmarks.audit --check           every bar with its figure; exits 1 where one falls short
 
 The default model is audited. Its training tokens do not ship, so it samples some itself, and recordings are
-put together of those: as varied, and as many, as the ones it was trained on.
+put together of those, as many as it was trained on; a tenth of their tokens is exchanged, so that none holds
+the same five seconds as another.
 """
 
 import tempfile
@@ -48,6 +49,7 @@ PAIRS = 20_000
 RECORDINGS = 744  # of the default model's corpus
 SECONDS = 40.0  # each
 GUARDED = 100_000  # recordings that a guard searches
+EXCHANGED = 0.1  # of a recording's tokens, for others by chance
 PROMPT = "a calm violin melody over soft piano chords"
 
 
@@ -115,6 +117,12 @@ def make_store(folder: Path, bundle: Bundle, samples: Tensor, *, recordings: int
     merge([bundle], folder / QUANTIZER, {}, only=[QUANTIZER])
     random = np.random.default_rng(0)
     pieces = samples.numpy().astype(np.uint16)
+
+    def tokens_of_a_recording() -> np.ndarray:
+        joined = pieces[random.integers(len(pieces), size=round(SECONDS * rate) // CONTINUATION)].ravel()
+        others = random.integers(centroids.num_centroids, size=len(joined), dtype=np.uint16)
+        return np.where(random.random(len(joined)) < EXCHANGED, others, joined)
+
     # The guard looks at semantic tokens alone, and a hundred thousand recordings' codes would fill the disk.
     frames = round(SECONDS * acoustic.frame_rate) if recordings <= RECORDINGS else 0
     for shard, first in enumerate(range(0, recordings, 1000)):
@@ -126,9 +134,7 @@ def make_store(folder: Path, bundle: Bundle, samples: Tensor, *, recordings: int
                 licence="",
                 split="train" if index % 8 else "valid",
                 captions=[],
-                semantic=pieces[
-                    random.integers(len(pieces), size=round(SECONDS * rate) // CONTINUATION)
-                ].ravel(),
+                semantic=tokens_of_a_recording(),
                 acoustic=random.integers(0, 1024, (acoustic.num_quantizers, frames), dtype=np.uint16),
                 mulan=random.normal(size=(31, mulan.dimension)).astype(np.float16),
             )

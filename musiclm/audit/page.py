@@ -130,23 +130,25 @@ def _by_prompt(findings: Findings, title: str, series: Mapping[str, Any], **opti
 
 
 def _rates_table(findings: Findings) -> Markup:
-    rows = sorted(
-        findings["rates"], key=lambda row: (row["decoding"], row["prompt_tokens"], row["set"] != "training")
-    )
     low_entropy = f"Approximate, without matches below {findings['protocol']['low_entropy_bits']:g} bits"
     return _table(
         "All rates with their 95 % intervals, and the counts behind them",
         ["Decoding, prompt", "Music", "Exact", "At least 80 % of tokens equal", "Approximate", low_entropy],
         [
-            [
-                f"{row['decoding']}, {seconds_of(findings, row['prompt_tokens'])}",
-                SET_NAMES[row["set"]],
-                *(_estimate(row[measure]) for measure in MEASURES),
-            ]
-            for row in rows
+            [*_row_head(findings, row), *(_estimate(row[measure]) for measure in MEASURES)]
+            for row in sorted(findings["rates"], key=_row_order)
         ],
         groups=True,
     )
+
+
+def _row_order(row: Mapping[str, Any]) -> tuple[str, int, bool]:
+    return row["decoding"], row["prompt_tokens"], row["set"] != "training"
+
+
+def _row_head(findings: Findings, row: Mapping[str, Any]) -> list[str]:
+    """How a table of every set, decoding and prompt calls a row."""
+    return [f"{row['decoding']}, {seconds_of(findings, row['prompt_tokens'])}", SET_NAMES[row["set"]]]
 
 
 def _duplicates_chart(findings: Findings) -> str:
@@ -203,26 +205,37 @@ def _power_charts(findings: Findings) -> str:
 
 def _search(findings: Findings) -> dict[str, str]:
     found = findings["search"]["found"]
-    series = {
-        decoding: [(row["prompt_tokens"], row["estimate"]) for row in found if row["decoding"] == decoding]
+    charts = [
+        _by_prompt(
+            findings,
+            f"{decoding.capitalize()}, nearer than the threshold to some recording",
+            {
+                kind: [
+                    (row["prompt_tokens"], row["any_recording"])
+                    for row in found
+                    if (row["set"], row["decoding"]) == (kind, decoding)
+                ]
+                for kind in SET_NAMES
+            },
+            reference=(0.01, "real music"),
+        )
         for decoding in ("greedy", "sampled")
-    }
-    chart = _by_prompt(
-        findings, "Nearer than the threshold to some recording", series, reference=(0.01, "without memory")
-    )
-    cells = {(row["decoding"], row["prompt_tokens"]): _estimate(row["estimate"]) for row in found}
-    rows = [
-        [
-            seconds_of(findings, tokens),
-            *(cells.get((decoding, tokens), "not searched") for decoding in series),
-        ]
-        for tokens in prompts(findings)
     ]
     return {
         "search": sentences.search_sentence(findings),
-        "search_figure": Markup(chart),
+        "search_figure": Markup("".join(charts)),
         "search_table": _table(
-            "Continuations nearer than the threshold to some recording", ["Prompt", "Greedy", "Sampled"], rows
+            "Continuations nearer than the threshold to a recording of the training store",
+            ["Decoding, prompt", "Music", "Some recording", "Another than its own"],
+            [
+                [
+                    *_row_head(findings, row),
+                    _estimate(row["any_recording"]),
+                    _estimate(row["another_recording"]),
+                ]
+                for row in sorted(found, key=_row_order)
+            ],
+            groups=True,
         ),
     }
 

@@ -27,8 +27,9 @@ where that part was not measured.
     entropy        [{entropy (bits), cost, prompt_tokens, matched}], training, greedy, up to 2,000
     power          replaced [...], near [...] and far [...] (share of planted copies below tau),
                    near_cost [...] and far_cost [...] (median)
-    search         null | windows, null {from, windows, quantiles}, threshold, other_recording (estimate),
-                   found [{decoding, prompt_tokens, estimate}]
+    search         null | windows, null {from, windows, quantiles}, threshold,
+                   found [{set, decoding, prompt_tokens, any_recording, another_recording}], two estimates:
+                   nearer than the threshold to some training recording; to another than its own
     audio          null | pairs, mulan_cosine, mel_distance, unrelated_mulan_cosine, unrelated_mel_distance
     closest        [{id, start, prompt_tokens, decoding, cost, agreement, entropy, generated [...],
                    target [...], mulan_cosine (null |), mel_distance (null |)}], lowest cost first

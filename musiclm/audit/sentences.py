@@ -122,13 +122,28 @@ def search_sentence(findings: Findings) -> str:
     search = findings["search"]
     if search is None:
         return "The store was not searched for windows of other recordings."
-    null, other = search["null"], search["other_recording"]
+    null, rows = search["null"], search["found"]
+    nearer = {
+        (row["set"], row["decoding"]): row["another_recording"]
+        for row in rows
+        if row["prompt_tokens"] == longest_prompt(findings)
+    }
+    found = "; ".join(
+        f"of the {decoding} ones {of(nearer['training', decoding])} ({share(nearer['training', decoding])}, "
+        f"{interval(nearer['training', decoding])})"
+        + (
+            f", of those of held-out music {share(control)} ({interval(control)})"
+            if (control := nearer.get(("held-out", decoding), NO_EXAMPLE))["examples"]
+            else ""
+        )
+        for decoding in ("greedy", "sampled")
+    )
     return (
         f"Each continuation was compared with {search['windows']:,} windows of the training store, not only "
         f"with its own recording. As a yardstick, {null['windows']:,} windows of real music ({null['from']}) "
         f"were searched for in the same way; 1{NARROW}% of them come nearer than {search['threshold']:.3g} "
-        f"to some window. Of the greedy continuations of the longest prompt, {of(other)} ({share(other)}, "
-        f"{interval(other)}) come nearer than that to a recording other than their own. Music below "
+        f"to some window. Nearer than that to a recording other than their own come, of the continuations of "
+        f"the longest prompt: {found}. Music below "
         f"{findings['protocol']['low_entropy_bits']:g} bits, held notes and silence, counts on neither side."
     )
 

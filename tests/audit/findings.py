@@ -85,11 +85,17 @@ def make_findings(**changes: Any) -> dict[str, Any]:
             "null": {"from": "held-out recordings", "windows": 470, "quantiles": {"0.01": 2.2, "0.5": 4.4}},
             "threshold": 2.2,
             "found": [
-                {"decoding": decoding, "prompt_tokens": tokens, "estimate": estimate(count + 4 * at, 2_000)}
+                {
+                    "set": kind,
+                    "decoding": decoding,
+                    "prompt_tokens": tokens,
+                    "any_recording": estimate(count + 4 * at, examples),
+                    "another_recording": estimate(count + 2 * at, examples),
+                }
+                for kind, examples in SETS.items()
                 for decoding, count in (("greedy", 21), ("sampled", 14))
                 for at, tokens in enumerate(PROMPTS)
             ],
-            "other_recording": estimate(310, 20_000),
         },
         "audio": {
             "pairs": 10,
@@ -109,14 +115,16 @@ def make_findings(**changes: Any) -> dict[str, Any]:
 
 def without(findings: dict[str, Any], kind: str) -> dict[str, Any]:
     """The same findings, had no example of a set been tested."""
-    rates = [
-        {key: estimate(0, 0) if isinstance(value, dict) else value for key, value in row.items()}
-        if row["set"] == kind
-        else row
-        for row in findings["rates"]
-    ]
+
+    def blank(row: dict[str, Any]) -> dict[str, Any]:
+        if row["set"] != kind:
+            return row
+        return {key: estimate(0, 0) if isinstance(value, dict) else value for key, value in row.items()}
+
+    rates = [blank(row) for row in findings["rates"]]
+    search = findings["search"] | {"found": [blank(row) for row in findings["search"]["found"]]}
     costs = findings["costs"] | {kind: [0] * len(findings["costs"][kind])}
-    return findings | {"rates": rates, "costs": costs}
+    return findings | {"rates": rates, "costs": costs, "search": search}
 
 
 def _rates(kind: str, decoding: str, at: int) -> dict[str, Any]:

@@ -60,13 +60,16 @@ def test_what_was_learned_by_heart_is_found_and_what_was_not_is_not(report: dict
 
 
 def test_the_search_finds_the_recording_itself(report: dict[str, Any]) -> None:
-    (found,) = (
-        row["estimate"]["rate"]
+    found = {
+        row["set"]: row
         for row in report["search"]["found"]
         if (row["decoding"], row["prompt_tokens"]) == ("greedy", 250)
-    )
-    assert found > 0.9
-    assert report["search"]["other_recording"]["rate"] < 0.5
+    }
+    assert found["training"]["any_recording"]["rate"] > 0.9
+    assert found["training"]["another_recording"]["rate"] < 0.5
+    held_out = found["held-out"]
+    assert held_out["any_recording"] == held_out["another_recording"]  # it has no recording of its own there
+    assert held_out["any_recording"]["rate"] < found["training"]["any_recording"]["rate"]
 
 
 def test_planted_copies_cost_more_the_more_of_them_was_replaced(report: dict[str, Any]) -> None:
