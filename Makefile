@@ -21,7 +21,7 @@ help:
 
 setup: $(READY)
 
-$(READY): pyproject.toml
+$(READY): pyproject.toml musiclm/stages/step.c
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' \
 		|| { echo "expected Python 3.11 or 3.12, got $$($(PYTHON) --version): make PYTHON=/path/to/python3.11 ..."; exit 2; }
 	@echo "Setting up $(VENV): once, a few minutes, about 8 GB ..."

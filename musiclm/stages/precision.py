@@ -5,8 +5,10 @@ evenly they are read, is how long it takes. `prepare_to_decode` puts a stage's m
 
 - `float32`: the values as they are.
 - `bfloat16`: half the bytes; sums in float32 inside the product, the residual stream in float32.
-- `int8`: a quarter of the bytes, one scale per output; what is multiplied is brought to 8 bits too, with one
-  scale for all rows of a step, so a row's logits depend a little on its neighbours. CPU only.
+- `int8`: a quarter of the bytes, one scale per output; what is multiplied is brought to 8 bits too. CPU only.
+
+On a CPU a step is compiled (`native.py`), and keys and values are kept in the same precision. Where it is not
+(no C compiler at installation, or a GPU), torch multiplies and keys and values stay as the weights were.
 
 docs/performance.md tells what each loses (as KL divergence from float32) and gains.
 """
@@ -17,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from musiclm.stages import native
 from musiclm.stages.stage import Stage
 from musiclm.stages.transformer import Block
 
@@ -53,8 +56,8 @@ class StoredMatrix(nn.Module):
 class Int8Matrix(nn.Module):
     """Product of [..., inputs] with a matrix [outputs, inputs] of 8-bit entries, by torch's dynamic linear.
 
-    `reduce_range` takes 7 bits of what is multiplied: without VNNI instructions a CPU sums in 16 bits, and 8
-    would overflow.
+    What is multiplied has one scale for all rows, so that a row depends a little on its neighbours.
+    `reduce_range` takes 7 bits of it: without VNNI instructions a CPU sums in 16 bits, and 8 would overflow.
     """
 
     def __init__(self, weight: Tensor) -> None:
@@ -110,7 +113,10 @@ class LevelHeads(nn.Module):
 
 def stored(weight: Tensor, precision: Precision) -> nn.Module:
     """The product with a matrix [outputs, inputs] in a precision."""
-    return Int8Matrix(weight) if precision == "int8" else StoredMatrix(weight, getattr(torch, precision))
+    dtype = getattr(torch, precision)
+    if weight.device.type == "cpu" and native.available():
+        return native.NativeMatrix(weight, dtype)
+    return Int8Matrix(weight) if precision == "int8" else StoredMatrix(weight, dtype)
 
 
 def prepare_to_decode(stage: Stage, precision: Precision = "float32") -> Stage:
@@ -128,9 +134,12 @@ def prepare_to_decode(stage: Stage, precision: Precision = "float32") -> Stage:
         block = cast(Block, block)
         for name in ("qkv", "attention_out", "feed_forward_in", "feed_forward_out"):
             setattr(block, name, stored(getattr(block, name).weight, precision))
-        if device.type == "cpu":
+        if device.type == "cpu" and not native.available():
             block.attention_norm = StepNorm(cast(nn.RMSNorm, block.attention_norm))
             block.feed_forward_norm = StepNorm(cast(nn.RMSNorm, block.feed_forward_norm))
+    if device.type == "cpu" and native.available():
+        stage.transformer.kept_in = getattr(torch, precision)
+        stage.transformer.native = native.NativeStep(stage.transformer, stage.transformer.kept_in)
     together = stage.layout.pattern == "delay"
     stage.level_heads = LevelHeads(stage.head_weight(), together=together, precision=precision)
     return stage.eval().requires_grad_(False)

@@ -11,7 +11,9 @@ and returned.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import torch
@@ -20,6 +22,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 QUERIES_AT_ONCE = 256  # of whole sequences on a CPU
+Keep = Callable[[Tensor, Tensor], None]
 
 
 @dataclass(frozen=True)
@@ -65,12 +68,26 @@ class KVCache:
         values: as the keys.
         bias: [B * H, 1, S] relative position bias, farthest distance first: the last n serve n known steps.
         length: steps filled.
+        key_scales: [layers, B * H, S], what a unit of a step's keys stands for where they are kept in int8.
+        value_scales: as the key scales.
+        work: memory of the compiled step (`native.py`).
     """
 
     keys: Tensor
     values: Tensor
     bias: Tensor
     length: int = 0
+    key_scales: Tensor | None = None
+    value_scales: Tensor | None = None
+    work: Tensor | None = None
+
+    def fill(self, layer: int, keys: Tensor, values: Tensor) -> None:
+        """Keep a layer's keys and values [B * H, n, D / H] of the first n steps."""
+        kept = ((self.keys, self.key_scales, keys), (self.values, self.value_scales, values))
+        for cache, scales, given in kept:
+            if scales is not None:
+                given, scales[layer, :, : given.shape[1]] = to_int8(given)
+            cache[layer, :, : given.shape[1]] = given
 
 
 class RelativePositionBias(nn.Module):
@@ -119,12 +136,11 @@ class Block(nn.Module):
         self.feed_forward_in = nn.Linear(config.width, 2 * config.feed_forward, bias=False)  # gate, value
         self.feed_forward_out = nn.Linear(config.feed_forward, config.width, bias=False)
 
-    def forward(self, x: Tensor, bias: list[Tensor], cached: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """Hidden states [B, S, D] of whole sequences; fills `cached` keys and values [B * H, >= S, D / H]."""
+    def forward(self, x: Tensor, bias: list[Tensor], keep: Keep | None = None) -> Tensor:
+        """Hidden states [B, S, D] of whole sequences; `keep` gets keys and values [B * H, S, D / H]."""
         queries, keys, values = self._split(self.qkv(self.attention_norm(x)))  # [B, H, S, D/H] each
-        if cached is not None:
-            cached[0][:, : x.shape[1]] = keys.flatten(0, 1)
-            cached[1][:, : x.shape[1]] = values.flatten(0, 1)
+        if keep is not None:
+            keep(keys.flatten(0, 1), values.flatten(0, 1))
         attended = attention(queries, keys, values, bias, dropout=self.dropout if self.training else 0.0)
         attended = self.attention_out(attended.transpose(1, 2).flatten(2))  # [B, S, D]
         x = x + F.dropout(attended, self.dropout, self.training)
@@ -177,6 +193,8 @@ class Transformer(nn.Module):
         )
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.final_norm = nn.RMSNorm(config.width, eps=1e-6)
+        self.native: Callable[[Tensor, KVCache], Tensor] | None = None  # a whole step compiled (`native.py`)
+        self.kept_in: torch.dtype | None = None  # keys and values; as the weights unless set
         self.recomputes = False  # inner values of a block in the backward pass, instead of keeping them
 
     def forward(self, x: Tensor) -> Tensor:
@@ -194,24 +212,31 @@ class Transformer(nn.Module):
         """An empty cache for `batch` rows of at most `length` steps, where and as the weights are."""
         heads, weight = self.config.heads, self.position_bias.weight
         shape = (len(self.blocks), batch * heads, length, self.config.width // heads)
+        keys, values = (weight.new_empty(shape, dtype=self.kept_in) for _ in range(2))
         bias = self.position_bias.by_distance(length).flip(1).repeat(batch, 1)
-        return KVCache(keys=weight.new_empty(shape), values=weight.new_empty(shape), bias=bias[:, None])
+        cache = KVCache(keys, values, bias[:, None])
+        if self.kept_in == torch.int8:
+            cache.key_scales, cache.value_scales = (weight.new_empty(shape[:-1]) for _ in range(2))
+        return cache
 
     def prefill(self, x: Tensor, cache: KVCache) -> tuple[Tensor, KVCache]:
         """Hidden states [B, S, D] of the first S steps [B, S, D], and the cache that now holds them."""
         assert cache.length == 0
         bias = self.position_bias.blocks(x.shape[1])
-        for block, keys, values in zip(self.blocks, cache.keys, cache.values, strict=True):
-            x = block(x, bias, cached=(keys, values))
+        for layer, block in enumerate(self.blocks):
+            x = block(x, bias, keep=partial(cache.fill, layer))
         cache.length = x.shape[1]
         return self.final_norm(x), cache
 
     def decode_step(self, x: Tensor, cache: KVCache) -> tuple[Tensor, KVCache]:
         """Hidden state [B, 1, D] of the next step [B, 1, D], and the cache that now holds it."""
         x = x[:, 0]
-        bias = cache.bias[:, :, -(cache.length + 1) :]
-        for block, keys, values in zip(self.blocks, cache.keys, cache.values, strict=True):
-            x = cast(Block, block).decode_step(x, bias, keys, values, cache.length)
+        if self.native is not None:
+            x = self.native(x, cache)
+        else:
+            bias = cache.bias[:, :, -(cache.length + 1) :]
+            for block, keys, values in zip(self.blocks, cache.keys, cache.values, strict=True):
+                x = cast(Block, block).decode_step(x, bias, keys, values, cache.length)
         cache.length += 1
         return self.final_norm(x)[:, None], cache
 
@@ -229,6 +254,12 @@ class Transformer(nn.Module):
             if isinstance(module, nn.Linear):
                 scale = 1 / writers if name.endswith("_out") else 1.0
                 nn.init.normal_(module.weight, std=scale * module.in_features**-0.5)
+
+
+def to_int8(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Entries [..., N] of -127 ... 127, and what a unit of each row stands for [...]."""
+    units = values.abs().amax(dim=-1).clamp(min=1e-12) / 127
+    return (values / units[..., None]).round().to(torch.int8), units.contiguous()
 
 
 def distance_buckets(distances: Tensor, *, buckets: int, max_distance: int) -> Tensor:

@@ -5,6 +5,7 @@ from typing import get_args
 import pytest
 import torch
 
+import musiclm.stages.native as native
 from musiclm.stages.decoding import forced_logits, generate
 from musiclm.stages.precision import Int8Matrix, Precision, StoredMatrix, prepare_to_decode
 from tests.stages.tiny_stages import STAGES, conditions_of, make_stage, random_codes
@@ -14,6 +15,16 @@ TOLERANCE: dict[Precision, float] = {"float32": 1e-5, "bfloat16": 0.1, "int8": 0
 PRECISIONS = get_args(Precision)
 
 
+@pytest.fixture(params=["compiled", "torch"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways of a step: the compiled one, and that of an installation without a compiler."""
+    if request.param == "torch":
+        monkeypatch.setattr(native, "_library", None)
+    elif not native.available():
+        pytest.skip("needs a C compiler at installation")
+
+
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("name", STAGES)
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_cached_logits_are_those_of_one_float32_pass(name: str, precision: Precision) -> None:
@@ -28,6 +39,7 @@ def test_cached_logits_are_those_of_one_float32_pass(name: str, precision: Preci
         assert not torch.equal(cached, whole)  # it is another precision indeed
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_row_of_a_batch_is_what_it_is_alone(precision: Precision) -> None:
     stage = prepare_to_decode(make_stage("coarse delay"), precision)
@@ -38,6 +50,7 @@ def test_a_row_of_a_batch_is_what_it_is_alone(precision: Precision) -> None:
         torch.testing.assert_close(alone[0], batch[row], atol=TOLERANCE[precision], rtol=0)
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("name", STAGES)
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_drawing_sees_the_logits_that_are_measured(name: str, precision: Precision) -> None:

@@ -1,0 +1,211 @@
+"""The compiled decode step, `step.c`: on a CPU, all layers of a step in one call.
+
+It is built when the package is installed, where there is a C compiler. Where it is not there, `available` is
+false and decoding goes on in torch, the same up to rounding and a few times slower.
+"""
+
+import ctypes
+import importlib.util
+from collections.abc import Sequence
+from ctypes import POINTER, Structure, c_float, c_int64, c_void_p
+from pathlib import Path
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from musiclm.stages.transformer import Block, KVCache, Transformer, to_int8
+
+KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}  # as in step.c
+FEW = 8  # rows; of more, torch's product of matrices of floats is the faster one
+
+
+class _Matrix(Structure):
+    _fields_ = [
+        ("entries", c_void_p),
+        ("scales", c_void_p),
+        ("sums", c_void_p),
+        ("outputs", c_int64),
+        ("inputs", c_int64),
+        ("kind", c_int64),
+    ]
+
+
+class _Layer(Structure):
+    _fields_ = [
+        ("attention_norm", c_void_p),
+        ("qkv", _Matrix),
+        ("attention_out", _Matrix),
+        ("feed_forward_norm", c_void_p),
+        ("feed_forward_in", _Matrix),
+        ("feed_forward_out", _Matrix),
+    ]
+
+
+class _Model(Structure):
+    _fields_ = [
+        ("layers", c_int64),
+        ("width", c_int64),
+        ("heads", c_int64),
+        ("feed_forward", c_int64),
+        ("kind", c_int64),
+        ("epsilon", c_float),
+        ("layer", POINTER(_Layer)),
+    ]
+
+
+class _Cache(Structure):
+    _fields_ = [
+        ("keys", c_void_p),
+        ("values", c_void_p),
+        ("key_scales", c_void_p),
+        ("value_scales", c_void_p),
+        ("bias", c_void_p),
+        ("capacity", c_int64),
+        ("length", c_int64),
+    ]
+
+
+def load(path: Path) -> ctypes.CDLL:
+    """The functions of `step.c`, compiled at `path`."""
+    library = ctypes.CDLL(str(path))
+    library.musiclm_product.argtypes = [POINTER(_Matrix), c_void_p, c_int64, c_void_p, c_int64]
+    library.musiclm_work.argtypes = [POINTER(_Model), c_int64, c_int64, c_int64]
+    library.musiclm_work.restype = c_int64
+    library.musiclm_step.argtypes = [
+        POINTER(_Model),
+        POINTER(_Cache),
+        c_void_p,
+        c_int64,
+        c_void_p,
+        c_int64,
+    ]
+    library.musiclm_step.restype = None
+    return library
+
+
+def _installed() -> ctypes.CDLL | None:
+    spec = importlib.util.find_spec("musiclm.stages._step")
+    return None if spec is None or spec.origin is None else load(Path(spec.origin))
+
+
+_library = _installed()
+
+
+def available() -> bool:
+    """Whether the step was compiled."""
+    return _library is not None
+
+
+class NativeMatrix(nn.Module):
+    """Product of [..., inputs] with a matrix [outputs, inputs] that `step.c` reads.
+
+    Args:
+        weight: [outputs, inputs].
+        dtype: float32, bfloat16, or int8 (with a scale per output; what is multiplied is rounded to 8 bits
+            with a scale per row).
+    """
+
+    entries: Tensor
+    scales: Tensor | None
+    sums: Tensor | None
+
+    def __init__(self, weight: Tensor, dtype: torch.dtype) -> None:
+        super().__init__()
+        weight = weight.detach().float()
+        scales = sums = None
+        if dtype == torch.int8:
+            entries, scales = to_int8(weight)
+            sums = entries.sum(dim=1, dtype=torch.int32)
+        else:
+            entries = weight.to(dtype).contiguous()
+        self.register_buffer("entries", entries, persistent=False)
+        self.register_buffer("scales", scales, persistent=False)
+        self.register_buffer("sums", sums, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.reshape(-1, x.shape[-1])
+        if len(rows) > FEW and self.scales is None:
+            return F.linear(x.to(self.entries.dtype), self.entries).to(x.dtype)
+        assert _library is not None
+        rows = rows.float().contiguous()
+        y = rows.new_empty(len(rows), len(self.entries))
+        threads = torch.get_num_threads()
+        failed = _library.musiclm_product(self.structure(), rows.data_ptr(), len(rows), y.data_ptr(), threads)
+        if failed:
+            raise MemoryError(f"expected memory for a product of {len(rows)} rows, there is none left")
+        return y.view(*x.shape[:-1], -1)
+
+    def structure(self) -> _Matrix:
+        """The matrix as C sees it, as long as this module lives."""
+        outputs, inputs = self.entries.shape
+        return _Matrix(
+            self.entries.data_ptr(),
+            None if self.scales is None else self.scales.data_ptr(),
+            None if self.sums is None else self.sums.data_ptr(),
+            outputs,
+            inputs,
+            KINDS[self.entries.dtype],
+        )
+
+
+class NativeStep:
+    """All blocks of a transformer, whose matrices are `NativeMatrix`, for one step.
+
+    Args:
+        transformer: where they are.
+        dtype: of the matrices, and of the keys and values that are kept.
+    """
+
+    def __init__(self, transformer: Transformer, dtype: torch.dtype) -> None:
+        blocks = [cast(Block, block) for block in transformer.blocks]
+        self.dtype = dtype
+        # C reads the norms' weights where these tensors have them.
+        self.norms = [_weights(block.attention_norm, block.feed_forward_norm) for block in blocks]
+        layers = [
+            _Layer(
+                first.data_ptr(),
+                cast(NativeMatrix, block.qkv).structure(),
+                cast(NativeMatrix, block.attention_out).structure(),
+                second.data_ptr(),
+                cast(NativeMatrix, block.feed_forward_in).structure(),
+                cast(NativeMatrix, block.feed_forward_out).structure(),
+            )
+            for block, (first, second) in zip(blocks, self.norms, strict=True)
+        ]
+        config = transformer.config
+        self.layers = (_Layer * len(layers))(*layers)
+        self.model = _Model(
+            config.layers,
+            config.width,
+            config.heads,
+            config.feed_forward,
+            KINDS[dtype],
+            transformer.final_norm.eps or 0.0,
+            self.layers,
+        )
+
+    def __call__(self, x: Tensor, cache: KVCache) -> Tensor:
+        """Hidden state [B, D] of the step [B, D] after those of the cache, whose length stays what it is."""
+        assert _library is not None
+        x = x.float().contiguous().clone()
+        capacity, threads = cache.keys.shape[2], torch.get_num_threads()
+        size = _library.musiclm_work(self.model, len(x), capacity, threads)
+        if cache.work is None or len(cache.work) < size:
+            cache.work = torch.empty(size, dtype=torch.uint8)
+        kept = _Cache(
+            cache.keys.data_ptr(),
+            cache.values.data_ptr(),
+            None if cache.key_scales is None else cache.key_scales.data_ptr(),
+            None if cache.value_scales is None else cache.value_scales.data_ptr(),
+            cache.bias.data_ptr(),
+            capacity,
+            cache.length,
+        )
+        _library.musiclm_step(self.model, kept, x.data_ptr(), len(x), cache.work.data_ptr(), threads)
+        return x
+
+
+def _weights(*norms: nn.Module) -> Sequence[Tensor]:
+    return [cast(Tensor, norm.weight).detach().float().contiguous() for norm in norms]

@@ -1,0 +1,476 @@
+/* One step of a decoder-only transformer on a CPU, all its layers in one call.
+ *
+ *     x [rows, width], cache of `length` steps -> x [rows, width], cache of `length + 1` steps
+ *
+ * A step of one row reads every weight once: the time that memory takes to deliver them is its limit. What
+ * stands between a framework and that limit is hundreds of small operations, each with a dispatch and a fork of
+ * threads. Here the threads are forked once a step and meet at barriers; sums are taken in one order whatever
+ * the number of threads and rows, so that a row of a batch equals the same row alone, bit by bit.
+ *
+ * Matrices are float32, bfloat16 or int8 (a scale per output; what is multiplied is rounded to 8 bits with a
+ * scale per row, and the sums are exact). Keys and values are kept in the same kind of number, int8 ones with a
+ * scale for every head and step. The architecture is that of transformer.py, which is the reference: pre-norm
+ * RMSNorm, T5's relative position bias, gated GELU (tanh form).
+ *
+ * Without OpenMP it runs on one thread. native.py is the only caller; its structures mirror these.
+ */
+
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifdef _OPENMP
+#include <omp.h>
+#else
+#define omp_get_thread_num() 0
+#define omp_get_num_threads() 1
+#endif
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12 && !defined(PORTABLE)
+#include <immintrin.h>
+#define FOR_EACH_CPU __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#define HAS_VNNI 1
+#else
+#define FOR_EACH_CPU
+#define HAS_VNNI 0
+#endif
+
+#define TILE 4 /* outputs, and rows, that are multiplied together */
+
+enum { FLOAT32, BFLOAT16, INT8 };
+
+typedef struct {
+    const void *entries;  /* [outputs, inputs] */
+    const float *scales;  /* [outputs]; int8 only, as are the sums */
+    const int32_t *sums;  /* [outputs], of the entries */
+    int64_t outputs, inputs, kind;
+} Matrix;
+
+typedef struct {
+    const float *attention_norm; /* [width] */
+    Matrix qkv, attention_out;
+    const float *feed_forward_norm; /* [width] */
+    Matrix feed_forward_in, feed_forward_out; /* in: gates, then values */
+} Layer;
+
+typedef struct {
+    int64_t layers, width, heads, feed_forward, kind; /* kind: of keys and values */
+    float epsilon;                                     /* of the norms */
+    const Layer *layer;
+} Model;
+
+typedef struct {
+    void *keys, *values;              /* [layers, rows * heads, capacity, width / heads] */
+    float *key_scales, *value_scales; /* [layers, rows * heads, capacity]; int8 only */
+    const float *bias;                /* [heads, capacity], farthest distance first */
+    int64_t capacity, length;
+} Cache;
+
+/* ---- Numbers ---------------------------------------------------------------------------------------------- */
+
+static inline float from_bfloat16(uint16_t bits) {
+    uint32_t word = (uint32_t)bits << 16;
+    float value;
+    memcpy(&value, &word, sizeof value);
+    return value;
+}
+
+static inline uint16_t to_bfloat16(float value) { /* to the nearest, ties to even */
+    uint32_t word;
+    memcpy(&word, &value, sizeof word);
+    return (uint16_t)((word + 0x7fff + ((word >> 16) & 1)) >> 16);
+}
+
+/* e^x within 2e-7 for |x| < 87, by 2^n e^f with |f| <= ln 2 / 2; without branches, so that it is vectorized. */
+static inline float exponential(float x) {
+    x = x < -87.0f ? -87.0f : x > 87.0f ? 87.0f : x;
+    const float round = 12582912.0f; /* 1.5 * 2^23: adding it leaves no fraction */
+    float n = (x * 1.44269504f + round) - round;
+    float f = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    p = p * f + 1.3981999507e-3f;
+    p = p * f + 8.3334519073e-3f;
+    p = p * f + 4.1665795894e-2f;
+    p = p * f + 1.6666665459e-1f;
+    p = p * f + 5.0000001201e-1f;
+    p = p * f * f + f + 1.0f;
+    int32_t power = ((int32_t)n + 127) << 23;
+    float scale;
+    memcpy(&scale, &power, sizeof scale);
+    return p * scale;
+}
+
+/* ---- Products --------------------------------------------------------------------------------------------- */
+
+/* sums[i][r] of TILE or fewer outputs i and rows r. */
+FOR_EACH_CPU static void dots_float32(const float *w, const float *x, int64_t inputs, int outputs, int rows,
+                                      float sums[TILE][TILE]) {
+    for (int r = 0; r < rows; r++, x += inputs) {
+        if (outputs == TILE) {
+            const float *w1 = w + inputs, *w2 = w1 + inputs, *w3 = w2 + inputs;
+            float s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+#pragma omp simd reduction(+ : s0, s1, s2, s3)
+            for (int64_t k = 0; k < inputs; k++) {
+                s0 += w[k] * x[k];
+                s1 += w1[k] * x[k];
+                s2 += w2[k] * x[k];
+                s3 += w3[k] * x[k];
+            }
+            sums[0][r] = s0, sums[1][r] = s1, sums[2][r] = s2, sums[3][r] = s3;
+            continue;
+        }
+        for (int i = 0; i < outputs; i++) {
+            float s = 0;
+#pragma omp simd reduction(+ : s)
+            for (int64_t k = 0; k < inputs; k++) s += w[i * inputs + k] * x[k];
+            sums[i][r] = s;
+        }
+    }
+}
+
+FOR_EACH_CPU static void dots_bfloat16(const uint16_t *w, const float *x, int64_t inputs, int outputs, int rows,
+                                       float sums[TILE][TILE]) {
+    for (int r = 0; r < rows; r++, x += inputs) {
+        if (outputs == TILE) {
+            const uint16_t *w1 = w + inputs, *w2 = w1 + inputs, *w3 = w2 + inputs;
+            float s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+#pragma omp simd reduction(+ : s0, s1, s2, s3)
+            for (int64_t k = 0; k < inputs; k++) {
+                s0 += from_bfloat16(w[k]) * x[k];
+                s1 += from_bfloat16(w1[k]) * x[k];
+                s2 += from_bfloat16(w2[k]) * x[k];
+                s3 += from_bfloat16(w3[k]) * x[k];
+            }
+            sums[0][r] = s0, sums[1][r] = s1, sums[2][r] = s2, sums[3][r] = s3;
+            continue;
+        }
+        for (int i = 0; i < outputs; i++) {
+            float s = 0;
+#pragma omp simd reduction(+ : s)
+            for (int64_t k = 0; k < inputs; k++) s += from_bfloat16(w[i * inputs + k]) * x[k];
+            sums[i][r] = s;
+        }
+    }
+}
+
+/* x holds 128 more than the number that is meant. */
+FOR_EACH_CPU static void dots_int8(const int8_t *w, const uint8_t *x, int64_t inputs, int outputs, int rows,
+                                   int32_t sums[TILE][TILE]) {
+    for (int r = 0; r < rows; r++, x += inputs)
+        for (int i = 0; i < outputs; i++) {
+            const int8_t *own = w + i * inputs;
+            int32_t s = 0;
+#pragma omp simd reduction(+ : s)
+            for (int64_t k = 0; k < inputs; k++) s += (int32_t)own[k] * (int32_t)x[k];
+            sums[i][r] = s;
+        }
+}
+
+#if HAS_VNNI
+#define VNNI __attribute__((target("avx512f,avx512bw,avx512vnni")))
+
+VNNI static inline __attribute__((always_inline)) void vnni_tile(const int8_t *w, const uint8_t *x,
+                                                                 int64_t inputs, const int outputs,
+                                                                 const int rows, int32_t sums[TILE][TILE]) {
+    __m512i total[TILE][TILE], a[TILE], b;
+    for (int i = 0; i < outputs; i++)
+        for (int r = 0; r < rows; r++) total[i][r] = _mm512_setzero_si512();
+    int64_t k = 0;
+    for (; k + 64 <= inputs; k += 64) {
+        for (int i = 0; i < outputs; i++) a[i] = _mm512_loadu_si512(w + i * inputs + k);
+        for (int r = 0; r < rows; r++) {
+            b = _mm512_loadu_si512(x + r * inputs + k);
+            for (int i = 0; i < outputs; i++) total[i][r] = _mm512_dpbusd_epi32(total[i][r], b, a[i]);
+        }
+    }
+    if (k < inputs) {
+        __mmask64 rest = ~0ull >> (64 - (inputs - k));
+        for (int i = 0; i < outputs; i++) a[i] = _mm512_maskz_loadu_epi8(rest, w + i * inputs + k);
+        for (int r = 0; r < rows; r++) {
+            b = _mm512_maskz_loadu_epi8(rest, x + r * inputs + k);
+            for (int i = 0; i < outputs; i++) total[i][r] = _mm512_dpbusd_epi32(total[i][r], b, a[i]);
+        }
+    }
+    for (int i = 0; i < outputs; i++)
+        for (int r = 0; r < rows; r++) sums[i][r] = _mm512_reduce_add_epi32(total[i][r]);
+}
+
+VNNI static void dots_int8_vnni(const int8_t *w, const uint8_t *x, int64_t inputs, int outputs, int rows,
+                                int32_t sums[TILE][TILE]) {
+    if (outputs == TILE && rows == TILE)
+        vnni_tile(w, x, inputs, TILE, TILE, sums);
+    else if (outputs == TILE && rows == 1)
+        vnni_tile(w, x, inputs, TILE, 1, sums);
+    else if (outputs == TILE && rows == 2)
+        vnni_tile(w, x, inputs, TILE, 2, sums);
+    else
+        for (int r = 0; r < rows; r++)
+            for (int i = 0; i < outputs; i++) {
+                int32_t one[TILE][TILE];
+                vnni_tile(w + i * inputs, x + r * inputs, inputs, 1, 1, one);
+                sums[i][r] = one[0][0];
+            }
+}
+
+static int has_vnni(void) {
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vnni");
+}
+#else
+#define dots_int8_vnni dots_int8
+static int has_vnni(void) { return 0; }
+#endif
+
+/* Rows [rows, inputs] in 8 bits, 128 added; and what a unit of each row stands for. */
+FOR_EACH_CPU static void quantize(const float *x, int64_t rows, int64_t inputs, uint8_t *q, float *units) {
+    for (int64_t r = 0; r < rows; r++, x += inputs, q += inputs) {
+        float largest = 1e-12f;
+#pragma omp simd reduction(max : largest)
+        for (int64_t k = 0; k < inputs; k++) {
+            float size = fabsf(x[k]);
+            largest = size > largest ? size : largest;
+        }
+        float per_unit = 127.0f / largest;
+#pragma omp simd
+        for (int64_t k = 0; k < inputs; k++) {
+            float rounded = (x[k] * per_unit + 12582912.0f) - 12582912.0f; /* to the nearest */
+            q[k] = (uint8_t)((int32_t)rounded + 128);
+        }
+        units[r] = largest / 127.0f;
+    }
+}
+
+/* What is multiplied: rows [rows, inputs] of floats, and in 8 bits where the matrix is of int8. */
+typedef struct {
+    const float *x;
+    uint8_t *q;
+    float *units;
+} Rows;
+
+/* y[r * stride + o] (+)= matrix[o] . x[r] for the outputs first ... last - 1. */
+static void product(const Matrix *m, Rows from, int64_t rows, int64_t first, int64_t last, float *y,
+                    int64_t stride, int add) {
+    int64_t inputs = m->inputs;
+    int vnni = m->kind == INT8 && has_vnni();
+    for (int64_t o = first; o < last; o += TILE) {
+        int outputs = last - o < TILE ? (int)(last - o) : TILE;
+        for (int64_t r = 0; r < rows; r += TILE) {
+            int some = rows - r < TILE ? (int)(rows - r) : TILE;
+            float sums[TILE][TILE];
+            if (m->kind == INT8) {
+                int32_t whole[TILE][TILE];
+                const int8_t *w = (const int8_t *)m->entries + o * inputs;
+                const uint8_t *x = from.q + r * inputs;
+                (vnni ? dots_int8_vnni : dots_int8)(w, x, inputs, outputs, some, whole);
+                for (int i = 0; i < outputs; i++)
+                    for (int n = 0; n < some; n++)
+                        sums[i][n] = (float)(whole[i][n] - 128 * m->sums[o + i]) * m->scales[o + i] *
+                                     from.units[r + n];
+            } else if (m->kind == BFLOAT16) {
+                dots_bfloat16((const uint16_t *)m->entries + o * inputs, from.x + r * inputs, inputs, outputs, some,
+                              sums);
+            } else {
+                dots_float32((const float *)m->entries + o * inputs, from.x + r * inputs, inputs, outputs, some,
+                             sums);
+            }
+            for (int n = 0; n < some; n++)
+                for (int i = 0; i < outputs; i++) {
+                    float *to = y + (r + n) * stride + o + i;
+                    *to = add ? *to + sums[i][n] : sums[i][n];
+                }
+        }
+    }
+}
+
+/* The share of `count` that a thread takes: whole tiles, the first threads one more. */
+static void share(int64_t count, int thread, int threads, int64_t *first, int64_t *last) {
+    int64_t tiles = (count + TILE - 1) / TILE;
+    *first = tiles * thread / threads * TILE;
+    *last = tiles * (thread + 1) / threads * TILE;
+    if (*last > count) *last = count;
+    if (*first > count) *first = count;
+}
+
+/* ---- The parts of a layer --------------------------------------------------------------------------------- */
+
+FOR_EACH_CPU static void norm(const float *x, const float *weight, int64_t rows, int64_t width, float epsilon,
+                              float *y) {
+    for (int64_t r = 0; r < rows; r++, x += width, y += width) {
+        float squares = 0;
+#pragma omp simd reduction(+ : squares)
+        for (int64_t k = 0; k < width; k++) squares += x[k] * x[k];
+        float factor = 1.0f / sqrtf(squares / (float)width + epsilon);
+#pragma omp simd
+        for (int64_t k = 0; k < width; k++) y[k] = x[k] * factor * weight[k];
+    }
+}
+
+FOR_EACH_CPU static void gate(const float *gates, const float *values, int64_t count, float *y) {
+#pragma omp simd
+    for (int64_t k = 0; k < count; k++) {
+        float g = gates[k];
+        float inner = 0.7978845608f * (g + 0.044715f * g * g * g);
+        y[k] = values[k] * g / (1.0f + exponential(-2.0f * inner)); /* 0.5 (1 + tanh u) = 1 / (1 + e^-2u) */
+    }
+}
+
+/* One head's key or value [size] into step `at` of its cache [capacity, size]. */
+FOR_EACH_CPU static void keep(const float *x, int64_t size, int64_t kind, void *cache, float *scales, int64_t at) {
+    if (kind == FLOAT32) {
+        memcpy((float *)cache + at * size, x, size * sizeof(float));
+    } else if (kind == BFLOAT16) {
+        uint16_t *to = (uint16_t *)cache + at * size;
+        for (int64_t k = 0; k < size; k++) to[k] = to_bfloat16(x[k]);
+    } else {
+        int8_t *to = (int8_t *)cache + at * size;
+        float largest = 1e-12f;
+        for (int64_t k = 0; k < size; k++) largest = fabsf(x[k]) > largest ? fabsf(x[k]) : largest;
+        for (int64_t k = 0; k < size; k++)
+            to[k] = (int8_t)(int32_t)((x[k] * (127.0f / largest) + 12582912.0f) - 12582912.0f);
+        scales[at] = largest / 127.0f;
+    }
+}
+
+/* Attention of one query [size] over `steps` kept keys and values: out [size]. */
+#define ATTEND(NAME, TYPE, VALUE)                                                                               \
+    FOR_EACH_CPU static void NAME(const float *query, const TYPE *keys, const TYPE *values, const float *ks,     \
+                                  const float *vs, const float *bias, int64_t steps, int64_t size,               \
+                                  float *scores, float *out) {                                                   \
+        float root = 1.0f / sqrtf((float)size), largest = -INFINITY, total = 0;                                  \
+        for (int64_t s = 0; s < steps; s++) {                                                                    \
+            const TYPE *key = keys + s * size;                                                                   \
+            float dot = 0;                                                                                       \
+            _Pragma("omp simd reduction(+ : dot)") for (int64_t k = 0; k < size; k++) dot +=                     \
+                query[k] * VALUE(key[k]);                                                                        \
+            scores[s] = dot * root * (ks ? ks[s] : 1.0f) + bias[s];                                              \
+        }                                                                                                        \
+        _Pragma("omp simd reduction(max : largest)") for (int64_t s = 0; s < steps; s++) largest =               \
+            scores[s] > largest ? scores[s] : largest;                                                           \
+        _Pragma("omp simd reduction(+ : total)") for (int64_t s = 0; s < steps; s++) {                           \
+            scores[s] = exponential(scores[s] - largest);                                                        \
+            total += scores[s];                                                                                  \
+        }                                                                                                        \
+        for (int64_t k = 0; k < size; k++) out[k] = 0;                                                           \
+        for (int64_t s = 0; s < steps; s++) {                                                                    \
+            const TYPE *value = values + s * size;                                                               \
+            float weight = scores[s] / total * (vs ? vs[s] : 1.0f);                                              \
+            _Pragma("omp simd") for (int64_t k = 0; k < size; k++) out[k] += weight * VALUE(value[k]);           \
+        }                                                                                                        \
+    }
+#define AS_IT_IS(x) ((float)(x))
+ATTEND(attend_float32, float, AS_IT_IS)
+ATTEND(attend_bfloat16, uint16_t, from_bfloat16)
+ATTEND(attend_int8, int8_t, AS_IT_IS)
+
+/* Keeps one head's key and value of this step, and lets its query [size] look at all steps: out [size]. */
+static void one_head(const float *query, const float *key, const float *value, const Model *model,
+                     const Cache *cache, int64_t layer, int64_t pair, int64_t pairs, float *scores, float *out) {
+    static const int64_t bytes[] = {4, 2, 1};
+    int64_t size = model->width / model->heads, steps = cache->length + 1;
+    int64_t place = (layer * pairs + pair) * cache->capacity;
+    void *keys = (char *)cache->keys + place * size * bytes[model->kind];
+    void *values = (char *)cache->values + place * size * bytes[model->kind];
+    float *ks = model->kind == INT8 ? cache->key_scales + place : NULL;
+    float *vs = model->kind == INT8 ? cache->value_scales + place : NULL;
+    const float *bias = cache->bias + (pair % model->heads + 1) * cache->capacity - steps;
+    keep(key, size, model->kind, keys, ks, cache->length);
+    keep(value, size, model->kind, values, vs, cache->length);
+    if (model->kind == FLOAT32)
+        attend_float32(query, keys, values, ks, vs, bias, steps, size, scores, out);
+    else if (model->kind == BFLOAT16)
+        attend_bfloat16(query, keys, values, ks, vs, bias, steps, size, scores, out);
+    else
+        attend_int8(query, keys, values, ks, vs, bias, steps, size, scores, out);
+}
+
+/* ---- What native.py calls --------------------------------------------------------------------------------- */
+
+/* y [rows, outputs] = x [rows, inputs] times the matrix. Returns 0, or 1 where there is no memory. */
+int musiclm_product(const Matrix *m, const float *x, int64_t rows, float *y, int64_t threads) {
+    Rows from = {x, NULL, NULL};
+    if (m->kind == INT8) {
+        from.q = malloc(rows * m->inputs);
+        from.units = malloc(rows * sizeof(float));
+        if (!from.q || !from.units) {
+            free(from.q), free(from.units);
+            return 1;
+        }
+    }
+#pragma omp parallel num_threads(threads)
+    {
+        int thread = omp_get_thread_num(), count = omp_get_num_threads();
+        if (m->kind == INT8) {
+            int64_t first = rows * thread / count, last = rows * (thread + 1) / count;
+            quantize(x + first * m->inputs, last - first, m->inputs, from.q + first * m->inputs,
+                     from.units + first);
+        }
+#pragma omp barrier
+        int64_t first, last;
+        share(m->outputs, thread, count, &first, &last);
+        product(m, from, rows, first, last, y, m->outputs, 0);
+    }
+    free(from.q), free(from.units);
+    return 0;
+}
+
+/* Bytes of `work` that a step needs. */
+int64_t musiclm_work(const Model *model, int64_t rows, int64_t capacity, int64_t threads) {
+    int64_t width = model->width, inner = model->feed_forward;
+    int64_t shared = rows * (3 * width + width + 2 * inner + inner);
+    int64_t own = rows * width + rows + capacity; /* norm, units, scores */
+    int64_t own_bytes = rows * (inner > width ? inner : width);
+    return (shared + threads * own) * (int64_t)sizeof(float) + threads * own_bytes;
+}
+
+/* x [rows, width] goes through all layers, and the cache has one step more (its length is the caller's). */
+void musiclm_step(const Model *model, const Cache *cache, float *x, int64_t rows, void *work, int64_t threads) {
+    int64_t width = model->width, inner = model->feed_forward, heads = model->heads, size = width / heads;
+    float *qkv = work, *attended = qkv + rows * 3 * width, *gates = attended + rows * width;
+    float *hidden = gates + rows * 2 * inner, *rest = hidden + rows * inner;
+    int64_t own = rows * width + rows + cache->capacity;
+    int64_t own_bytes = rows * (inner > width ? inner : width);
+#pragma omp parallel num_threads(threads)
+    {
+        int thread = omp_get_thread_num(), count = omp_get_num_threads();
+        float *normed = rest + thread * own, *units = normed + rows * width, *scores = units + rows;
+        uint8_t *q = (uint8_t *)(rest + threads * own) + thread * own_bytes;
+        int64_t first, last;
+        for (int64_t n = 0; n < model->layers; n++) {
+            const Layer *layer = model->layer + n;
+            /* Every thread brings the rows to 8 bits for itself: that is quicker than waiting for it. */
+            Rows from = {normed, q, units};
+            norm(x, layer->attention_norm, rows, width, model->epsilon, normed);
+            if (layer->qkv.kind == INT8) quantize(normed, rows, width, q, units);
+            share(3 * width, thread, count, &first, &last);
+            product(&layer->qkv, from, rows, first, last, qkv, 3 * width, 0);
+#pragma omp barrier
+            for (int64_t pair = rows * heads * thread / count; pair < rows * heads * (thread + 1) / count; pair++) {
+                float *query = qkv + pair / heads * 3 * width + pair % heads * size;
+                one_head(query, query + width, query + 2 * width, model, cache, n, pair, rows * heads, scores,
+                         attended + pair * size);
+            }
+#pragma omp barrier
+            from.x = attended;
+            if (layer->attention_out.kind == INT8) quantize(attended, rows, width, q, units);
+            share(width, thread, count, &first, &last);
+            product(&layer->attention_out, from, rows, first, last, x, width, 1);
+#pragma omp barrier
+            from.x = normed;
+            norm(x, layer->feed_forward_norm, rows, width, model->epsilon, normed);
+            if (layer->feed_forward_in.kind == INT8) quantize(normed, rows, width, q, units);
+            share(inner, thread, count, &first, &last);
+            product(&layer->feed_forward_in, from, rows, first, last, gates, 2 * inner, 0);
+            product(&layer->feed_forward_in, from, rows, inner + first, inner + last, gates, 2 * inner, 0);
+            for (int64_t r = 0; r < rows; r++)
+                gate(gates + r * 2 * inner + first, gates + r * 2 * inner + inner + first, last - first,
+                     hidden + r * inner + first);
+#pragma omp barrier
+            from.x = hidden;
+            if (layer->feed_forward_out.kind == INT8) quantize(hidden, rows, inner, q, units);
+            share(width, thread, count, &first, &last);
+            product(&layer->feed_forward_out, from, rows, first, last, x, width, 1);
+#pragma omp barrier
+        }
+    }
+}

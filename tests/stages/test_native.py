@@ -1,0 +1,147 @@
+"""The compiled step says what the torch step says, whatever the sizes, rows and threads."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+import musiclm.stages.native as native
+from musiclm.stages.precision import Precision, prepare_to_decode, stored
+from musiclm.stages.semantic import Semantic
+from musiclm.stages.stage import Stage
+from musiclm.stages.transformer import TransformerConfig, to_int8
+
+pytestmark = pytest.mark.skipif(not native.available(), reason="needs a C compiler at installation")
+DTYPES = (torch.float32, torch.bfloat16, torch.int8)
+# Largest difference of hidden states about 1 long: 24, 8 and 7 significant bits through several layers.
+TOLERANCE = {torch.float32: 2e-5, torch.bfloat16: 0.03, torch.int8: 0.08}
+
+
+def make_stage(width: int = 24, heads: int = 3, feed_forward: int = 37, layers: int = 3) -> Stage:
+    torch.manual_seed(0)
+    config = TransformerConfig(
+        width=width, layers=layers, heads=heads, feed_forward=feed_forward, dropout=0.0
+    )
+    stage = Semantic(config, semantic_codebook_size=8, mulan_levels=2, mulan_codebook_size=8).eval()
+    torch.nn.init.normal_(stage.transformer.position_bias.weight)
+    for block in stage.transformer.blocks:
+        torch.nn.init.normal_(block.attention_norm.weight, mean=1.0, std=0.3)
+    return stage
+
+
+@torch.inference_mode()
+def hidden_states(stage: Stage, x: Tensor, *, opening: int = 3) -> Tensor:
+    """Of all steps [B, S, D] by the cache: some steps at once, then one by one."""
+    cache = stage.transformer.new_cache(*x.shape[:2])
+    first, cache = stage.transformer.prefill(x[:, :opening], cache)
+    outputs = [first]
+    for step in range(opening, x.shape[1]):
+        hidden, cache = stage.transformer.decode_step(x[:, step : step + 1], cache)
+        outputs.append(hidden)
+    return torch.cat(outputs, dim=1)
+
+
+def steps(rows: int, count: int, width: int = 24, *, seed: int = 0) -> Tensor:
+    return torch.randn(rows, count, width, generator=torch.Generator().manual_seed(seed))
+
+
+@settings(max_examples=12)
+@given(
+    heads=st.integers(1, 5),
+    size=st.sampled_from([1, 4, 6, 16]),
+    feed_forward=st.integers(1, 70),
+    rows=st.integers(1, 9),
+)
+def test_the_compiled_step_is_the_torch_step_at_any_size(
+    heads: int, size: int, feed_forward: int, rows: int
+) -> None:
+    stage = make_stage(heads * size, heads, feed_forward)
+    x = steps(rows, 9, heads * size)
+    with torch.inference_mode():
+        whole = stage.transformer(x)
+    compiled = hidden_states(prepare_to_decode(stage, "float32"), x)
+    torch.testing.assert_close(compiled, whole, atol=TOLERANCE[torch.float32], rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_keys_and_values_far_back_still_count(dtype: torch.dtype) -> None:
+    stage = make_stage()
+    x = steps(2, 400)
+    with torch.inference_mode():
+        whole = stage.transformer(x)
+    precision: Precision = str(dtype).removeprefix("torch.")  # type: ignore[assignment]
+    prepare_to_decode(stage, precision)
+    compiled = hidden_states(stage, x, opening=100)
+    assert stage.transformer.new_cache(1, 4).keys.dtype == dtype
+    torch.testing.assert_close(compiled, whole, atol=TOLERANCE[dtype], rtol=0)
+    elsewhere = torch.cat([steps(2, 50, seed=1), x[:, 50:]], dim=1)
+    assert (hidden_states(stage, elsewhere, opening=100)[:, -1] - compiled[:, -1]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_row_of_a_batch_is_the_row_alone_bit_by_bit(dtype: torch.dtype) -> None:
+    stage = make_stage()
+    precision: Precision = str(dtype).removeprefix("torch.")  # type: ignore[assignment]
+    prepare_to_decode(stage, precision)
+    x = steps(7, 12)
+    batch = hidden_states(stage, x, opening=1)
+    for row in range(len(x)):
+        assert torch.equal(hidden_states(stage, x[row : row + 1], opening=1)[0], batch[row])
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_threads_change_nothing(dtype: torch.dtype, threads: None) -> None:
+    precision: Precision = str(dtype).removeprefix("torch.")  # type: ignore[assignment]
+    stage = prepare_to_decode(make_stage(), precision)
+    outputs = []
+    for count in (1, 2, 5):
+        torch.set_num_threads(count)
+        outputs.append(hidden_states(stage, steps(2, 10), opening=1))
+    assert torch.equal(outputs[0], outputs[1])
+    assert torch.equal(outputs[0], outputs[2])
+
+
+@pytest.mark.parametrize(("outputs", "inputs", "rows"), [(1, 1, 1), (7, 65, 3), (64, 200, 6), (30, 64, 20)])
+def test_an_int8_product_is_exact_but_for_the_rounding_of_what_goes_in(
+    outputs: int, inputs: int, rows: int
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    weight, x = (torch.randn(n, inputs, generator=generator) for n in (outputs, rows))
+    matrix = stored(weight, "int8")
+    entries, units = to_int8(weight)
+    rounded, row_units = to_int8(x)
+    expected = (rounded.double() @ entries.double().t()) * row_units[:, None] * units
+    torch.testing.assert_close(matrix(x).double(), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_silence_in_is_silence_out() -> None:
+    assert torch.equal(stored(torch.ones(5, 9), "int8")(torch.zeros(2, 9)), torch.zeros(2, 5))
+    assert torch.equal(stored(torch.zeros(5, 9), "int8")(torch.ones(2, 9)), torch.zeros(2, 5))
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+def test_a_cpu_without_vnni_says_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Built without the special instructions and without OpenMP: sums of integers are the same bits."""
+    source = Path(native.__file__).parent / "step.c"
+    library = tmp_path / "portable.so"
+    command = ["cc", "-O2", "-DPORTABLE", "-fno-math-errno", "-shared", "-fPIC", "-o", library, source, "-lm"]
+    subprocess.run(command, check=True)
+    weight, x = steps(1, 13, 130)[0], steps(1, 5, 130, seed=1)[0]
+    stage, hidden = prepare_to_decode(make_stage(), "int8"), steps(2, 8)
+    compiled = stored(weight, "int8")(x), hidden_states(stage, hidden)
+    monkeypatch.setattr(native, "_library", native.load(library))
+    assert torch.equal(stored(weight, "int8")(x), compiled[0])
+    torch.testing.assert_close(hidden_states(stage, hidden), compiled[1], atol=1e-2, rtol=0)
