@@ -3,6 +3,9 @@
 `model.yaml` names each part by class_path and init_args, as the training configs do, so that the same words
 build a part for training and for generation. A single trained part is a bundle of one.
 
+A part's name is its role, called after what the paper has in it: `soundstream` is the acoustic tokenizer,
+whichever class that is.
+
 Matrices may be stored as int8 with one scale per output row ("int8"): a quarter of the bytes. A tokenizer is
 frozen in the precision it is stored in, so that tokens never depend on who holds the original weights.
 """
@@ -185,8 +188,16 @@ def merge(
     settings: dict[str, Any] | None = None,
     *,
     only: Sequence[str] = (),
+    stages: bool = True,
 ) -> Bundle:
-    """Write the parts of several bundles (all, or `only` some) as one; of a name, the last one stays.
+    """Write the parts of several bundles as one; of a name, the last one stays.
+
+    Args:
+        sources: the bundles.
+        folder: of the new one.
+        settings: of generation; without any, those of the last source that has some.
+        only: names of the parts to take; all without them.
+        stages: False leaves the stages out.
 
     Raises:
         ValueError: a stage has learned the tokens of other tokenizers than the bundle would hold.
@@ -195,7 +206,8 @@ def merge(
     chosen: dict[str, Bundle] = {}
     kept: dict[str, Any] = {}
     for source in sources:
-        chosen.update(dict.fromkeys(only or source.parts, source))
+        names = [name for name in only or source.parts if stages or not _is_stage(source.entry(name))]
+        chosen.update(dict.fromkeys(names, source))
         kept = source.settings or kept
     parts = {name: source.entry(name) for name, source in chosen.items()}
     for name, entry in parts.items():
@@ -203,7 +215,8 @@ def merge(
             if tokenizer in parts and parts[tokenizer]["fingerprint"] != fingerprint:
                 raise ValueError(
                     f"{name} was trained on tokens of {tokenizer} {fingerprint}, the bundle would hold "
-                    f"{parts[tokenizer]['fingerprint']}: pack the tokenizers that made its tokens"
+                    f"{parts[tokenizer]['fingerprint']}: pack the tokenizers that made its tokens, or "
+                    "tokenizers alone (--stages false)"
                 )
     contents = {parts[name]["file"]: source._content(name) for name, source in chosen.items()}
     _make_folder(folder)
@@ -213,18 +226,21 @@ def merge(
     return Bundle(folder)
 
 
-def pack(parts: list[Path], out: Path = Path("bundle"), settings: Path | None = None) -> None:
+def pack(
+    parts: list[Path], out: Path = Path("bundle"), settings: Path | None = None, stages: bool = True
+) -> None:
     """Put trained parts together as a model; of parts of the same name, the last one stays.
 
     Args:
         parts: bundles to take the parts from, such as `default` or runs/soundstream/part.
         out: the folder to write.
         settings: a YAML file with the settings of generation; without it, those of the last bundle with any.
+        stages: false leaves the stages out: what remains tokenizes recordings to train other stages on.
     """
     words = _read_yaml(settings) if settings else None
     if settings:
         read_settings(words)  # what is wrong with them is said before anything is written
-    bundle = merge([Bundle.find(part) for part in parts], out, words)
+    bundle = merge([Bundle.find(part) for part in parts], out, words, stages=stages)
     print(f"{', '.join(bundle.parts)} ({bundle.fingerprint()}): {bundle.path}")
 
 
@@ -272,6 +288,10 @@ def _check_words(value: Any) -> None:
     if isinstance(value, list | tuple):
         for inner in value:
             _check_words(inner)
+
+
+def _is_stage(entry: dict[str, Any]) -> bool:
+    return str(entry["class_path"]).startswith("musiclm.stages.")
 
 
 def _is_whole(parts: Any) -> bool:

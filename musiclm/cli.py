@@ -22,9 +22,11 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("corpus", "render"): ("musiclm.corpus.render:render", "compose and render the reference corpus"),
     ("audit", "plant"): ("musiclm.audit.canaries:plant", "put canaries into a token store"),
     ("audit",): ("musiclm.audit.audit:audit", "does the model repeat its training data"),
+    ("import", "encodec"): ("musiclm.published:encodec", "a part of EnCodec's published weights"),
     ("bundle", "pack"): ("musiclm.bundle:pack", "put trained parts together as a model"),
     ("bundle", "info"): ("musiclm.bundle:info", "say what is in a bundle"),
     ("evaluate", "semantic"): ("musiclm.evaluate.probe:semantic", "what the semantic tokens carry"),
+    ("evaluate", "codec"): ("musiclm.evaluate.codec:codec", "how good a codec is at each bit-rate"),
     ("evaluate", "adherence"): ("musiclm.evaluate.adherence:adherence", "does the music follow the prompt"),
 }
 LIGHTNING = ("fit", "validate", "test")

@@ -2,13 +2,18 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.tiny import folder_of_tones, melody
+
+if TYPE_CHECKING:
+    from encodec import EncodecModel
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -98,6 +103,18 @@ def test_training_on_one_s_own_audio_works_as_written(tmp_path: Path) -> None:
     printed = run(commands, tmp_path)
     assert printed[-1] == "out.wav"
     assert (tmp_path / "out.wav").is_file()
+
+
+def test_a_published_codec_works_as_written(
+    tmp_path: Path, published_encodec: tuple[Path, "EncodecModel"]
+) -> None:
+    folder_of_tones(tmp_path / "my-music", 1, seconds=1.0)
+    shutil.copy(published_encodec[0], tmp_path)
+    commands = block("### With a published codec", "sh")
+    commands = commands.replace("encodec_24khz-d7cc33bc.th", published_encodec[0].name)
+    printed = run(commands, tmp_path)
+    assert printed[-1] == "runs/encodec/report/codec.svg"
+    assert (tmp_path / printed[-1]).is_file()
 
 
 def test_auditing_works_as_written(tmp_path: Path) -> None:

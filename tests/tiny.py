@@ -1,9 +1,12 @@
 """Makers of tiny things for the tests: music, recordings, parts, a whole model."""
 
+import hashlib
+import io
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning
 import numpy as np
@@ -22,6 +25,9 @@ from musiclm.data.store import (
 )
 from musiclm.tokenizers.rvq import ResidualQuantizer
 from musiclm.tokenizers.w2v_bert import W2VBert
+
+if TYPE_CHECKING:
+    from encodec import EncodecModel
 
 SAMPLE_RATE = 24_000
 
@@ -124,6 +130,28 @@ def make_w2v_bert(seed: int = 0) -> W2VBert:
         window_seconds=1.0,
         overlap_seconds=0.2,
     ).eval()
+
+
+def publish_encodec(folder: Path) -> tuple[Path, "EncodecModel"]:
+    """EnCodec with random weights, and a file of them as the published one: a state dict, named by its hash.
+
+    Not tiny: the package has this one size.
+    """
+    from encodec import EncodecModel
+
+    torch.manual_seed(0)
+    with warnings.catch_warnings():  # the package calls torch's older weight_norm
+        warnings.simplefilter("ignore", FutureWarning)
+        model = EncodecModel.encodec_model_24khz(pretrained=False)
+    with torch.no_grad():
+        scale = model.encoder(0.3 * torch.randn(1, 1, 3200)).std()
+        for level, layer in enumerate(model.quantizer.vq.layers):
+            layer.codebook.normal_().mul_(scale * 0.8**level)
+    content = io.BytesIO()
+    torch.save(model.state_dict(), content)
+    file = folder / f"encodec_24khz-{hashlib.sha256(content.getvalue()).hexdigest()[:8]}.th"
+    file.write_bytes(content.getvalue())
+    return file, model
 
 
 def quiet_trainer(folder: Path, epochs: int, **changes: Any) -> lightning.Trainer:

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from musiclm.audio import Audio
 from musiclm.audit.findings import Continued
+from musiclm.fidelity import MelDistance
 from musiclm.pipeline import MusicLM
-from musiclm.training.codec_losses import MelDistance
 
 PARTS = ("soundstream", "mulan", "mulan_rvq", "semantic", "coarse", "fine")
 

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from musiclm.tokenizers.checks import check_codes, check_levels, check_waveform
 from musiclm.tokenizers.residual_vq import ResidualVectorQuantizer
 
 
@@ -93,16 +94,8 @@ class SoundStream(nn.Module):
             waveform: in [-1, 1] at `sample_rate`.
             num_quantizers: levels to compute, 1 … num_quantizers; None for all.
         """
-        if waveform.dim() != 3 or waveform.shape[1] != 1 or waveform.shape[2] == 0:
-            raise ValueError(
-                f"expected a mono waveform of shape [B, 1, L], got {list(waveform.shape)}; "
-                "add the missing dimension, or mix the channels down first"
-            )
-        if not torch.isfinite(waveform).all():
-            raise ValueError("expected finite samples, got NaN or infinity; repair or drop this audio")
-        levels = self.num_quantizers if num_quantizers is None else num_quantizers
-        if not 1 <= levels <= self.num_quantizers:
-            raise ValueError(f"expected num_quantizers of 1 … {self.num_quantizers}, got {levels}")
+        check_waveform(waveform)
+        levels = check_levels(num_quantizers, self.num_quantizers)
         return self.quantizer.encode(self.encoder(self._pad(waveform)), levels)
 
     @torch.no_grad()
@@ -114,15 +107,7 @@ class SoundStream(nn.Module):
             begun: [B, 1, n * hop_length], n <= T: sound that the first n frames were decoded to before,
                 for the phase to run on from.
         """
-        if codes.dim() != 3 or not 1 <= codes.shape[1] <= self.num_quantizers or codes.shape[2] == 0:
-            raise ValueError(
-                f"expected codes of shape [B, 1 … {self.num_quantizers}, T], got {list(codes.shape)}"
-            )
-        if codes.min() < 0 or codes.max() >= self.codebook_size:
-            found = f"{int(codes.min())} … {int(codes.max())}"
-            raise ValueError(
-                f"expected codes of 0 … {self.codebook_size - 1}, got {found}; remove token offsets first"
-            )
+        check_codes(codes, num_quantizers=self.num_quantizers, codebook_size=self.codebook_size)
         return self.decoder(self.quantizer.decode(codes), begun).clamp(-1.0, 1.0)
 
     def _pad(self, waveform: Tensor) -> Tensor:

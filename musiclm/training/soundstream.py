@@ -16,14 +16,13 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from musiclm.fidelity import MelDistance, perplexity, si_sdr
 from musiclm.tokenizers.soundstream import SoundStream
 from musiclm.training.codec_losses import (
-    MelDistance,
     MultiScaleMelLoss,
     discriminator_hinge,
     feature_matching,
     generator_hinge,
-    si_sdr,
     waveform_loss,
 )
 from musiclm.training.discriminators import Discriminators
@@ -187,9 +186,8 @@ class SoundStreamTraining(LightningModule):
             self.uses[level] += torch.bincount(codes[:, level].flatten(), minlength=self.part.codebook_size)
 
     def on_validation_epoch_end(self) -> None:
-        shares = self.uses / self.uses.sum(dim=1, keepdim=True).clamp_min(1.0)  # [Q, K]
-        perplexity = torch.special.entr(shares).sum(dim=1).exp()  # [Q]
+        effective = perplexity(self.uses)  # [Q]
         for level in range(self.part.num_quantizers):
-            self.log(f"val/perplexity_{level + 1}", perplexity[level])
+            self.log(f"val/perplexity_{level + 1}", effective[level])
             self.log(f"val/entries_used_{level + 1}", (self.uses[level] > 0).float().sum())
-        self.log("val/perplexity", perplexity.mean(), prog_bar=True)
+        self.log("val/perplexity", effective.mean(), prog_bar=True)

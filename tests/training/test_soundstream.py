@@ -11,16 +11,14 @@ import yaml
 from torch import Tensor
 
 from musiclm.data.crops import AudioCrops
+from musiclm.fidelity import MelDistance
 from musiclm.tokenizers.convnext import ConvNeXtDecoder, ConvNeXtEncoder
 from musiclm.tokenizers.soundstream import SoundStream
 from musiclm.training.codec_losses import (
-    MelDistance,
     MultiScaleMelLoss,
     discriminator_hinge,
     feature_matching,
     generator_hinge,
-    mel_filters,
-    si_sdr,
     waveform_loss,
 )
 from musiclm.training.discriminators import Discriminators
@@ -113,33 +111,11 @@ def test_a_perfect_copy_costs_nothing_and_a_wrong_one_more_than_a_near_one() -> 
         assert 0.0 < loss(near, target) < loss(far, target)
 
 
-def test_mel_distance_is_in_units_of_ten() -> None:
-    target = chord(length=24_000) + 0.1 * torch.randn(2, 1, 24_000)
-    assert MelDistance(RATE)(10.0 * target, target).item() == pytest.approx(1.0, abs=1e-3)
-
-
 def test_gradient_of_the_mel_loss_is_finite_for_silence() -> None:
     output = torch.zeros(1, 1, 4800, requires_grad=True)
     MultiScaleMelLoss(RATE, windows=(64, 512), bands=32)(output, chord(1, 4800)).backward()
     assert output.grad is not None
     assert output.grad.isfinite().all()
-
-
-def test_every_mel_band_weighs_its_bins_to_one() -> None:
-    for window in (64, 2048):
-        filters = mel_filters(RATE, window, 64)
-        assert filters.shape[0] == window // 2 + 1
-        torch.testing.assert_close(filters.sum(dim=0), torch.ones(filters.shape[1]))
-
-
-def test_si_sdr_ignores_scale_and_knows_its_decibels() -> None:
-    torch.manual_seed(0)
-    target = torch.randn(2, 1, 48_000)
-    noise = torch.randn(2, 1, 48_000) * 0.1
-    torch.testing.assert_close(si_sdr(target + noise, target), torch.tensor([20.0, 20.0]), atol=0.3, rtol=0)
-    torch.testing.assert_close(
-        si_sdr(7.0 * (target + noise), target), si_sdr(target + noise, target), atol=1e-3, rtol=0
-    )
 
 
 def test_discriminators_give_a_judgement_per_stretch_from_each_of_four() -> None:

@@ -1,0 +1,214 @@
+"""How good a codec is at each bit-rate: `musiclm evaluate codec`, over held-out recordings.
+
+Recordings are coded in stretches, so that memory does not grow with them, and decoded from the first level
+alone, the first two, and so on. SI-SDR says how near the waveform is, phases and all; mel distance, how near the
+sound is. Some codes say nothing about phase (`musiclm/tokenizers/convnext.py`): so SI-SDR is also taken with the
+recording's own phases, which leaves what the codes answer for.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import astuple, dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from musiclm.audio import Audio
+from musiclm.audit.figures import HEIGHT, WIDTH, Panel, ticks
+from musiclm.bundle import Bundle
+from musiclm.data.sources import Recording, find_recordings
+from musiclm.fidelity import MelDistance, perplexity, si_sdr
+from musiclm.files import write_whole
+from musiclm.progress import progress
+from musiclm.tokenizers.protocols import AcousticTokenizer
+
+MEL_WINDOWS = (64, 128, 256, 512, 1024, 2048)  # samples; SoundStream, sec. III-E
+MEL_BANDS = 64
+MIN_SECONDS = 0.1  # of a stretch: room for the largest window
+SILENCE = 1e-3  # peak below which a stretch is silence, of which no ratio can be taken
+CHART = "codec.svg"
+STYLE = (
+    "text{font:12px system-ui,sans-serif;fill:#5b606a}.title{font-size:13px;font-weight:600;fill:#1d1f23}"
+    ".axis{stroke:#5b606a;fill:none}.grid{stroke:#eceae4;fill:none}.dashed{stroke-dasharray:5 4}"
+    ".line{stroke:#1f5fbf;stroke-width:2;fill:none}.dots{stroke:#1f5fbf;stroke-width:6;stroke-linecap:round}"
+)
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Of the sound that the first `levels` levels decode to; means over the recordings' seconds."""
+
+    levels: int
+    kbps: float  # kbit/s
+    si_sdr: float  # dB
+    in_phase: float  # dB, SI-SDR with the recording's phases
+    mel_distance: float  # log10 mel magnitudes over several windows, 0 is perfect
+    perplexity: float  # of the last of these levels' codebook
+
+
+def codec(
+    audio: Path = Path("corpus"),
+    codec: str = "default",
+    out: Path = Path("codec"),
+    seconds: float = 10.0,
+    max_recordings: int = 50,
+) -> None:
+    """Print SI-SDR, mel distance and codebook perplexity for 1, 2, … levels, and draw them over the bit-rate.
+
+    Args:
+        audio: recordings; those held out where there are any, else all.
+        codec: the trained part, `runs/soundstream/part`, or a bundle with one.
+        out: the folder for the chart, codec.svg.
+        seconds: length of the stretches that are coded at once, at most.
+        max_recordings: of the held-out ones, at most.
+
+    Raises:
+        FileNotFoundError: nothing at one of the paths.
+        ValueError: the bundle has no codec, or the recordings nothing to hear.
+    """
+    if seconds < MIN_SECONDS or max_recordings < 1:
+        raise ValueError(
+            f"expected stretches of {MIN_SECONDS} seconds or more and 1 or more recordings, got "
+            f"{seconds:g} and {max_recordings}"
+        )
+    if out.exists() and not out.is_dir():
+        raise FileExistsError(f"expected a folder for the chart, {out} is a file: name another")
+    tokenizer: AcousticTokenizer = Bundle.find(codec).load("soundstream")
+    recordings = find_recordings(audio)
+    held_out = [recording for recording in recordings if recording.split != "train"] or recordings
+    chosen = progress(
+        held_out[:max_recordings],
+        total=len(held_out[:max_recordings]),
+        description="decode at every level",
+    )
+    qualities = measure(tokenizer, stretches(chosen, seconds, tokenizer.sample_rate))
+    print(format_table(qualities))
+    out.mkdir(parents=True, exist_ok=True)
+    write_whole(out / CHART, chart(qualities).encode())
+    print(out / CHART)
+
+
+def stretches(recordings: Iterable[Recording], seconds: float, sample_rate: int) -> Iterator[Tensor]:
+    """Mono waveforms [1, 1, L]: each recording in equal stretches of at most `seconds`, no silent ones."""
+    for recording in recordings:
+        count = math.ceil(recording.seconds / seconds)
+        length = recording.seconds / count
+        for index in range(count if length >= MIN_SECONDS else 0):
+            audio = Audio.load(recording.path, start=index * length, seconds=length)
+            waveform = audio.mono().resample(sample_rate).waveform[None]
+            if not waveform.isfinite().all():
+                raise ValueError(f"expected finite samples in {recording.path}: repair or drop it")
+            if waveform.abs().max() >= SILENCE:
+                yield waveform
+
+
+@torch.inference_mode()
+def measure(codec: AcousticTokenizer, waveforms: Iterable[Tensor]) -> list[Quality]:
+    """The quality of 1, 2, … num_quantizers levels over waveforms [1, 1, L], weighted by their lengths.
+
+    Raises:
+        ValueError: there are no waveforms.
+    """
+    distance = MelDistance(codec.sample_rate, windows=MEL_WINDOWS, bands=MEL_BANDS)
+    uses = torch.zeros(codec.num_quantizers, codec.codebook_size)
+    sums = torch.zeros(codec.num_quantizers, 3, dtype=torch.float64)  # SI-SDR, in phase, mel distance
+    samples = 0
+    for waveform in waveforms:
+        length = waveform.shape[2]
+        codes = codec.encode(waveform)  # [1, Q, T]
+        whole = F.pad(waveform, (0, codes.shape[2] * codec.hop_length - length))
+        for level in range(codec.num_quantizers):
+            uses[level] += torch.bincount(codes[0, level], minlength=codec.codebook_size)
+            output = codec.decode(codes[:, : level + 1])[..., :length]
+            in_phase = codec.decode(codes[:, : level + 1], begun=whole)[..., :length]
+            figures = (si_sdr(output, waveform), si_sdr(in_phase, waveform), distance(output, waveform))
+            sums[level] += length * torch.tensor([figure.item() for figure in figures])
+        samples += length
+    if samples == 0:
+        raise ValueError(
+            f"expected recordings with sound, all are silent or below {MIN_SECONDS} s: name others"
+        )
+    rate = math.log2(codec.codebook_size) * codec.frame_rate / 1000  # kbit/s of a level
+    qualities = []
+    for level, used in enumerate(perplexity(uses).tolist()):
+        ratio, in_phase, mel = (sums[level] / samples).tolist()
+        qualities.append(Quality(level + 1, (level + 1) * rate, ratio, in_phase, mel, used))
+    return qualities
+
+
+def format_table(qualities: Sequence[Quality]) -> str:
+    """A line per number of levels, and one that says what each level makes better."""
+    lines = [f"{'levels':>6}{'kbit/s':>8}{'SI-SDR':>8}{'in phase':>10}{'mel distance':>14}{'perplexity':>12}"]
+    for each in qualities:
+        levels, kbps, ratio, in_phase, distance, used = astuple(each)
+        lines.append(f"{levels:6}{kbps:8.2f}{ratio:8.2f}{in_phase:10.2f}{distance:14.4f}{used:12.1f}")
+    measures = {
+        "SI-SDR": [each.si_sdr for each in qualities],
+        "SI-SDR in phase": [each.in_phase for each in qualities],
+        "mel distance": [-each.mel_distance for each in qualities],
+    }
+    better = {name: _rises(values) for name, values in measures.items()}
+    for holds, words in ((True, "better with every level"), (False, "not with every level")):
+        names = [name for name, rises in better.items() if rises is holds]
+        if names:
+            lines.append(f"{words}: {', '.join(names)}")
+    return "\n".join(lines)
+
+
+def _rises(values: Sequence[float]) -> bool:
+    return all(later > earlier for earlier, later in pairwise(values))
+
+
+def chart(qualities: Sequence[Quality]) -> str:
+    """SI-SDR, mel distance and perplexity over the bit-rate, side by side: an SVG file."""
+    panels = [
+        _panel(
+            "SI-SDR (dB); dashed: with the recording’s phases",
+            qualities,
+            {
+                "line": [each.si_sdr for each in qualities],
+                "line dashed": [each.in_phase for each in qualities],
+            },
+        ),
+        _panel("Mel distance", qualities, {"line": [each.mel_distance for each in qualities]}, base=0.0),
+        _panel(
+            "Perplexity of each level’s codebook",
+            qualities,
+            {"line": [each.perplexity for each in qualities]},
+            base=0.0,
+        ),
+    ]
+    moved = "".join(
+        f'<g transform="translate({index * (WIDTH + 20)} 0)">{"".join(panel.parts)}</g>'
+        for index, panel in enumerate(panels)
+    )
+    width = len(panels) * (WIDTH + 20)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="-10 -6 {width} {HEIGHT + 6}" width="{width}" '
+        f'role="img" aria-label="Quality of a codec at each bit-rate"><style>{STYLE}</style>'
+        f'<rect x="-10" y="-6" width="{width}" height="{HEIGHT + 6}" fill="#fff"/>{moved}</svg>\n'
+    )
+
+
+def _panel(
+    title: str, qualities: Sequence[Quality], lines: dict[str, list[float]], *, base: float | None = None
+) -> Panel:
+    """One measure over the bit-rate; `base` is where its axis begins, else just below the lowest value."""
+    rates = [each.kbps for each in qualities]
+    values = [value for line in lines.values() for value in line]
+    low, high = min(values) if base is None else base, max(values)
+    room = 0.08 * (high - low) or 1.0
+    low, high = low - (room if base is None else 0.0), high + room
+    panel = Panel(title, (0, 1.04 * rates[-1]), (low, high))
+    step = ticks(high - low)[1]
+    marks = [index * step for index in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    panel.y_axis([(mark, f"{mark:g}") for mark in marks])
+    panel.x_axis([(mark, f"{mark:g}") for mark in ticks(rates[-1])], "kbit/s")
+    for css, line in lines.items():
+        points = list(zip(rates, line, strict=True))
+        panel.line(points, css)
+        panel.dots(points, "dots")
+    return panel

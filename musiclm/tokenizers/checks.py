@@ -1,0 +1,34 @@
+"""What acoustic tokenizers refuse, in one line each: the same words whichever codec it is."""
+
+import torch
+from torch import Tensor
+
+
+def check_waveform(waveform: Tensor) -> None:
+    """Raise ValueError unless `waveform` is mono [B, 1, L], L >= 1, of finite samples."""
+    if waveform.dim() != 3 or waveform.shape[1] != 1 or waveform.shape[2] == 0:
+        raise ValueError(
+            f"expected a mono waveform of shape [B, 1, L], got {list(waveform.shape)}; "
+            "add the missing dimension, or mix the channels down first"
+        )
+    if not torch.isfinite(waveform).all():
+        raise ValueError("expected finite samples, got NaN or infinity; repair or drop this audio")
+
+
+def check_levels(wanted: int | None, num_quantizers: int) -> int:
+    """How many levels of `num_quantizers` to compute: all where `wanted` is None, else 1 or more of them."""
+    levels = num_quantizers if wanted is None else wanted
+    if not 1 <= levels <= num_quantizers:
+        raise ValueError(f"expected num_quantizers of 1 … {num_quantizers}, got {levels}")
+    return levels
+
+
+def check_codes(codes: Tensor, *, num_quantizers: int, codebook_size: int) -> None:
+    """Raise ValueError unless `codes` are [B, Q, T], Q of 1 … num_quantizers, each of 0 … codebook_size - 1."""
+    if codes.dim() != 3 or not 1 <= codes.shape[1] <= num_quantizers or codes.shape[2] == 0:
+        raise ValueError(f"expected codes of shape [B, 1 … {num_quantizers}, T], got {list(codes.shape)}")
+    if codes.min() < 0 or codes.max() >= codebook_size:
+        found = f"{int(codes.min())} … {int(codes.max())}"
+        raise ValueError(
+            f"expected codes of 0 … {codebook_size - 1}, got {found}; remove token offsets first"
+        )

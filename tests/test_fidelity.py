@@ -1,0 +1,43 @@
+"""The measures of a codec are what they say."""
+
+import pytest
+import torch
+
+from musiclm.fidelity import MelDistance, mel_filters, perplexity, si_sdr
+
+RATE = 24_000
+
+
+def test_mel_distance_is_in_units_of_ten() -> None:
+    target = 0.1 * torch.randn(2, 1, 24_000)
+    assert MelDistance(RATE)(10.0 * target, target).item() == pytest.approx(1.0, abs=1e-3)
+
+
+def test_a_distance_over_several_windows_is_the_mean_of_theirs() -> None:
+    target = 0.1 * torch.randn(1, 1, 4800)
+    output = target + 0.05 * torch.randn(1, 1, 4800)
+    each = [MelDistance(RATE, windows=(window,), bands=64)(output, target) for window in (128, 1024)]
+    both = MelDistance(RATE, windows=(128, 1024), bands=64)(output, target)
+    torch.testing.assert_close(both, (each[0] + each[1]) / 2)
+
+
+def test_every_mel_band_weighs_its_bins_to_one() -> None:
+    for window in (64, 2048):
+        filters = mel_filters(RATE, window, 64)
+        assert filters.shape[0] == window // 2 + 1
+        torch.testing.assert_close(filters.sum(dim=0), torch.ones(filters.shape[1]))
+
+
+def test_si_sdr_ignores_scale_and_knows_its_decibels() -> None:
+    torch.manual_seed(0)
+    target = torch.randn(2, 1, 48_000)
+    noise = torch.randn(2, 1, 48_000) * 0.1
+    torch.testing.assert_close(si_sdr(target + noise, target), torch.tensor([20.0, 20.0]), atol=0.3, rtol=0)
+    torch.testing.assert_close(
+        si_sdr(7.0 * (target + noise), target), si_sdr(target + noise, target), atol=1e-3, rtol=0
+    )
+
+
+def test_perplexity_counts_the_entries_in_use() -> None:
+    uses = torch.tensor([[5.0, 5.0, 5.0, 5.0], [9.0, 9.0, 0.0, 0.0], [7.0, 0.0, 0.0, 0.0]])
+    torch.testing.assert_close(perplexity(uses), torch.tensor([4.0, 2.0, 1.0]))
