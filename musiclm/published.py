@@ -1,8 +1,8 @@
 """Published weights taken over: `musiclm import NAME` makes a part of a file that others have published.
 
 From then on the part is like one that was trained here: a bundle of one, which needs the file no more. A
-function below says where a family of weights comes from and which role it takes; what the names in a file mean,
-the tokenizer knows (`from_published`).
+function below says where a family of weights comes from and which role it takes; what the names in a file
+mean, the tokenizer knows (`from_published`).
 """
 
 import hashlib

@@ -1,9 +1,9 @@
 """How good a codec is at each bit-rate: `musiclm evaluate codec`, over held-out recordings.
 
 Recordings are coded in stretches, so that memory does not grow with them, and decoded from the first level
-alone, the first two, and so on. SI-SDR says how near the waveform is, phases and all; mel distance, how near the
-sound is. Some codes say nothing about phase (`musiclm/tokenizers/convnext.py`): so SI-SDR is also taken with the
-recording's own phases, which leaves what the codes answer for.
+alone, the first two, and so on. SI-SDR says how near the waveform is, phases and all; mel distance, how near
+the sound is. Some codes say nothing about phase (`musiclm/tokenizers/convnext.py`): SI-SDR is also taken with
+the recording's own phases, which leaves what the codes answer for.
 """
 
 import math
