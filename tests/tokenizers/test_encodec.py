@@ -108,7 +108,7 @@ def test_what_soundstream_refuses_is_refused_in_the_same_words(
 ) -> None:
     said = []
     for tokenizer in (codec, SEANET):
-        with pytest.raises(ValueError, match="^expected") as refusal:
+        with pytest.raises(ValueError, match=r"^expected") as refusal:
             tokenizer.encode(waveform, num_quantizers=levels)
         said.append(str(refusal.value).replace(f"1 … {tokenizer.num_quantizers}", "1 … Q"))
     assert said[0] == said[1]
