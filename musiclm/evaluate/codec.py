@@ -9,7 +9,6 @@ the recording's own phases, which leaves what the codes answer for.
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -140,7 +139,7 @@ def measure(codec: AcousticTokenizer, waveforms: Iterable[Tensor]) -> list[Quali
 
 
 def format_table(qualities: Sequence[Quality]) -> str:
-    """A line per number of levels, and one that says what each level makes better."""
+    """A line per number of levels, and one that says how far each level makes it better."""
     lines = [f"{'levels':>6}{'kbit/s':>8}{'SI-SDR':>8}{'in phase':>10}{'mel distance':>14}{'perplexity':>12}"]
     for each in qualities:
         levels, kbps, ratio, in_phase, distance, used = astuple(each)
@@ -150,16 +149,14 @@ def format_table(qualities: Sequence[Quality]) -> str:
         "SI-SDR in phase": [each.in_phase for each in qualities],
         "mel distance": [-each.mel_distance for each in qualities],
     }
-    better = {name: _rises(values) for name, values in measures.items()}
-    for holds, words in ((True, "better with every level"), (False, "not with every level")):
-        names = [name for name, rises in better.items() if rises is holds]
-        if names:
-            lines.append(f"{words}: {', '.join(names)}")
+    reach = ", ".join(f"{name} {_rises_to(values)}" for name, values in measures.items())
+    lines.append(f"every level is better than the one before up to: {reach}")
     return "\n".join(lines)
 
 
-def _rises(values: Sequence[float]) -> bool:
-    return all(later > earlier for earlier, later in pairwise(values))
+def _rises_to(values: Sequence[float]) -> int:
+    """How many of the first values rise, each above the one before."""
+    return next((index for index in range(1, len(values)) if values[index] <= values[index - 1]), len(values))
 
 
 def chart(qualities: Sequence[Quality]) -> str:
