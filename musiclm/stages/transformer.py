@@ -12,9 +12,9 @@ and returned.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -71,6 +71,7 @@ class KVCache:
         key_scales: [layers, B * H, S], what a unit of a step's keys stands for where they are kept in int8.
         value_scales: as the key scales.
         work: memory of the compiled step (`native.py`).
+        graphs: recorded steps, by how far they reach (`captured.py`).
     """
 
     keys: Tensor
@@ -80,6 +81,7 @@ class KVCache:
     key_scales: Tensor | None = None
     value_scales: Tensor | None = None
     work: Tensor | None = None
+    graphs: dict[int, Any] = field(default_factory=dict)
 
     def fill(self, layer: int, keys: Tensor, values: Tensor) -> None:
         """Keep a layer's keys and values [B * H, n, D / H] of the first n steps."""
@@ -146,28 +148,30 @@ class Block(nn.Module):
         x = x + F.dropout(attended, self.dropout, self.training)
         return x + F.dropout(self._feed_forward(self.feed_forward_norm(x)), self.dropout, self.training)
 
-    def decode_step(self, x: Tensor, bias: Tensor, keys: Tensor, values: Tensor, length: int) -> Tensor:
-        """Hidden state [B, D] of the one step after `length` cached ones; writes it into keys and values.
+    def decode_step(self, x: Tensor, bias: Tensor, keys: Tensor, values: Tensor, place: Tensor) -> Tensor:
+        """Hidden state [B, D] of one step; writes its key and value into the cache at its place.
 
         Args:
             x: [B, D].
-            bias: [B * H, 1, length + 1] of the distances to all steps, this one last, as the keys are.
+            bias: [B * H, 1, n] of the distances to the first n steps, as the keys are; minus infinity for
+                those that are not filled yet.
             keys: [B * H, S, D / H], preallocated; values alike.
             values: see keys.
-            length: steps filled before this one.
+            place: [1] int64, steps before this one.
         """
         batch, width = x.shape
         qkv = self.qkv(self.attention_norm(x)).view(batch, 3, self.heads, -1).to(keys.dtype)
         query, key, value = qkv.unbind(1)  # [B, H, D/H] each
-        keys[:, length] = key.reshape(keys.shape[0], -1)
-        values[:, length] = value.reshape(values.shape[0], -1)
+        keys.index_copy_(1, place, key.reshape(len(keys), 1, -1))
+        values.index_copy_(1, place, value.reshape(len(keys), 1, -1))
         scores = torch.baddbmm(
             bias,
-            query.reshape(keys.shape[0], 1, -1),
-            keys[:, : length + 1].transpose(1, 2),
+            query.reshape(len(keys), 1, -1),
+            keys[:, : bias.shape[2]].transpose(1, 2),
             alpha=query.shape[-1] ** -0.5,
-        )  # [B * H, 1, length + 1]
-        attended = torch.bmm(scores.softmax(dim=-1), values[:, : length + 1]).view(batch, width)
+        )  # [B * H, 1, n]
+        weights = scores.softmax(dim=-1, dtype=torch.float32).to(values.dtype)
+        attended = torch.bmm(weights, values[:, : bias.shape[2]]).view(batch, width)
         x = x + self.attention_out(attended.to(x.dtype))
         gate, value = self.feed_forward_in(self.feed_forward_norm(x)).chunk(2, dim=-1)
         return x + self.feed_forward_out(F.gelu(gate, approximate="tanh") * value)
@@ -193,7 +197,8 @@ class Transformer(nn.Module):
         )
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.final_norm = nn.RMSNorm(config.width, eps=1e-6)
-        self.native: Callable[[Tensor, KVCache], Tensor] | None = None  # a whole step compiled (`native.py`)
+        # All blocks of a step in one call: compiled (`native.py`) or captured on a GPU (`captured.py`).
+        self.fused_step: Callable[[Tensor, KVCache], Tensor] | None = None
         self.kept_in: torch.dtype | None = None  # keys and values; as the weights unless set
         self.recomputes = False  # inner values of a block in the backward pass, instead of keeping them
 
@@ -209,10 +214,16 @@ class Transformer(nn.Module):
         return self.final_norm(x)
 
     def new_cache(self, batch: int, length: int) -> KVCache:
-        """An empty cache for `batch` rows of at most `length` steps, where and as the weights are."""
+        """An empty cache for `batch` rows of at least `length` steps, where and as the weights are."""
+        lend = getattr(self.fused_step, "cache", None)
+        return lend(batch, length) if lend else self.allocate(batch, length)
+
+    def allocate(self, batch: int, length: int) -> KVCache:
+        """Memory for a cache of `length` steps."""
         heads, weight = self.config.heads, self.position_bias.weight
         shape = (len(self.blocks), batch * heads, length, self.config.width // heads)
-        keys, values = (weight.new_empty(shape, dtype=self.kept_in) for _ in range(2))
+        # Zeros, since what is masked is multiplied all the same, and must not be NaN.
+        keys, values = (weight.new_zeros(shape, dtype=self.kept_in) for _ in range(2))
         bias = self.position_bias.by_distance(length).flip(1).repeat(batch, 1)
         cache = KVCache(keys, values, bias[:, None])
         if self.kept_in == torch.int8:
@@ -230,15 +241,20 @@ class Transformer(nn.Module):
 
     def decode_step(self, x: Tensor, cache: KVCache) -> tuple[Tensor, KVCache]:
         """Hidden state [B, 1, D] of the next step [B, 1, D], and the cache that now holds it."""
-        x = x[:, 0]
-        if self.native is not None:
-            x = self.native(x, cache)
+        if self.fused_step is not None:
+            x = self.fused_step(x[:, 0], cache)
         else:
-            bias = cache.bias[:, :, -(cache.length + 1) :]
-            for block, keys, values in zip(self.blocks, cache.keys, cache.values, strict=True):
-                x = cast(Block, block).decode_step(x, bias, keys, values, cache.length)
+            place = torch.full((1,), cache.length, device=x.device)
+            x = self.through_blocks(x[:, 0], cache, cache.bias[:, :, -(cache.length + 1) :], place)
         cache.length += 1
         return self.final_norm(x)[:, None], cache
+
+    def through_blocks(self, x: Tensor, cache: KVCache, bias: Tensor, place: Tensor) -> Tensor:
+        """One step [B, D] through all blocks; bias and place as in `Block.decode_step`."""
+        bias = bias.to(cache.keys.dtype)
+        for block, keys, values in zip(self.blocks, cache.keys, cache.values, strict=True):
+            x = cast(Block, block).decode_step(x, bias, keys, values, place)
+        return x
 
     def initialise(self) -> None:
         """All initial values: matrices normal with variance 1 / inputs, position bias 0, norms 1.
