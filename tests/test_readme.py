@@ -129,5 +129,5 @@ def test_auditing_works_as_written(tmp_path: Path) -> None:
     printed = run(commands, tmp_path)
     assert printed[-2:] == ["runs/mine/report/report.html", "out.wav"]
     assert {file.name for file in (tmp_path / "runs/mine/report").iterdir()} == {
-        "report.html", "report.json", "summary.md",
+        "report.html", "report.json", "summary.md", "matches.svg",
     }  # fmt: skip

@@ -62,7 +62,7 @@ def audit(
 
     Args:
         tokens: the token store that its semantic stage was trained on.
-        out: folder of the report: report.html, report.json, summary.md.
+        out: folder of the report: report.html, report.json, summary.md, matches.svg.
         bundle: the model: a shipped bundle's name, a folder, or a Hugging Face id; a trained semantic stage
             alone will do.
         examples: stretches of training recordings to ask for.

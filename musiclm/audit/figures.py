@@ -305,6 +305,49 @@ def curves(
     return panel.svg(f"{title}, by share of tokens replaced. {ends}.")
 
 
+# The page's colours, for a chart that leaves it (`report.html` has the same).
+STANDALONE_STYLE = """
+svg { --page: #fbfaf7; --ink: #1d1f23; --soft: #5b606a; --grid: #eceae4 }
+svg { --training: #b4460b; --held-out: #1f5fbf }
+@media (prefers-color-scheme: dark) {
+svg { --page: #15171b; --ink: #e8e6e1; --soft: #a2a7b0; --grid: #2a2e35 }
+svg { --training: #f2925a; --held-out: #7fb2f5 }
+}
+text { font: 12px system-ui, "Segoe UI", Roboto, Helvetica, Arial, sans-serif; fill: var(--soft) }
+.title { font-size: 13px; font-weight: 600; fill: var(--ink) }
+.axis { stroke: var(--soft); fill: none } .grid { stroke: var(--grid); fill: none }
+.s-training { --c: var(--training) } .s-held-out { --c: var(--held-out) }
+.line { stroke: var(--c); stroke-width: 1; opacity: 0.55; fill: none }
+.whisker { stroke: var(--c); stroke-width: 1.5; fill: none }
+.mark { fill: var(--c); stroke: var(--c); stroke-width: 1.5 } .hollow { fill: var(--page) }
+"""
+
+
+def standalone(charts: Sequence[str], *, legend: Mapping[str, str]) -> str:
+    """Charts of `intervals` side by side with their legend, as a file of its own, for light and for dark."""
+    margin, gap, head = 16, 28, 30
+    width = 2 * margin + len(charts) * WIDTH + (len(charts) - 1) * gap
+    height = margin + head + HEIGHT
+    parts = [f'<rect width="{width}" height="{height}" fill="var(--page)"/>']
+    for index, (css, name) in enumerate(legend.items()):
+        x, y = margin + 6 + 110 * index, margin + 4
+        mark = (
+            f'<rect x="{x - 5}" y="{y - 5}" width="10" height="10"/>'
+            if index % 2
+            else (f'<circle cx="{x}" cy="{y}" r="5"/>')
+        )
+        parts.append(
+            f'<g class="s-{css}" fill="var(--c)">{mark}</g><text x="{x + 12}" y="{y + 4}">{name}</text>'
+        )
+    for index, chart in enumerate(charts):
+        place = f'x="{margin + index * (WIDTH + gap)}" y="{margin + head}" width="{WIDTH}" height="{HEIGHT}"'
+        parts.append(chart.replace("<svg ", f"<svg {place} ", 1))
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}">'
+        f"<style>{STANDALONE_STYLE}</style>{''.join(parts)}</svg>\n"
+    )
+
+
 def strips(generated: Sequence[int], target: Sequence[int]) -> str:
     """Two sequences as rows of coloured cells, with a mark between the rows wherever they agree."""
     cells: dict[int, list[str]] = {}

@@ -71,6 +71,7 @@ def _sentences(findings: Findings) -> dict[str, str]:
         "finding": sentences.finding_sentence(findings),
         "near_copies": sentences.near_copies_sentence(findings),
         "comparison": sentences.comparison_sentence(findings),
+        "sampled": sentences.sampled_sentence(findings),
         "weighting": sentences.weighting_sentence(findings),
         "continuation_seconds": seconds_of(findings, protocol["continuation_tokens"]),
         "strip_seconds": str(protocol["continuation_tokens"] / protocol["frame_rate"]),
@@ -114,7 +115,7 @@ def _tables_and_figures(findings: Findings) -> dict[str, str]:
 
 def _rates_chart(findings: Findings, measure: str) -> str:
     rows = [row for row in findings["rates"] if row["decoding"] == "greedy"]
-    return _by_prompt(
+    return by_prompt(
         findings,
         f"{measure.capitalize()} matches",
         {
@@ -124,7 +125,8 @@ def _rates_chart(findings: Findings, measure: str) -> str:
     )
 
 
-def _by_prompt(findings: Findings, title: str, series: Mapping[str, Any], **options: Any) -> str:
+def by_prompt(findings: Findings, title: str, series: Mapping[str, Any], **options: Any) -> str:
+    """A chart of rates over the prompt length: series of (prompt tokens, estimate) by their css class."""
     names = [(tokens, f"{tokens}\n{seconds_of(findings, tokens)}") for tokens in prompts(findings)]
     return figures.intervals(title, series, names, "prompt length T, in tokens and seconds", **options)
 
@@ -206,12 +208,12 @@ def _power_charts(findings: Findings) -> str:
 def _search(findings: Findings) -> dict[str, str]:
     found = findings["search"]["found"]
     charts = [
-        _by_prompt(
+        by_prompt(
             findings,
-            f"{decoding.capitalize()}, nearer than the threshold to some recording",
+            f"{decoding.capitalize()}, nearer than the threshold to another recording",
             {
                 kind: [
-                    (row["prompt_tokens"], row["any_recording"])
+                    (row["prompt_tokens"], row["another_recording"])
                     for row in found
                     if (row["set"], row["decoding"]) == (kind, decoding)
                 ]

@@ -1,9 +1,9 @@
-"""The audit's report: `report.json` for programs, `report.html` for people, `summary.md` for a model card.
+"""The audit's report: `report.json` for programs, `report.html` for people, two files for a model card.
 
-    findings, clips -> a folder with three files
+    findings, clips -> a folder with report.json, report.html, summary.md and matches.svg
 
 The page stands alone: it asks for nothing from outside, and the audio of the closest pairs is inside
-(`page.py`); what the numbers say stands in `sentences.py`.
+(`page.py`); what the numbers say stands in `sentences.py`, what a model card takes of it in `card.py`.
 
 `report.json` is the findings as they came, schema 1. Rates are fractions 0 … 1. An *estimate* is `{count,
 examples, rate, low, high}` with a 95 % Wilson interval; its rate may be weighted, so that it need not equal
@@ -42,8 +42,9 @@ from pathlib import Path
 from typing import Any
 
 from musiclm.audio import Audio
+from musiclm.audit.card import render_chart, render_summary
 from musiclm.audit.page import render_html
-from musiclm.audit.sentences import Findings, render_summary
+from musiclm.audit.sentences import Findings
 from musiclm.files import write_whole
 
 SCHEMA_VERSION = 1
@@ -52,9 +53,9 @@ SCHEMA_VERSION = 1
 def write_report(
     folder: Path, findings: dict[str, Any], clips: Sequence[tuple[Audio, Audio] | None] = ()
 ) -> None:
-    """Write report.json, report.html and summary.md, each renamed when whole; report.json last.
+    """Write the four files, each renamed when whole; report.json last.
 
-    All three are made before the first is written: a folder with report.json holds a whole report.
+    All are made before the first is written: a folder with report.json holds a whole report.
 
     Args:
         folder: where; made if need be.
@@ -68,6 +69,7 @@ def write_report(
     texts = {
         "report.html": render_html(findings, clips),
         "summary.md": render_summary(findings),
+        "matches.svg": render_chart(findings),
         "report.json": _render_json(findings),
     }
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """What the numbers of an audit say, in sentences: the same in the page and in the model card's summary."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from musiclm.audit.figures import NARROW, Estimate, interval, of, percent, share
@@ -10,36 +10,6 @@ SET_NAMES = {"training": "training", "held-out": "held out"}
 NO_EXAMPLE = {"count": 0, "examples": 0, "rate": 0.0, "low": 0.0, "high": 0.0}
 
 Findings = Mapping[str, Any]
-
-
-def render_summary(findings: Findings) -> str:
-    """A section for a model card, as Markdown."""
-    rows = [
-        f"| {seconds_of(findings, tokens)} | " + " | ".join(_summary_cells(findings, tokens)) + " |"
-        for tokens in prompts(findings)
-    ]
-    lines = [
-        "## Memorization",
-        "",
-        f"{finding_sentence(findings)} {near_copies_sentence(findings)} {comparison_sentence(findings)}",
-        "",
-        "| prompt | exact, training | exact, held out | approximate, training | approximate, held out |",
-        "|---|---|---|---|---|",
-        *rows,
-        "",
-        f"- Greedy decoding, 95{NARROW}% intervals. {verified_sentence(findings)}",
-        f"- {duplicates_sentence(findings)}",
-        f"- {search_sentence(findings)}",
-        f"- Audited on {findings['made']['date']}, bundle `{findings['bundle']['fingerprint']}`.",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _summary_cells(findings: Findings, tokens: int) -> Iterable[str]:
-    for measure in ("exact", "approximate"):
-        for kind in SET_NAMES:
-            estimate = _greedy(findings, kind, tokens, measure)
-            yield f"{share(estimate)} ({interval(estimate)})" if estimate["examples"] else "not tested"
 
 
 def finding_sentence(findings: Findings) -> str:
@@ -66,28 +36,60 @@ def near_copies_sentence(findings: Findings) -> str:
 
 
 def comparison_sentence(findings: Findings) -> str:
-    """Whether training and control differ by more than their intervals allow."""
-    both = {measure: _longest(findings, measure) for measure in ("exact", "approximate")}
-    training, held_out = both["exact"]
-    if not training["examples"]:
+    """Whether training and control differ by more than their intervals allow, at any prompt and decoding."""
+    controls = {_case(row): row for row in findings["rates"] if row["set"] == "held-out"}
+    compared = [
+        (row, measure, row[measure], controls.get(_case(row), {}).get(measure, NO_EXAMPLE))
+        for row in findings["rates"]
+        if row["set"] == "training" and row["exact"]["examples"]
+        for measure in ("exact", "approximate")
+    ]
+    if not compared:
         return ""
-    if not held_out["examples"]:
+    if not any(control["examples"] for *_, control in compared):
         return "Without held-out music it cannot be said how many of these would have come about by chance."
-    more = [measure for measure, (seen, unseen) in both.items() if seen["low"] > unseen["high"]]
-    if more:
+    above = [case for case in compared if case[2]["low"] > case[3]["high"]]
+    all_of_them = f"{len(compared)} comparisons (exact and approximate, greedy and sampled, every prompt)"
+    if above:
+        row, measure, training, held_out = max(above, key=lambda case: case[2]["low"] - case[3]["high"])
         return (
-            f"{' and '.join(more).capitalize()} matches are more frequent on training music than on "
-            "music it never saw, by more than the intervals allow: some training music is known by heart."
+            f"In {len(above)} of {all_of_them} there are more matches on training music than on music it "
+            f"never saw, by more than the intervals allow; most clearly {measure} ones, {row['decoding']}, "
+            f"shown {_shown(findings, row['prompt_tokens'])}: {share(training)} against {share(held_out)}. "
+            f"Some training music is {'known by heart' if measure == 'exact' else 'remembered in part'}."
         )
-    if training["count"]:
+    if any(training["count"] for _, measure, training, _ in compared if measure == "exact"):
         return (
-            "The rates on training and on held-out music do not differ by more than their intervals allow: "
-            "this audit alone cannot tell memory from chance here."
+            f"In none of {all_of_them} do training and held-out music differ by more than the intervals "
+            "allow: this audit alone cannot tell memory from chance here."
         )
     return (
-        "Neither rate is higher on training music than on held-out music by more than the intervals allow: "
-        "this audit saw no memorization. Rates below the upper ends of the intervals it cannot exclude."
+        f"In none of {all_of_them} are there more matches on training music than on held-out music by more "
+        "than the intervals allow: this audit saw no memorization. Rates below the upper ends of the "
+        "intervals it cannot exclude."
     )
+
+
+def sampled_sentence(findings: Findings) -> str:
+    """The same question, were the continuations drawn instead of the most likely ones."""
+    longest = longest_prompt(findings)
+    rates = [
+        (
+            measure,
+            _rate(findings, "training", "sampled", longest, measure),
+            _rate(findings, "held-out", "sampled", longest, measure),
+        )
+        for measure in ("exact", "approximate")
+    ]
+    if not rates[0][1]["examples"]:
+        return "No continuation was drawn."
+    said = "; ".join(
+        f"{measure} {share(training)} ({interval(training)})"
+        + (f", held out {share(control)} ({interval(control)})" if control["examples"] else "")
+        for measure, training, control in rates
+    )
+    temperature = findings["protocol"]["temperature"]
+    return f"Drawn at temperature {temperature:g} instead, shown {_shown(findings, longest)}: {said}."
 
 
 def verified_sentence(findings: Findings) -> str:
@@ -217,17 +219,25 @@ def longest_prompt(findings: Findings) -> int:
     return max(prompts(findings))
 
 
-def _greedy(findings: Findings, kind: str, tokens: int, measure: str) -> Estimate:
+def _case(row: Mapping[str, Any]) -> tuple[str, int]:
+    return row["decoding"], row["prompt_tokens"]
+
+
+def _rate(findings: Findings, kind: str, decoding: str, tokens: int, measure: str) -> Estimate:
     for row in findings["rates"]:
-        if (row["set"], row["decoding"], row["prompt_tokens"]) == (kind, "greedy", tokens):
+        if row["set"] == kind and _case(row) == (decoding, tokens):
             return row[measure]
     return NO_EXAMPLE
+
+
+def greedy(findings: Findings, kind: str, tokens: int, measure: str) -> Estimate:
+    return _rate(findings, kind, "greedy", tokens, measure)
 
 
 def _longest(findings: Findings, measure: str) -> tuple[Estimate, Estimate]:
     """Training and held-out estimate at the longest prompt: the hardest test, and the paper's headline."""
     longest = longest_prompt(findings)
-    return _greedy(findings, "training", longest, measure), _greedy(findings, "held-out", longest, measure)
+    return greedy(findings, "training", longest, measure), greedy(findings, "held-out", longest, measure)
 
 
 def seconds_of(findings: Findings, tokens: int) -> str:

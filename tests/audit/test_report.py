@@ -5,17 +5,20 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import torch
 
 from musiclm.audio import Audio
+from musiclm.audit.card import render_chart, render_summary
 from musiclm.audit.figures import interval
 from musiclm.audit.page import render_html
 from musiclm.audit.report import write_report
-from musiclm.audit.sentences import finding_sentence, render_summary
+from musiclm.audit.sentences import finding_sentence
 from tests.audit.findings import estimate, make_findings, without
 
+FILES = {"report.json", "report.html", "summary.md", "matches.svg"}
 VOID = {"meta", "link", "br", "path", "circle", "rect"}
 
 
@@ -61,9 +64,9 @@ def test_the_json_is_the_findings(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "new" / "folder" / "report.json").read_text(encoding="utf-8")) == findings
 
 
-def test_three_files_and_nothing_temporary_is_left(tmp_path: Path) -> None:
+def test_four_files_and_nothing_temporary_is_left(tmp_path: Path) -> None:
     write_report(tmp_path, make_findings())
-    assert {file.name for file in tmp_path.iterdir()} == {"report.json", "report.html", "summary.md"}
+    assert {file.name for file in tmp_path.iterdir()} == FILES
 
 
 def test_a_number_that_json_does_not_know_leaves_no_file(tmp_path: Path) -> None:
@@ -140,6 +143,32 @@ def test_training_is_judged_against_held_out_music(exact: tuple[int, int], said:
         row["exact"] = estimate(exact[row["set"] != "training"], row["exact"]["examples"])
     assert said in render_html(findings)
     assert said in render_summary(findings)
+
+
+def test_memory_that_only_drawing_shows_is_said_too() -> None:
+    """The most likely continuation may miss what a draw now and then finds."""
+    findings = make_findings()
+    for row in findings["rates"]:
+        if (row["set"], row["decoding"], row["prompt_tokens"]) == ("training", "sampled", 125):
+            row["approximate"] = estimate(60, row["approximate"]["examples"])
+    for text in (render_html(findings), render_summary(findings)):
+        text = text.replace("\u202f", " ")
+        assert "In 1 of 20 comparisons" in text
+        assert "approximate ones, sampled, shown 5 s: 3.00 % against" in text
+        assert "remembered in part" in text
+        assert "saw no memorization" not in text
+
+
+def test_the_chart_stands_alone() -> None:
+    """Well-formed, with colours of its own, nothing from outside, and every estimate of both decodings."""
+    chart = render_chart(make_findings())
+    root = ElementTree.fromstring(chart)
+    assert root.tag.endswith("svg")
+    assert "http" not in chart.replace("http://www.w3.org/2000/svg", "")
+    for name in re.findall(r"var\((--[\w-]+)\)", chart):
+        assert name == "--c" or f"{name}:" in chart, name
+    whiskers = [part for part in root.iter() if part.get("class") == "whisker"]
+    assert len(whiskers) == 2 * 2 * 5  # decodings, sets, prompts
 
 
 def test_weights_are_explained_where_there_are_any() -> None:
