@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from musiclm.stages.transformer import Block, KVCache, Transformer, to_int8
+from musiclm.stages.transformer import Block, KVCache, Transformer
 
 KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}  # as in step.c
 FEW = 8  # rows; of more, torch's product of matrices of floats is the faster one
@@ -59,8 +59,6 @@ class _Cache(Structure):
     _fields_ = [
         ("keys", c_void_p),
         ("values", c_void_p),
-        ("key_scales", c_void_p),
-        ("value_scales", c_void_p),
         ("bias", c_void_p),
         ("capacity", c_int64),
         ("length", c_int64),
@@ -154,13 +152,11 @@ class NativeStep:
     """All blocks of a transformer, whose matrices are `NativeMatrix`, for one step.
 
     Args:
-        transformer: where they are.
-        dtype: of the matrices, and of the keys and values that are kept.
+        transformer: where they are; it keeps keys and values in float32 or bfloat16.
     """
 
-    def __init__(self, transformer: Transformer, dtype: torch.dtype) -> None:
+    def __init__(self, transformer: Transformer) -> None:
         blocks = [cast(Block, block) for block in transformer.blocks]
-        self.dtype = dtype
         # C reads the norms' weights where these tensors have them.
         self.norms = [_weights(block.attention_norm, block.feed_forward_norm) for block in blocks]
         layers = [
@@ -181,7 +177,7 @@ class NativeStep:
             config.width,
             config.heads,
             config.feed_forward,
-            KINDS[dtype],
+            KINDS[transformer.kept_in or torch.float32],
             transformer.final_norm.eps or 0.0,
             self.layers,
         )
@@ -197,14 +193,18 @@ class NativeStep:
         kept = _Cache(
             cache.keys.data_ptr(),
             cache.values.data_ptr(),
-            None if cache.key_scales is None else cache.key_scales.data_ptr(),
-            None if cache.value_scales is None else cache.value_scales.data_ptr(),
             cache.bias.data_ptr(),
             capacity,
             cache.length,
         )
         _library.musiclm_step(self.model, kept, x.data_ptr(), len(x), cache.work.data_ptr(), threads)
         return x
+
+
+def to_int8(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Entries [..., N] of -127 … 127, and what a unit of each row stands for [...]."""
+    units = values.abs().amax(dim=-1).clamp(min=1e-12) / 127
+    return (values / units[..., None]).round().to(torch.int8), units.contiguous()
 
 
 def _weights(*norms: nn.Module) -> Sequence[Tensor]:

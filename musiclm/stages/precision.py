@@ -7,9 +7,9 @@ evenly they are read, is how long it takes. `prepare_to_decode` puts a stage's m
 - `bfloat16`: half the bytes; sums in float32 inside the product, the residual stream in float32.
 - `int8`: a quarter of the bytes, one scale per output; what is multiplied is brought to 8 bits too. CPU only.
 
-Keys and values are kept in the same precision. On a CPU a step is compiled (`native.py`). On a GPU it is
-captured (`captured.py`). Where there was no C compiler at installation, torch runs a step operation by
-operation, and keys and values stay in float32.
+Keys and values are kept in bfloat16 beside either of the latter. On a CPU a step is compiled (`native.py`), on a
+GPU it is captured (`captured.py`). Where there was no C compiler at installation, torch runs a step operation
+by operation, and keys and values stay in float32.
 
 docs/performance.md tells what each loses (as KL divergence from float32) and gains.
 """
@@ -139,12 +139,10 @@ def prepare_to_decode(stage: Stage, precision: Precision = "float32") -> Stage:
         if device.type == "cpu" and not native.available():
             block.attention_norm = StepNorm(cast(nn.RMSNorm, block.attention_norm))
             block.feed_forward_norm = StepNorm(cast(nn.RMSNorm, block.feed_forward_norm))
-    if device.type == "cuda":
-        stage.transformer.kept_in = getattr(torch, precision)
-        stage.transformer.fused_step = CapturedStep(stage.transformer)
-    if device.type == "cpu" and native.available():
-        stage.transformer.kept_in = getattr(torch, precision)
-        stage.transformer.fused_step = native.NativeStep(stage.transformer, stage.transformer.kept_in)
+    if device.type == "cuda" or native.available():
+        stage.transformer.kept_in = torch.float32 if precision == "float32" else torch.bfloat16
+        fused = CapturedStep if device.type == "cuda" else native.NativeStep
+        stage.transformer.fused_step = fused(stage.transformer)
     together = stage.layout.pattern == "delay"
     stage.level_heads = LevelHeads(stage.head_weight(), together=together, precision=precision)
     return stage.eval().requires_grad_(False)

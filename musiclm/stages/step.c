@@ -8,8 +8,7 @@
  * the number of threads and rows, so that a row of a batch equals the same row alone, bit by bit.
  *
  * Matrices are float32, bfloat16 or int8 (a scale per output; what is multiplied is rounded to 8 bits with a
- * scale per row, and the sums are exact). Keys and values are kept in the same kind of number, int8 ones with a
- * scale for every head and step. The architecture is that of transformer.py, which is the reference: pre-norm
+ * scale per row, and the sums are exact). Keys and values are kept in float32 or bfloat16. The architecture is that of transformer.py, which is the reference: pre-norm
  * RMSNorm, T5's relative position bias, gated GELU (tanh form).
  *
  * Without OpenMP it runs on one thread. native.py is the only caller; its structures mirror these.
@@ -61,9 +60,8 @@ typedef struct {
 } Model;
 
 typedef struct {
-    void *keys, *values;              /* [layers, rows * heads, capacity, width / heads] */
-    float *key_scales, *value_scales; /* [layers, rows * heads, capacity]; int8 only */
-    const float *bias;                /* [heads, capacity], farthest distance first */
+    void *keys, *values; /* [layers, rows * heads, capacity, width / heads] */
+    const float *bias;   /* [heads, capacity], farthest distance first */
     int64_t capacity, length;
 } Cache;
 
@@ -103,56 +101,87 @@ static inline float exponential(float x) {
 
 /* ---- Products --------------------------------------------------------------------------------------------- */
 
-/* sums[i][r] of TILE or fewer outputs i and rows r. */
-FOR_EACH_CPU static void dots_float32(const float *w, const float *x, int64_t inputs, int outputs, int rows,
-                                      float sums[TILE][TILE]) {
-    for (int r = 0; r < rows; r++, x += inputs) {
-        if (outputs == TILE) {
-            const float *w1 = w + inputs, *w2 = w1 + inputs, *w3 = w2 + inputs;
-            float s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-#pragma omp simd reduction(+ : s0, s1, s2, s3)
-            for (int64_t k = 0; k < inputs; k++) {
-                s0 += w[k] * x[k];
-                s1 += w1[k] * x[k];
-                s2 += w2[k] * x[k];
-                s3 += w3[k] * x[k];
-            }
-            sums[0][r] = s0, sums[1][r] = s1, sums[2][r] = s2, sums[3][r] = s3;
-            continue;
-        }
-        for (int i = 0; i < outputs; i++) {
-            float s = 0;
-#pragma omp simd reduction(+ : s)
-            for (int64_t k = 0; k < inputs; k++) s += w[i * inputs + k] * x[k];
-            sums[i][r] = s;
-        }
+#define LANES 16
+typedef float Floats __attribute__((vector_size(LANES * 4)));
+typedef uint32_t Words __attribute__((vector_size(LANES * 4)));
+typedef int32_t Integers __attribute__((vector_size(LANES * 4)));
+typedef uint16_t Halves __attribute__((vector_size(LANES * 2)));
+
+static inline __attribute__((always_inline)) void load(const void *entries, int64_t at, int kind, Floats *to) {
+    if (kind == BFLOAT16) {
+        Halves halves;
+        memcpy(&halves, (const uint16_t *)entries + at, sizeof halves);
+        Words words = __builtin_convertvector(halves, Words) << 16;
+        memcpy(to, &words, sizeof words);
+    } else {
+        memcpy(to, (const float *)entries + at, sizeof *to);
     }
 }
 
-FOR_EACH_CPU static void dots_bfloat16(const uint16_t *w, const float *x, int64_t inputs, int outputs, int rows,
-                                       float sums[TILE][TILE]) {
-    for (int r = 0; r < rows; r++, x += inputs) {
-        if (outputs == TILE) {
-            const uint16_t *w1 = w + inputs, *w2 = w1 + inputs, *w3 = w2 + inputs;
-            float s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-#pragma omp simd reduction(+ : s0, s1, s2, s3)
-            for (int64_t k = 0; k < inputs; k++) {
-                s0 += from_bfloat16(w[k]) * x[k];
-                s1 += from_bfloat16(w1[k]) * x[k];
-                s2 += from_bfloat16(w2[k]) * x[k];
-                s3 += from_bfloat16(w3[k]) * x[k];
-            }
-            sums[0][r] = s0, sums[1][r] = s1, sums[2][r] = s2, sums[3][r] = s3;
-            continue;
-        }
+static inline __attribute__((always_inline)) float one(const void *entries, int64_t at, int kind) {
+    if (kind == BFLOAT16) return from_bfloat16(((const uint16_t *)entries)[at]);
+    return ((const float *)entries)[at];
+}
+
+/* The lanes' sum, by halves. */
+static inline __attribute__((always_inline)) float sum_of(const Floats *lanes) {
+    Floats sums = *lanes;
+    sums += __builtin_shuffle(sums, (Integers){8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7});
+    sums += __builtin_shuffle(sums, (Integers){4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11});
+    sums += __builtin_shuffle(sums, (Integers){2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13});
+    sums += __builtin_shuffle(sums, (Integers){1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14});
+    return sums[0];
+}
+
+/* sums[i][r] of `outputs` rows of the matrix and `rows` of x. Each sum is taken lane by lane, in the same order
+ * whatever else is in the tile. */
+static inline __attribute__((always_inline)) void float_tile(const void *w, const float *x, int64_t inputs,
+                                                             const int kind, const int outputs, const int rows,
+                                                             float sums[TILE][TILE]) {
+    Floats total[TILE][TILE], a[TILE];
+    for (int i = 0; i < outputs; i++)
+        for (int r = 0; r < rows; r++) total[i][r] = (Floats){0};
+    int64_t k = 0;
+    for (; k + LANES <= inputs; k += LANES) {
         for (int i = 0; i < outputs; i++) {
-            float s = 0;
-#pragma omp simd reduction(+ : s)
-            for (int64_t k = 0; k < inputs; k++) s += from_bfloat16(w[i * inputs + k]) * x[k];
-            sums[i][r] = s;
+            load(w, i * inputs + k, kind, &a[i]);
+            __builtin_prefetch((const char *)w + ((i + outputs) * inputs + k) * (kind == BFLOAT16 ? 2 : 4));
+        }
+        for (int r = 0; r < rows; r++) {
+            Floats b;
+            load(x, r * inputs + k, FLOAT32, &b);
+            for (int i = 0; i < outputs; i++) total[i][r] += a[i] * b;
         }
     }
+    for (int i = 0; i < outputs; i++)
+        for (int r = 0; r < rows; r++) {
+            float sum = sum_of(&total[i][r]);
+            for (int64_t rest = k; rest < inputs; rest++)
+                sum += one(w, i * inputs + rest, kind) * x[r * inputs + rest];
+            sums[i][r] = sum;
+        }
 }
+
+#define DOTS(NAME, KIND)                                                                                         \
+    FOR_EACH_CPU static void NAME(const void *w, const float *x, int64_t inputs, int outputs, int rows,          \
+                                  float sums[TILE][TILE]) {                                                      \
+        if (outputs == TILE && rows == TILE)                                                                     \
+            float_tile(w, x, inputs, KIND, TILE, TILE, sums);                                                    \
+        else if (outputs == TILE && rows == 2)                                                                   \
+            float_tile(w, x, inputs, KIND, TILE, 2, sums);                                                       \
+        else if (outputs == TILE && rows == 1)                                                                   \
+            float_tile(w, x, inputs, KIND, TILE, 1, sums);                                                       \
+        else                                                                                                     \
+            for (int r = 0; r < rows; r++)                                                                       \
+                for (int i = 0; i < outputs; i++) {                                                              \
+                    float single[TILE][TILE];                                                                    \
+                    const char *own = (const char *)w + i * inputs * (KIND == BFLOAT16 ? 2 : 4);                 \
+                    float_tile(own, x + r * inputs, inputs, KIND, 1, 1, single);                                 \
+                    sums[i][r] = single[0][0];                                                                   \
+                }                                                                                                \
+    }
+DOTS(dots_float32, FLOAT32)
+DOTS(dots_bfloat16, BFLOAT16)
 
 /* x holds 128 more than the number that is meant. */
 FOR_EACH_CPU static void dots_int8(const int8_t *w, const uint8_t *x, int64_t inputs, int outputs, int rows,
@@ -178,7 +207,10 @@ VNNI static inline __attribute__((always_inline)) void vnni_tile(const int8_t *w
         for (int r = 0; r < rows; r++) total[i][r] = _mm512_setzero_si512();
     int64_t k = 0;
     for (; k + 64 <= inputs; k += 64) {
-        for (int i = 0; i < outputs; i++) a[i] = _mm512_loadu_si512(w + i * inputs + k);
+        for (int i = 0; i < outputs; i++) {
+            a[i] = _mm512_loadu_si512(w + i * inputs + k);
+            _mm_prefetch(w + (i + outputs) * inputs + k, _MM_HINT_T0); /* the next tile */
+        }
         for (int r = 0; r < rows; r++) {
             b = _mm512_loadu_si512(x + r * inputs + k);
             for (int i = 0; i < outputs; i++) total[i][r] = _mm512_dpbusd_epi32(total[i][r], b, a[i]);
@@ -268,11 +300,11 @@ static void product(const Matrix *m, Rows from, int64_t rows, int64_t first, int
                         sums[i][n] = (float)(whole[i][n] - 128 * m->sums[o + i]) * m->scales[o + i] *
                                      from.units[r + n];
             } else if (m->kind == BFLOAT16) {
-                dots_bfloat16((const uint16_t *)m->entries + o * inputs, from.x + r * inputs, inputs, outputs, some,
-                              sums);
+                const uint16_t *w = (const uint16_t *)m->entries + o * inputs;
+                dots_bfloat16(w, from.x + r * inputs, inputs, outputs, some, sums);
             } else {
-                dots_float32((const float *)m->entries + o * inputs, from.x + r * inputs, inputs, outputs, some,
-                             sums);
+                const float *w = (const float *)m->entries + o * inputs;
+                dots_float32(w, from.x + r * inputs, inputs, outputs, some, sums);
             }
             for (int n = 0; n < some; n++)
                 for (int i = 0; i < outputs; i++) {
@@ -316,72 +348,81 @@ FOR_EACH_CPU static void gate(const float *gates, const float *values, int64_t c
 }
 
 /* One head's key or value [size] into step `at` of its cache [capacity, size]. */
-FOR_EACH_CPU static void keep(const float *x, int64_t size, int64_t kind, void *cache, float *scales, int64_t at) {
-    if (kind == FLOAT32) {
+static void keep(const float *x, int64_t size, int64_t kind, void *cache, int64_t at) {
+    if (kind == FLOAT32)
         memcpy((float *)cache + at * size, x, size * sizeof(float));
-    } else if (kind == BFLOAT16) {
-        uint16_t *to = (uint16_t *)cache + at * size;
-        for (int64_t k = 0; k < size; k++) to[k] = to_bfloat16(x[k]);
-    } else {
-        int8_t *to = (int8_t *)cache + at * size;
-        float largest = 1e-12f;
-        for (int64_t k = 0; k < size; k++) largest = fabsf(x[k]) > largest ? fabsf(x[k]) : largest;
-        for (int64_t k = 0; k < size; k++)
-            to[k] = (int8_t)(int32_t)((x[k] * (127.0f / largest) + 12582912.0f) - 12582912.0f);
-        scales[at] = largest / 127.0f;
-    }
+    else
+        for (int64_t k = 0; k < size; k++) ((uint16_t *)cache)[at * size + k] = to_bfloat16(x[k]);
 }
 
 /* Attention of one query [size] over `steps` kept keys and values: out [size]. */
-#define ATTEND(NAME, TYPE, VALUE)                                                                               \
-    FOR_EACH_CPU static void NAME(const float *query, const TYPE *keys, const TYPE *values, const float *ks,     \
-                                  const float *vs, const float *bias, int64_t steps, int64_t size,               \
-                                  float *scores, float *out) {                                                   \
-        float root = 1.0f / sqrtf((float)size), largest = -INFINITY, total = 0;                                  \
-        for (int64_t s = 0; s < steps; s++) {                                                                    \
-            const TYPE *key = keys + s * size;                                                                   \
-            float dot = 0;                                                                                       \
-            _Pragma("omp simd reduction(+ : dot)") for (int64_t k = 0; k < size; k++) dot +=                     \
-                query[k] * VALUE(key[k]);                                                                        \
-            scores[s] = dot * root * (ks ? ks[s] : 1.0f) + bias[s];                                              \
-        }                                                                                                        \
-        _Pragma("omp simd reduction(max : largest)") for (int64_t s = 0; s < steps; s++) largest =               \
-            scores[s] > largest ? scores[s] : largest;                                                           \
-        _Pragma("omp simd reduction(+ : total)") for (int64_t s = 0; s < steps; s++) {                           \
-            scores[s] = exponential(scores[s] - largest);                                                        \
-            total += scores[s];                                                                                  \
-        }                                                                                                        \
-        for (int64_t k = 0; k < size; k++) out[k] = 0;                                                           \
-        for (int64_t s = 0; s < steps; s++) {                                                                    \
-            const TYPE *value = values + s * size;                                                               \
-            float weight = scores[s] / total * (vs ? vs[s] : 1.0f);                                              \
-            _Pragma("omp simd") for (int64_t k = 0; k < size; k++) out[k] += weight * VALUE(value[k]);           \
-        }                                                                                                        \
+static inline __attribute__((always_inline)) void attend(const float *query, const void *keys, const void *values,
+                                                         const int kind, const float *bias, int64_t steps,
+                                                         const int64_t size, float *scores, float *out) {
+    const int64_t whole = size - size % LANES;
+    float root = 1.0f / sqrtf((float)size), largest = -INFINITY, total = 0;
+    for (int64_t s = 0; s < steps; s++) {
+        Floats products = {0}, a, b;
+        for (int64_t k = 0; k < whole; k += LANES) {
+            load(query, k, FLOAT32, &a);
+            load(keys, s * size + k, kind, &b);
+            products += a * b;
+        }
+        float dot = sum_of(&products);
+        for (int64_t k = whole; k < size; k++) dot += query[k] * one(keys, s * size + k, kind);
+        scores[s] = dot * root + bias[s];
     }
-#define AS_IT_IS(x) ((float)(x))
-ATTEND(attend_float32, float, AS_IT_IS)
-ATTEND(attend_bfloat16, uint16_t, from_bfloat16)
-ATTEND(attend_int8, int8_t, AS_IT_IS)
+#pragma omp simd reduction(max : largest)
+    for (int64_t s = 0; s < steps; s++) largest = scores[s] > largest ? scores[s] : largest;
+#pragma omp simd reduction(+ : total)
+    for (int64_t s = 0; s < steps; s++) {
+        scores[s] = exponential(scores[s] - largest);
+        total += scores[s];
+    }
+    float share = 1.0f / total;
+    for (int64_t first = 0; first < whole; first += 4 * LANES) { /* as many as registers hold */
+        Floats sums[4] = {{0}, {0}, {0}, {0}}, b;
+        int64_t parts = whole - first < 4 * LANES ? (whole - first) / LANES : 4;
+        for (int64_t s = 0; s < steps; s++) {
+            float weight = scores[s] * share;
+            for (int64_t n = 0; n < parts; n++) {
+                load(values, s * size + first + n * LANES, kind, &b);
+                sums[n] += weight * b;
+            }
+        }
+        memcpy(out + first, sums, parts * sizeof *sums);
+    }
+    for (int64_t k = whole; k < size; k++) {
+        out[k] = 0;
+        for (int64_t s = 0; s < steps; s++) out[k] += scores[s] * share * one(values, s * size + k, kind);
+    }
+}
+
+/* Heads of 64, the usual size, with loops that the compiler can unroll. */
+#define ATTEND(NAME, KIND)                                                                                       \
+    FOR_EACH_CPU static void NAME(const float *query, const void *keys, const void *values, const float *bias,   \
+                                  int64_t steps, int64_t size, float *scores, float *out) {                      \
+        if (size == 64)                                                                                          \
+            attend(query, keys, values, KIND, bias, steps, 64, scores, out);                                     \
+        else                                                                                                     \
+            attend(query, keys, values, KIND, bias, steps, size, scores, out);                                   \
+    }
+ATTEND(attend_float32, FLOAT32)
+ATTEND(attend_bfloat16, BFLOAT16)
 
 /* Keeps one head's key and value of this step, and lets its query [size] look at all steps: out [size]. */
 static void one_head(const float *query, const float *key, const float *value, const Model *model,
                      const Cache *cache, int64_t layer, int64_t pair, int64_t pairs, float *scores, float *out) {
-    static const int64_t bytes[] = {4, 2, 1};
     int64_t size = model->width / model->heads, steps = cache->length + 1;
-    int64_t place = (layer * pairs + pair) * cache->capacity;
-    void *keys = (char *)cache->keys + place * size * bytes[model->kind];
-    void *values = (char *)cache->values + place * size * bytes[model->kind];
-    float *ks = model->kind == INT8 ? cache->key_scales + place : NULL;
-    float *vs = model->kind == INT8 ? cache->value_scales + place : NULL;
+    int64_t place = (layer * pairs + pair) * cache->capacity * size * (model->kind == FLOAT32 ? 4 : 2);
+    void *keys = (char *)cache->keys + place, *values = (char *)cache->values + place;
     const float *bias = cache->bias + (pair % model->heads + 1) * cache->capacity - steps;
-    keep(key, size, model->kind, keys, ks, cache->length);
-    keep(value, size, model->kind, values, vs, cache->length);
+    keep(key, size, model->kind, keys, cache->length);
+    keep(value, size, model->kind, values, cache->length);
     if (model->kind == FLOAT32)
-        attend_float32(query, keys, values, ks, vs, bias, steps, size, scores, out);
-    else if (model->kind == BFLOAT16)
-        attend_bfloat16(query, keys, values, ks, vs, bias, steps, size, scores, out);
+        attend_float32(query, keys, values, bias, steps, size, scores, out);
     else
-        attend_int8(query, keys, values, ks, vs, bias, steps, size, scores, out);
+        attend_bfloat16(query, keys, values, bias, steps, size, scores, out);
 }
 
 /* ---- What native.py calls --------------------------------------------------------------------------------- */

@@ -68,8 +68,6 @@ class KVCache:
         values: as the keys.
         bias: [B * H, 1, S] relative position bias, farthest distance first: the last n serve n known steps.
         length: steps filled.
-        key_scales: [layers, B * H, S], what a unit of a step's keys stands for where they are kept in int8.
-        value_scales: as the key scales.
         work: memory of the compiled step (`native.py`).
         graphs: recorded steps, by how far they reach (`captured.py`).
     """
@@ -78,18 +76,13 @@ class KVCache:
     values: Tensor
     bias: Tensor
     length: int = 0
-    key_scales: Tensor | None = None
-    value_scales: Tensor | None = None
     work: Tensor | None = None
     graphs: dict[int, Any] = field(default_factory=dict)
 
     def fill(self, layer: int, keys: Tensor, values: Tensor) -> None:
         """Keep a layer's keys and values [B * H, n, D / H] of the first n steps."""
-        kept = ((self.keys, self.key_scales, keys), (self.values, self.value_scales, values))
-        for cache, scales, given in kept:
-            if scales is not None:
-                given, scales[layer, :, : given.shape[1]] = to_int8(given)
-            cache[layer, :, : given.shape[1]] = given
+        self.keys[layer, :, : keys.shape[1]] = keys
+        self.values[layer, :, : values.shape[1]] = values
 
 
 class RelativePositionBias(nn.Module):
@@ -225,10 +218,7 @@ class Transformer(nn.Module):
         # Zeros, since what is masked is multiplied all the same, and must not be NaN.
         keys, values = (weight.new_zeros(shape, dtype=self.kept_in) for _ in range(2))
         bias = self.position_bias.by_distance(length).flip(1).repeat(batch, 1)
-        cache = KVCache(keys, values, bias[:, None])
-        if self.kept_in == torch.int8:
-            cache.key_scales, cache.value_scales = (weight.new_empty(shape[:-1]) for _ in range(2))
-        return cache
+        return KVCache(keys, values, bias[:, None])
 
     def prefill(self, x: Tensor, cache: KVCache) -> tuple[Tensor, KVCache]:
         """Hidden states [B, S, D] of the first S steps [B, S, D], and the cache that now holds them."""
@@ -270,12 +260,6 @@ class Transformer(nn.Module):
             if isinstance(module, nn.Linear):
                 scale = 1 / writers if name.endswith("_out") else 1.0
                 nn.init.normal_(module.weight, std=scale * module.in_features**-0.5)
-
-
-def to_int8(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Entries [..., N] of -127 ... 127, and what a unit of each row stands for [...]."""
-    units = values.abs().amax(dim=-1).clamp(min=1e-12) / 127
-    return (values / units[..., None]).round().to(torch.int8), units.contiguous()
 
 
 def distance_buckets(distances: Tensor, *, buckets: int, max_distance: int) -> Tensor:
