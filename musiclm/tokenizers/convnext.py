@@ -8,12 +8,15 @@ The codes say nothing about phase (`phase.py` tells why). In training the decode
 target, so that it learns magnitudes by any loss on waveforms; afterwards it invents them.
 """
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from musiclm.tokenizers.phase import invent_phase
+from musiclm.tokenizers.phase import GRIFFIN_LIM_ROUNDS, InventedPhase, invent_phase
 from musiclm.tokenizers.running_norm import RunningNorm
+from musiclm.tokenizers.streaming import Held, Residual, Sliding, Stream, chain, convolution, each
 
 KERNEL_SIZE = 7  # frames; ConvNeXt, arXiv 2201.03545, sec. 2.5
 MIN_MAGNITUDE = 1e-4
@@ -44,9 +47,7 @@ class Spectrum(nn.Module):
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Complex spectra [B, T, F] of a waveform [B, 1, T * hop]."""
-        padded = F.pad(waveform[:, 0].float(), (self.margin, self.margin))  # [B, L + window - hop]
-        frames = padded.unfold(-1, self.size, self.hop) * self.window  # [B, T, window]
-        return torch.fft.rfft(frames.roll(-(self.size // 2), dims=-1), norm="ortho")
+        return self._of_windows(F.pad(waveform, (self.margin, self.margin)))
 
     def inverse(self, spectra: Tensor) -> Tensor:
         """Waveform [B, 1, T * hop] of complex spectra [B, T, F], by weighted overlap-add."""
@@ -74,12 +75,63 @@ class Spectrum(nn.Module):
             invent_phase(magnitude, known, hop=self.hop, consistent=lambda s: self(self.inverse(s)))
         )
 
+    def stream(self) -> Stream:
+        """`forward` chunk by chunk; the time is the last axis: spectra [B, F, T]."""
+        return Sliding(
+            lambda signal: self._of_windows(signal).mT,
+            span=self.size,
+            stride=self.hop,
+            before=self.margin,
+            after=self.margin,
+        )
+
+    def inverse_stream(self) -> Stream:
+        """`inverse` chunk by chunk, of spectra [B, F, T]."""
+        return _StreamedInverse(self)
+
+    def sound_stream(self) -> Stream:
+        """`sound` chunk by chunk, of magnitudes [B, F, T], with all phases invented."""
+        phase = InventedPhase(
+            hop=self.hop, consistent=lambda: chain([self.inverse_stream(), self.stream()])
+        )
+        return chain([phase, self.inverse_stream()])
+
+    def _of_windows(self, signal: Tensor) -> Tensor:
+        """Complex spectra [B, T, F] of the windows that lie whole within a signal [B, 1, l]."""
+        frames = signal[:, 0].float().unfold(-1, self.size, self.hop) * self.window  # [B, T, window]
+        return torch.fft.rfft(frames.roll(-(self.size // 2), dims=-1), norm="ortho")
+
     def _overlap_add(self, frames: Tensor) -> Tensor:
         """Sum [B, 1, T * hop] of frames [B, T, window] laid a hop apart, without the margins."""
         length = (frames.shape[1] - 1) * self.hop + self.size
         columns = frames.transpose(1, 2)  # [B, window, T]
         signal = F.fold(columns, (1, length), kernel_size=(1, self.size), stride=(1, self.hop))[:, :, 0]
         return signal[..., self.margin : length - self.margin]
+
+
+class _StreamedInverse:
+    """Spectra [B, F, T] back to sound: a sample is certain once all windows over it are known."""
+
+    def __init__(self, spectrum: Spectrum) -> None:
+        self.spectrum = spectrum
+        self.held = Held()  # frames whose windows reach beyond what was given out
+        self.dropped = 0  # frames
+        self.given = 0  # samples
+
+    def __call__(self, spectra: Tensor, last: bool) -> Tensor:
+        self.held.add(spectra)
+        frames, hop, margin = len(self.held), self.spectrum.hop, self.spectrum.margin
+        if frames == 0:
+            return spectra.real.new_zeros(len(spectra), 1, 0)
+        begin = self.dropped * hop
+        certain = max(begin + frames * hop - (0 if last else margin), self.given)
+        # What lies under the windows of frames dropped is false here, but was given out before.
+        sound = self.spectrum.inverse(self.held.first(frames).mT)[..., self.given - begin : certain - begin]
+        surplus = max(frames - 2 * margin // hop, 0)  # their windows end where the next sample begins
+        self.held.drop(surplus)
+        self.dropped += surplus
+        self.given = certain
+        return sound
 
 
 class ConvNeXtBlock(nn.Module):
@@ -94,13 +146,26 @@ class ConvNeXtBlock(nn.Module):
         self.scale = nn.Parameter(torch.full((width,), scale))
 
     def forward(self, frames: Tensor) -> Tensor:
-        mixed = self.mix(frames.transpose(1, 2)).transpose(1, 2)  # [B, T, D]
-        return frames + self.scale * self.contract(F.gelu(self.expand(self.norm(mixed))))
+        return frames + self._perceptron(self.mix(frames.mT).mT)
+
+    def stream(self) -> Stream:
+        """`forward` chunk by chunk; the time is the last axis: [B, D, T]."""
+        margin = KERNEL_SIZE // 2
+        mix = convolution(self.mix, before=margin, after=margin)
+        return Residual(chain([mix, each(lambda mixed: self._perceptron(mixed.mT).mT)]))
+
+    def _perceptron(self, mixed: Tensor) -> Tensor:
+        return self.scale * self.contract(F.gelu(self.expand(self.norm(mixed))))
 
 
 def blocks(width: int, hidden: int, depth: int) -> nn.Sequential:
     """`depth` blocks whose residual branches begin small, so that a deep stack begins near the identity."""
     return nn.Sequential(*[ConvNeXtBlock(width, hidden, scale=1.0 / depth) for _ in range(depth)])
+
+
+def stream_blocks(stack: nn.Sequential) -> Stream:
+    """`blocks` chunk by chunk: [B, D, T]."""
+    return chain([cast(ConvNeXtBlock, block).stream() for block in stack])
 
 
 class ConvNeXtEncoder(nn.Module):
@@ -125,10 +190,28 @@ class ConvNeXtEncoder(nn.Module):
         self.norm_out = nn.LayerNorm(width)
         self.project = nn.Linear(width, dimension)
 
+    @property
+    def lookahead(self) -> int:
+        """Samples that must be known beyond the end of a frame, for the centred windows."""
+        return self.spectrum.margin + len(self.blocks) * (KERNEL_SIZE // 2) * self.spectrum.hop
+
     def forward(self, waveform: Tensor) -> Tensor:
-        level = self.spectrum(waveform).abs().clamp_min(MIN_MAGNITUDE).log()  # [B, T, F]
-        frames = self.blocks(self.norm_in(self.embed(self.standardise(level))))
-        return self.project(self.norm_out(frames)).transpose(1, 2)  # [B, D, T]
+        return self._leave(self.blocks(self._enter(self.spectrum(waveform)))).mT  # [B, D, T]
+
+    def stream(self) -> Stream:
+        """`forward` chunk by chunk."""
+        enter = each(lambda spectra: self._enter(spectra.mT).mT)
+        leave = each(lambda frames: self._leave(frames.mT).mT)
+        return chain([self.spectrum.stream(), enter, stream_blocks(self.blocks), leave])
+
+    def _enter(self, spectra: Tensor) -> Tensor:
+        """What the blocks are given [B, T, width] of spectra [B, T, F]."""
+        level = spectra.abs().clamp_min(MIN_MAGNITUDE).log()  # [B, T, F]
+        return self.norm_in(self.embed(self.standardise(level)))
+
+    def _leave(self, frames: Tensor) -> Tensor:
+        """Latents [B, T, D] of what the blocks give."""
+        return self.project(self.norm_out(frames))
 
 
 class ConvNeXtDecoder(nn.Module):
@@ -153,6 +236,13 @@ class ConvNeXtDecoder(nn.Module):
         self.head = nn.Linear(width, self.spectrum.num_bins)
         nn.init.constant_(self.head.bias, INITIAL_LOG_MAGNITUDE)
 
+    @property
+    def lookahead(self) -> int:
+        """Samples that must be known beyond one, for the centred windows and the frames that must agree."""
+        frames = (1 + len(self.blocks)) * (KERNEL_SIZE // 2)
+        turns = 2 * GRIFFIN_LIM_ROUNDS + 1  # each one from spectra to sound, or from sound to spectra
+        return frames * self.spectrum.hop + turns * self.spectrum.margin
+
     def forward(self, latents: Tensor, begun: Tensor | None = None) -> Tensor:
         """The sound of `latents`, running on in phase from `begun`.
 
@@ -160,6 +250,18 @@ class ConvNeXtDecoder(nn.Module):
             latents: [B, dimension, T].
             begun: [B, 1, n * hop], n <= T: the sound's beginning, whose phases are kept; in training, all.
         """
-        frames = self.norm_in(self.embed(latents).transpose(1, 2))  # [B, T, D]
-        level = self.head(self.norm_out(self.blocks(frames))).float()  # [B, T, F]
-        return self.spectrum.sound(level.clamp_max(MAX_LOG_MAGNITUDE).exp(), begun)
+        frames = self.norm_in(self.embed(latents).mT)  # [B, T, D]
+        return self.spectrum.sound(self._magnitude(self.blocks(frames)), begun)
+
+    def stream(self) -> Stream:
+        """`forward` chunk by chunk, with phases invented from the first frame on."""
+        margin = KERNEL_SIZE // 2
+        embed = convolution(self.embed, before=margin, after=margin)
+        norm = each(lambda frames: self.norm_in(frames.mT).mT)
+        magnitude = each(lambda frames: self._magnitude(frames.mT).mT)  # [B, F, T]
+        return chain([embed, norm, stream_blocks(self.blocks), magnitude, self.spectrum.sound_stream()])
+
+    def _magnitude(self, frames: Tensor) -> Tensor:
+        """Magnitudes [B, T, F] of what the blocks give."""
+        level = self.head(self.norm_out(frames)).float()  # [B, T, F]
+        return level.clamp_max(MAX_LOG_MAGNITUDE).exp()

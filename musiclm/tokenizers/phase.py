@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from musiclm.tokenizers.streaming import Held, Stream
+
 GRIFFIN_LIM_ROUNDS = 8
 MOMENTUM = 0.99  # of fast Griffin-Lim; the paper's best
 
@@ -33,14 +35,76 @@ def invent_phase(
     fixed = known / known.abs().clamp_min(1e-9)  # [B, n, F]
     phase = run_on(magnitude, fixed.angle(), hop)
     spectra = torch.polar(magnitude, phase)
-    before = torch.zeros_like(spectra)
-    for turn in range(GRIFFIN_LIM_ROUNDS):
+    before: Tensor | None = None
+    for _ in range(GRIFFIN_LIM_ROUNDS):
         now = consistent(spectra)
-        moved = now + MOMENTUM * (now - before) if turn else now
-        before = now
-        spectra = torch.polar(magnitude, moved.angle())
+        spectra = agreeing(magnitude, now, before)
         spectra[:, : fixed.shape[1]] = magnitude[:, : fixed.shape[1]] * fixed
+        before = now
     return spectra
+
+
+def agreeing(magnitude: Tensor, now: Tensor, before: Tensor | None) -> Tensor:
+    """Spectra of `magnitude` with the phases of consistent ones, moved on as they moved in the last round."""
+    moved = now if before is None else now + MOMENTUM * (now - before)
+    return torch.polar(magnitude, moved.angle())
+
+
+class InventedPhase:
+    """`invent_phase` chunk by chunk, from the first frame on: magnitudes [B, F, T] to complex spectra [B, F, T].
+
+    The phases run on from frame to frame, and each round of Griffin-Lim looks as far ahead as windows overlap: so
+    all of it can be streamed.
+
+    Args:
+        hop: samples between frames.
+        consistent: makes streams, one for each round: spectra to the spectra of the sound that they make.
+    """
+
+    def __init__(self, *, hop: int, consistent: Callable[[], Stream]) -> None:
+        self.hop = hop
+        self.last_magnitude: Tensor | None = None  # [B, F, 1] of the frame before
+        self.last_phase: Tensor | None = None  # [B, 1, F]
+        self.rounds = [_Round(consistent()) for _ in range(GRIFFIN_LIM_ROUNDS)]
+
+    def __call__(self, magnitude: Tensor, last: bool) -> Tensor:
+        spectra = torch.polar(magnitude, self._run_on(magnitude))
+        before: Tensor | None = None
+        for turn in self.rounds:
+            magnitude, spectra, before = turn(magnitude, spectra, before, last)
+        return spectra
+
+    def _run_on(self, magnitude: Tensor) -> Tensor:
+        """Phases [B, F, T] of the next frames."""
+        if magnitude.shape[-1] == 0:
+            return magnitude
+        if self.last_magnitude is None or self.last_phase is None:
+            phase = run_on(magnitude.mT, magnitude.mT[:, :0], self.hop)
+        else:
+            known = torch.cat([self.last_magnitude, magnitude], dim=-1)
+            phase = run_on(known.mT, self.last_phase, self.hop)[:, 1:]
+        self.last_magnitude, self.last_phase = magnitude[..., -1:], phase[:, -1:]
+        return phase.mT
+
+
+class _Round:
+    """One round of fast Griffin-Lim, whose inputs wait for the spectra that they are compared with."""
+
+    def __init__(self, consistent: Stream) -> None:
+        self.consistent = consistent
+        self.magnitude, self.before = Held(), Held()
+
+    def __call__(
+        self, magnitude: Tensor, spectra: Tensor, before: Tensor | None, last: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Magnitudes, spectra and what they were before they agreed, of the frames that are certain."""
+        now = self.consistent(spectra, last)
+        self.magnitude.add(magnitude)
+        magnitude = self.magnitude.take(now.shape[-1])
+        if before is not None:
+            self.before.add(before)
+            before = self.before.take(now.shape[-1])
+        return magnitude, agreeing(magnitude, now, before), now
 
 
 def run_on(magnitude: Tensor, known: Tensor, hop: int) -> Tensor:

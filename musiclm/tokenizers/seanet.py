@@ -4,11 +4,22 @@ Three residual units of dilations 1, 3, 9 before each strided convolution, causa
 LSTM. `ratios` are the decoder's upsampling factors in order; their product is the hop length (8·6·5·2 = 480).
 """
 
-from typing import Any
+from typing import Any, cast
 
+from encodec.modules import SConv1d, SConvTranspose1d
 from encodec.modules import SEANetDecoder as EncodecDecoder
 from encodec.modules import SEANetEncoder as EncodecEncoder
+from encodec.modules.seanet import SEANetResnetBlock
 from torch import Tensor, nn
+
+from musiclm.tokenizers.streaming import (
+    Residual,
+    Stream,
+    chain,
+    convolution,
+    each,
+    transposed_convolution,
+)
 
 RATIOS = (8, 6, 5, 2)  # MusicLM, sec. 4.1: 50 frames/s at 24 kHz
 
@@ -23,6 +34,8 @@ class SEANetEncoder(nn.Module):
         residual_kernel: kernel size of the residual units' dilated convolution.
         compress: divides the channels inside a residual unit.
     """
+
+    lookahead = 0  # causal
 
     def __init__(
         self,
@@ -40,9 +53,14 @@ class SEANetEncoder(nn.Module):
     def forward(self, waveform: Tensor) -> Tensor:
         return self.trunk(waveform)
 
+    def stream(self) -> Stream:
+        return _streamed(self.trunk.model)
+
 
 class SEANetDecoder(nn.Module):
     """Latents [B, dimension, T] to waveform [B, 1, T * hop]; the arguments mirror the encoder's."""
+
+    lookahead = 0  # causal
 
     def __init__(
         self,
@@ -59,6 +77,23 @@ class SEANetDecoder(nn.Module):
 
     def forward(self, latents: Tensor, begun: Tensor | None = None) -> Tensor:
         return self.trunk(latents)  # the codes determine the phase, however the sound began
+
+    def stream(self) -> Stream:
+        return _streamed(self.trunk.model)
+
+
+def _streamed(layer: nn.Module) -> Stream:
+    """One of encodec's layers, as built by `_words`, chunk by chunk."""
+    if isinstance(layer, nn.Sequential):
+        return chain([_streamed(inner) for inner in layer])
+    if isinstance(layer, SEANetResnetBlock):
+        return Residual(_streamed(layer.block))
+    if isinstance(layer, SConv1d):
+        conv = cast(nn.Conv1d, layer.conv.conv)
+        return convolution(conv, before=(conv.kernel_size[0] - 1) * conv.dilation[0] + 1 - conv.stride[0])
+    if isinstance(layer, SConvTranspose1d):
+        return transposed_convolution(cast(nn.ConvTranspose1d, layer.convtr.convtr))
+    return each(layer)  # the nonlinearity
 
 
 def _words(width: int, ratios: tuple[int, ...], residual_kernel: int, compress: int) -> dict[str, Any]:

@@ -6,6 +6,8 @@ injected: the paper's convolutions (`seanet.py`) or a spectral one, far cheaper 
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 
 from musiclm.tokenizers.checks import check_codes, check_levels, check_waveform
 from musiclm.tokenizers.residual_vq import ResidualVectorQuantizer
+from musiclm.tokenizers.streaming import CodecStream
 
 
 class Reconstruction(NamedTuple):
@@ -66,6 +69,15 @@ class SoundStream(nn.Module):
         return self.sample_rate / self.hop_length
 
     @property
+    def bitrate(self) -> float:
+        """Bits per second of the codes of all levels."""
+        return self.bitrate_of(self.num_quantizers)
+
+    def bitrate_of(self, num_quantizers: int) -> float:
+        """Bits per second of the codes of the first `num_quantizers` levels."""
+        return self._levels(num_quantizers) * math.log2(self.codebook_size) * self.frame_rate
+
+    @property
     def codebooks(self) -> Tensor:
         """What the codes stand for: [Q, codebook_size, D]."""
         return self.quantizer.codebooks
@@ -109,6 +121,19 @@ class SoundStream(nn.Module):
         """
         check_codes(codes, num_quantizers=self.num_quantizers, codebook_size=self.codebook_size)
         return self.decoder(self.quantizer.decode(codes), begun).clamp(-1.0, 1.0)
+
+    @contextmanager
+    def streaming(self, *, num_quantizers: int | None = None) -> Iterator[CodecStream]:
+        """`encode` and `decode` chunk by chunk, until the `with` block ends; see `streaming.py`.
+
+        Args:
+            num_quantizers: levels to compute, 1 … num_quantizers; None for all.
+        """
+        stream = CodecStream(self, check_levels(num_quantizers, self.num_quantizers))
+        try:
+            yield stream
+        finally:
+            stream.close()
 
     def _pad(self, waveform: Tensor) -> Tensor:
         """Append silence up to a whole number of frames."""

@@ -8,55 +8,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from musiclm.tokenizers.convnext import ConvNeXtDecoder, ConvNeXtEncoder, Spectrum
+from musiclm.tokenizers.convnext import Spectrum
 from musiclm.tokenizers.residual_vq import ResidualVectorQuantizer, kmeans, nearest
 from musiclm.tokenizers.running_norm import RunningNorm
 from musiclm.tokenizers.seanet import SEANetDecoder, SEANetEncoder
 from musiclm.tokenizers.soundstream import SoundStream
-
-HOP = 480
-LEVELS = 3
-ENTRIES = 8
-DIMENSION = 6
-
-
-def fill_codebooks(codec: SoundStream) -> SoundStream:
-    """Give every level its codebook without training: random entries, smaller with each level."""
-    shape = codec.quantizer.codebooks.shape
-    scale = 0.5 ** torch.arange(shape[0])[:, None, None]
-    codec.quantizer.codebooks.copy_(torch.randn(shape) * scale)
-    codec.quantizer.is_initialized.fill_(True)
-    return codec.eval()
-
-
-def spectral_codec() -> SoundStream:
-    torch.manual_seed(0)
-    return SoundStream(
-        ConvNeXtEncoder(DIMENSION, width=16, hidden=24, depth=1),
-        ConvNeXtDecoder(DIMENSION, width=16, hidden=24, depth=1),
-        dimension=DIMENSION,
-        num_quantizers=LEVELS,
-        codebook_size=ENTRIES,
-    )
-
-
-def seanet_codec() -> SoundStream:
-    torch.manual_seed(0)
-    return SoundStream(
-        SEANetEncoder(DIMENSION, width=2, residual_kernel=3),
-        SEANetDecoder(DIMENSION, width=2, residual_kernel=3),
-        dimension=DIMENSION,
-        num_quantizers=LEVELS,
-        codebook_size=ENTRIES,
-    )
-
+from tests.tokenizers.tiny_codecs import (
+    DIMENSION,
+    ENTRIES,
+    HOP,
+    LEVELS,
+    fill_codebooks,
+    noise,
+    seanet_codec,
+    spectral_codec,
+)
 
 SPECTRAL = fill_codebooks(spectral_codec())
 SEANET = fill_codebooks(seanet_codec())
-
-
-def noise(*shape: int) -> Tensor:
-    return 0.3 * torch.randn(*shape, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.fixture(params=[SPECTRAL, SEANET], ids=["convnext", "seanet"])
@@ -114,6 +83,13 @@ def test_each_level_brings_the_latents_closer() -> None:
     wanted = quantizer.norm(latents.transpose(1, 2)).transpose(1, 2)
     errors = [float((quantizer.decode(codes[:, :k]) - wanted).square().mean()) for k in (1, 2, 3)]
     assert errors[0] > 1.2 * errors[1] > 1.44 * errors[2]
+
+
+def test_the_bit_rate_counts_every_level_of_every_frame(codec: SoundStream) -> None:
+    assert codec.bitrate == LEVELS * 3 * 50  # 8 entries are 3 bits
+    assert [codec.bitrate_of(levels) for levels in (1, 2, 3)] == [150, 300, 450]
+    with pytest.raises(ValueError, match="1 … 3, got 0"):
+        codec.bitrate_of(0)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
