@@ -2,15 +2,17 @@
 
 import importlib.util
 import sys
+from collections.abc import Callable
 from typing import get_args
 
 import pytest
 import torch
 
-from benchmarks import decode, hardware, train
+from benchmarks import decode, hardware, tokenizers, train
 from benchmarks.report import Bar, judge, table
 from musiclm.stages.precision import Precision
 from musiclm.stages.transformer import TransformerConfig
+from tests.tokenizers.tiny_codecs import fill_codebooks, seanet_codec
 
 TINY = {
     name: TransformerConfig(width=32, layers=2, heads=2, feed_forward=48, dropout=0.0)
@@ -75,6 +77,34 @@ def test_training_counts_six_operations_per_weight_and_token(monkeypatch: pytest
     matrices = 2 * (4 * 32**2 + 3 * 32 * 48) + 1024 * 32
     assert case["gflops"] * 1e9 == pytest.approx(16 * (6 * matrices + 12 * 2 * 32 * 16) / 2.0)
     assert case["tokens_per_second"] == 8.0
+
+
+def call_once(work: Callable[[], object], *_: object, **__: object) -> float:
+    """In place of `usual_time`: the work is done, and is said to take 50 ms."""
+    work()
+    return 0.05
+
+
+def test_real_time_is_seconds_of_music_in_a_second(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tokenizers, "usual_time", call_once)
+    codec = fill_codebooks(seanet_codec())
+    waveform = tokenizers.music(1.25, codec.sample_rate)
+    assert waveform.shape == (1, 1, 30_000)
+    assert waveform.abs().max() <= 1
+    cases = list(tokenizers.codec_cases("SoundStream", codec, waveform))
+    assert [case["work"] for case in cases] == ["encode", "decode", "streamed encode", "streamed decode"]
+    for case in cases:
+        assert case["real_time"] == pytest.approx(25.0)
+        assert case["bits_per_second"] == 450
+    assert cases[-1]["latency_seconds"] == 0
+    others = [tokenizers.timed(name, "encode", lambda: None, waveform, 24_000)
+              for name in ("w2v-BERT, k-means", "MuLan")]  # fmt: skip
+    others[-1]["real_time"] = 19.0
+    with pytest.raises(SystemExit):
+        judge(tokenizers.bars(cases + others))
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["holds", "holds", "SHORT"]
 
 
 def test_the_limits_are_plausible() -> None:

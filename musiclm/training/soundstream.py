@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from musiclm.fidelity import MelDistance, perplexity, si_sdr
 from musiclm.tokenizers.soundstream import SoundStream
+from musiclm.training.balancer import Balancer
 from musiclm.training.codec_losses import (
     MultiScaleMelLoss,
     discriminator_hinge,
@@ -41,6 +42,9 @@ class SoundStreamTraining(LightningModule):
         mel_windows: window sizes of the mel loss in samples (SoundStream: 64 … 2048).
         mel_bands: bands of the mel loss.
         mel_weight, waveform_weight, commitment_weight, adversarial_weight, feature_weight: of the losses.
+        balance: take the weights of the four losses of the sound (all but commitment) as shares of the
+            gradient that reaches it, as EnCodec does (waveform 0.1, mel 1, adversarial 3, feature 3); see
+            `balancer.py`. The losses are logged as before. SoundStream's paper has no such thing.
         quantize_start: step from which the latents are quantized. The codebooks are set by k-means then, or
             as soon as enough frames were seen; before, the latents move too fast to be worth following.
         adversarial_start: step from which the discriminators learn and teach; None for never.
@@ -66,6 +70,7 @@ class SoundStreamTraining(LightningModule):
         commitment_weight: float = 0.25,
         adversarial_weight: float = 1.0,
         feature_weight: float = 100.0,
+        balance: bool = False,
         quantize_start: int = 0,
         adversarial_start: int | None = 0,
         dropout: float = 1.0,
@@ -84,6 +89,13 @@ class SoundStreamTraining(LightningModule):
         self.commitment_weight = commitment_weight
         self.adversarial_weight = adversarial_weight
         self.feature_weight = feature_weight
+        shares = {
+            "mel": mel_weight,
+            "waveform": waveform_weight,
+            "adversarial": adversarial_weight,
+            "features": feature_weight,
+        }
+        self.balancer = Balancer(shares) if balance else None
         self.quantize_start = quantize_start
         self.adversarial_start = adversarial_start
         self.dropout = dropout
@@ -128,6 +140,9 @@ class SoundStreamTraining(LightningModule):
         elif self.trainer.world_size > 1:  # DDP wants a gradient for every parameter
             losses["discriminators"] = 0.0 * sum(p.sum() for p in self.discriminators.parameters())
         self.log_dict({f"train/{name}": loss.detach() for name, loss in losses.items()}, prog_bar=True)
+        if self.balancer is not None:
+            of_the_sound = {name: losses.pop(name) for name in self.balancer.weights if name in losses}
+            losses["balanced"] = self.balancer(of_the_sound, output.waveform)
         return torch.stack(list(losses.values())).sum()
 
     def _adversarial_losses(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:

@@ -146,6 +146,33 @@ def test_no_gradient_crosses_between_codec_and_discriminators() -> None:
     assert all(parameter.grad is not None for parameter in training.discriminators.parameters())
 
 
+def test_a_balanced_step_gives_the_sound_a_gradient_of_the_shares_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    training = make_training(
+        balance=True, mel_weight=3.0, waveform_weight=1.0, adversarial_start=None, commitment_weight=0.0
+    )
+    training.trainer = lightning.Trainer(max_steps=1, logger=False, accelerator="cpu")
+    monkeypatch.setattr(training, "log_dict", lambda *_, **__: None)  # there is no loop to log to
+    target = chord()
+    heard: list[Tensor] = []
+    pulls: list[Tensor] = []
+    training.part.decoder.register_forward_hook(lambda module, given, output: heard.append(output))
+    loss = training.training_step({"waveform": target}, 0)
+    heard[0].register_hook(pulls.append)
+    loss.backward()
+    output = heard[0].detach().requires_grad_()
+    expected = torch.zeros_like(output)
+    for share, function in ((0.75, training.mel_loss), (0.25, waveform_loss)):
+        (pull,) = torch.autograd.grad(function(output, target), output)
+        expected += share * pull / pull.flatten(1).norm(dim=1).mean() / len(target)
+    torch.testing.assert_close(pulls[0], expected, rtol=1e-4, atol=1e-8)  # sums in another order
+    assert all(
+        parameter.grad is not None and bool(parameter.grad.any())
+        for parameter in training.part.encoder.parameters()
+    )
+
+
 def test_levels_are_drawn_for_each_example_from_one_to_all() -> None:
     drawn = make_training()._draw_levels(2000)
     shares = torch.bincount(drawn, minlength=4)[1:] / 2000
@@ -203,22 +230,26 @@ def test_learning_rate_rises_then_falls_to_a_fiftieth() -> None:
     assert training._learning_rate_at(1_000_000) == 1.0
 
 
-def test_resumed_training_ends_where_unbroken_training_ends(tones: Path, tmp_path: Path) -> None:
-    unbroken = make_training()
+@pytest.mark.parametrize("balance", [False, True], ids=["summed", "balanced"])
+def test_resumed_training_ends_where_unbroken_training_ends(
+    balance: bool, tones: Path, tmp_path: Path
+) -> None:
+    unbroken = make_training(balance=balance)
     lightning.seed_everything(0, verbose=False)
     fit(unbroken, tones, tmp_path, epochs=1).save_checkpoint(tmp_path / "half.ckpt")
     random_state = torch.get_rng_state()
 
-    whole = make_training()
+    whole = make_training(balance=balance)
     lightning.seed_everything(0, verbose=False)
     fit(whole, tones, tmp_path, epochs=2)
-    resumed = make_training()
+    resumed = make_training(balance=balance)
     torch.set_rng_state(random_state)
     trainer = fit(resumed, tones, tmp_path, epochs=2, ckpt_path=tmp_path / "half.ckpt")
     assert trainer.global_step == 8
     expected = whole.state_dict()
     actual = resumed.state_dict()
     assert expected.keys() == actual.keys()
+    assert ("balancer.sums" in expected) == balance
     for name, value in expected.items():
         torch.testing.assert_close(actual[name], value, msg=name, rtol=0, atol=0)
 
@@ -266,7 +297,17 @@ def test_every_config_builds_a_codec_of_its_size(files: list[str], at_least: flo
 def test_the_paper_config_is_the_paper_codec() -> None:
     part = build("soundstream.yaml", "paper/soundstream.yaml").part
     assert type(part.encoder).__name__ == "SEANetEncoder"
-    bits = part.num_quantizers * math.log2(part.codebook_size) * part.frame_rate
-    assert bits == 6000
+    assert [part.bitrate_of(1), part.bitrate] == [500, 6000]
     with torch.no_grad():
         assert part.encoder(torch.zeros(1, 1, 960)).shape == (1, 256, 2)
+
+
+def test_the_paper_config_trains_by_the_paper_s_losses() -> None:
+    training = build("soundstream.yaml", "paper/soundstream.yaml")
+    assert [scale.size for scale in training.mel_loss.scales] == [64, 128, 256, 512, 1024, 2048]
+    assert all(scale.hop == scale.size // 4 for scale in training.mel_loss.scales)
+    assert (training.mel_weight, training.adversarial_weight, training.feature_weight) == (1, 1, 100)
+    assert (training.waveform_weight, training.dropout, training.balancer) == (0, 1, None)
+    members = training.discriminators.members
+    assert [member.factor for member in members[:3]] == [1, 2, 4]
+    assert [(member.size, member.hop) for member in members[3:]] == [(1024, 256)]
