@@ -1,5 +1,6 @@
 """Audio: files in and out, and what users do wrong with them."""
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import soundfile
 import torch
 
 from musiclm.audio import Audio, check_writable
-from tests.tiny import tone
+from tests.tiny import live_bytes, tone
 
 
 def test_a_saved_wav_comes_back_to_16_bits(tmp_path: Path) -> None:
@@ -74,3 +75,54 @@ def test_places_that_cannot_be_written_are_told_before_the_work(tmp_path: Path) 
     with pytest.raises(IsADirectoryError):
         check_writable(tmp_path)
     check_writable(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize(
+    ("rate", "channels"), [(44_100, 2), (24_000, 1), (48_000, 2), (16_000, 1), (11_025, 3)]
+)
+def test_a_file_read_by_blocks_is_the_file_read_at_once(
+    rate: int, channels: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("musiclm.audio.BLOCK", 4096)
+    generator = torch.Generator().manual_seed(0)
+    samples = 0.3 * torch.randn(50_001, channels, generator=generator)
+    soundfile.write(tmp_path / "a.wav", samples.numpy(), rate, subtype="FLOAT")
+    whole = Audio.load(tmp_path / "a.wav").mono().resample(24_000)
+    blocks = Audio.load_mono(tmp_path / "a.wav", 24_000)
+    assert blocks.sample_rate == 24_000
+    torch.testing.assert_close(blocks.waveform, whole.waveform, rtol=0, atol=1e-6)  # order of summation
+
+
+@pytest.mark.parametrize("length", [0, 1, 4096, 3 * 147 * 7, 3 * 147 * 7 + 1])
+def test_a_file_of_any_length_is_read_by_blocks(
+    length: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "musiclm.audio.BLOCK", 1
+    )  # the least that there is: three periods of the filter's reach
+    soundfile.write(tmp_path / "a.wav", 0.1 * torch.ones(length).numpy(), 44_100, subtype="FLOAT")
+    whole = Audio.load(tmp_path / "a.wav").resample(24_000) if length else Audio(torch.zeros(1, 0), 24_000)
+    blocks = Audio.load_mono(tmp_path / "a.wav", 24_000)
+    torch.testing.assert_close(blocks.waveform, whole.waveform, rtol=0, atol=1e-6)
+
+
+def test_reading_by_blocks_holds_a_block_and_the_outcome(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("musiclm.audio.BLOCK", 2**13)
+    soundfile.write(tmp_path / "a.flac", torch.zeros(48_000 * 10, 2).numpy(), 48_000)  # 3.8 MB as float32
+    Audio.load_mono(tmp_path / "a.flac", 24_000)  # what is imported at the first call is not counted
+    tracemalloc.start()
+    live = live_bytes(lambda: Audio.load_mono(tmp_path / "a.flac", 24_000))
+    read = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert read < 1e6  # the blocks, which numpy holds
+    assert live < 24_000 * 10 * 4 + 1e6
+
+
+def test_what_is_no_audio_is_refused_by_blocks_too(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_text("words")
+    with pytest.raises(ValueError, match="cannot be read"):
+        Audio.load_mono(tmp_path / "a.wav", 24_000)
+    with pytest.raises(FileNotFoundError, match="found nothing"):
+        Audio.load_mono(tmp_path / "b.wav", 24_000)

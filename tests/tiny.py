@@ -4,13 +4,18 @@ import hashlib
 import io
 import math
 import warnings
-from collections.abc import Sequence
+import weakref
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning
 import numpy as np
 import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from musiclm.audio import Audio
 from musiclm.bundle import save_part
@@ -36,6 +41,11 @@ def tone(seconds: float, *, pitch: float = 440.0, sample_rate: int = SAMPLE_RATE
     """A steady tone with a soft beginning."""
     time = torch.arange(round(seconds * sample_rate)) / sample_rate
     return Audio(0.5 * torch.sin(2 * math.pi * pitch * time)[None] * (time * 20).clamp(max=1), sample_rate)
+
+
+def noise(length: int, batch: int = 1, seed: int = 0) -> Tensor:
+    """White noise [batch, 1, length]."""
+    return torch.randn(batch, 1, length, generator=torch.Generator().manual_seed(seed)) * 0.1
 
 
 def melody(seconds: float, *, seed: int) -> Audio:
@@ -152,6 +162,44 @@ def publish_encodec(folder: Path) -> tuple[Path, "EncodecModel"]:
     file = folder / f"encodec_24khz-{hashlib.sha256(content.getvalue()).hexdigest()[:8]}.th"
     file.write_bytes(content.getvalue())
     return file, model
+
+
+class _Live(TorchDispatchMode):
+    """Adds up the bytes of the tensors that are alive, of those made inside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.holders: Counter[int] = Counter()  # tensors that share a storage, by its address
+        self.now = self.peak = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        outcome = func(*args, **(kwargs or {}))
+        given = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
+        before = {value.untyped_storage().data_ptr() for value in given} - self.holders.keys()
+        for tensor in tree_leaves(outcome):
+            if not isinstance(tensor, Tensor) or any(tensor is value for value in given):
+                continue
+            storage = tensor.untyped_storage()
+            address, size = storage.data_ptr(), storage.nbytes()
+            if size and address not in before:
+                self.now += 0 if address in self.holders else size
+                self.holders[address] += 1
+                weakref.finalize(tensor, self._release, address, size)
+        self.peak = max(self.peak, self.now)
+        return outcome
+
+    def _release(self, address: int, size: int) -> None:
+        self.holders[address] -= 1
+        if not self.holders[address]:
+            del self.holders[address]
+            self.now -= size
+
+
+def live_bytes(work: Callable[[], Any]) -> int:
+    """The most bytes of tensors that `work` has alive at once, of those that Python sees."""
+    with _Live() as live:
+        work()
+    return live.peak
 
 
 def quiet_trainer(folder: Path, epochs: int, **changes: Any) -> lightning.Trainer:

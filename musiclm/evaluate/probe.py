@@ -20,7 +20,8 @@ from musiclm.bundle import load_part
 from musiclm.data.crops import load_crop
 from musiclm.data.sources import Recording, find_recordings
 from musiclm.tokenizers.kmeans import KMeans
-from musiclm.tokenizers.w2v_bert import W2VBert, W2VBertTokens
+from musiclm.tokenizers.protocols import SemanticEncoder
+from musiclm.tokenizers.w2v_bert import W2VBertTokens
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the ridge, relative to the features' mean square
 FRAMES_PER_SECOND = 5  # frames probed: neighbours at 25 Hz say the same
@@ -67,7 +68,7 @@ def semantic(
         ValueError: recordings without labels, or of only one split.
     """
     encoder = load_part(w2v_bert)
-    if not isinstance(encoder, W2VBert):
+    if not isinstance(encoder, SemanticEncoder):
         raise ValueError(f"expected a trained w2v-BERT at {w2v_bert}, found {type(encoder).__name__}")
     tokens = None
     if kmeans is not None:
@@ -88,7 +89,7 @@ def semantic(
 
 def probe(
     recordings: Sequence[Recording],
-    encoder: W2VBert,
+    encoder: SemanticEncoder,
     tokens: W2VBertTokens | None = None,
     *,
     seconds: float = 10.0,
@@ -200,11 +201,11 @@ def _crops(recordings: Sequence[Recording], split: str, seconds: float, count: i
     ]
 
 
-def _frame_step(encoder: W2VBert) -> int:
+def _frame_step(encoder: SemanticEncoder) -> int:
     return max(1, round(encoder.frame_rate / FRAMES_PER_SECOND))
 
 
-def _frame_times(encoder: W2VBert, seconds: float) -> list[float]:
+def _frame_times(encoder: SemanticEncoder, seconds: float) -> list[float]:
     """Middles of the probed frames, in seconds from the crop's start."""
     count = -(-round(seconds * encoder.sample_rate) // encoder.hop_length)
     return [(number + 0.5) / encoder.frame_rate for number in range(0, count, _frame_step(encoder))]
@@ -212,7 +213,7 @@ def _frame_times(encoder: W2VBert, seconds: float) -> list[float]:
 
 @torch.no_grad()
 def _extract(
-    crops: Sequence[Crop], encoder: W2VBert, tokens: W2VBertTokens | None, seconds: float
+    crops: Sequence[Crop], encoder: SemanticEncoder, tokens: W2VBertTokens | None, seconds: float
 ) -> dict[str, Features]:
     frames: dict[str, list[Tensor]] = {}
     pooled: dict[str, list[Tensor]] = {}

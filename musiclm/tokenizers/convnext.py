@@ -91,9 +91,7 @@ class Spectrum(nn.Module):
 
     def sound_stream(self) -> Stream:
         """`sound` chunk by chunk, of magnitudes [B, F, T], with all phases invented."""
-        phase = InventedPhase(
-            hop=self.hop, consistent=lambda: chain([self.inverse_stream(), self.stream()])
-        )
+        phase = InventedPhase(hop=self.hop, consistent=lambda: chain([self.inverse_stream(), self.stream()]))
         return chain([phase, self.inverse_stream()])
 
     def _of_windows(self, signal: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from musiclm.tokenizers.checks import check_waveform
 from musiclm.tokenizers.mulan_towers import AudioTower, TextTower
 
 STRIDE_SECONDS = 1.0  # MusicLM, sec. 4.1
@@ -93,10 +94,7 @@ class MuLan(nn.Module):
 
     def _windows(self, waveform: Tensor) -> Tensor:
         """Windows [B, W, window_length] at a stride of a second (a view where no padding is needed)."""
-        if waveform.dim() != 3 or waveform.shape[1] != 1 or waveform.shape[2] == 0:
-            raise ValueError(f"expected a mono waveform [B, 1, L] of L >= 1, got {list(waveform.shape)}")
-        if not waveform.isfinite().all():
-            raise ValueError("expected finite samples, got NaN or infinity: check the audio file")
+        check_waveform(waveform)
         missing = self.window_length - waveform.shape[2]
         if missing > 0:
             waveform = waveform.tile(1, 1, 1 + -(-missing // waveform.shape[2]))[..., : self.window_length]

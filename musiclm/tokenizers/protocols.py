@@ -1,6 +1,7 @@
 """What a tokenizer must offer to the rest of the system. A stage never knows which one it has."""
 
-from typing import Protocol
+from collections.abc import Iterator
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -32,6 +33,37 @@ class AcousticTokenizer(Protocol):
 
         `begun` [B, 1, n * hop_length], n <= T, is what the first n frames were decoded to before.
         """
+        ...
+
+
+@runtime_checkable
+class SemanticEncoder(Protocol):
+    """Waveform to frames of features that k-means makes semantic tokens of (w2v-BERT, ours or published)."""
+
+    sample_rate: int  # Hz
+    hop_length: int  # samples per frame
+    num_layers: int
+    model_dim: int  # D
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second: sample_rate / hop_length."""
+        ...
+
+    def frames(self, waveform: Tensor) -> Tensor:
+        """The model's own input [B, n * T, bands] of a window [B, 1, L]: log-mel frames, n to a frame of features."""
+        ...
+
+    def features(self, waveform: Tensor, layer: int) -> Tensor:
+        """Frames [B, T, D] of a layer, 0 … num_layers, of a waveform [B, 1, L]; T = ceil(L / hop_length)."""
+        ...
+
+    def pieces(self, waveform: Tensor, layer: int) -> Iterator[Tensor]:
+        """`features` a window at a time, [B, t, D] each: no more of a long recording is held at once."""
+        ...
+
+    def all_features(self, waveform: Tensor, layer: int | None = None) -> list[Tensor]:
+        """Frames [B, T, D] of each layer from 0 to `layer` (default: the last)."""
         ...
 
 

@@ -18,6 +18,8 @@ from musiclm.tokenizers.checks import check_codes, check_levels, check_waveform
 from musiclm.tokenizers.residual_vq import ResidualVectorQuantizer
 from musiclm.tokenizers.streaming import CodecStream
 
+CHUNK_SECONDS = 30.0  # of a long recording that is encoded at once: the paper's trunk needs about 1 GB for it
+
 
 class Reconstruction(NamedTuple):
     waveform: Tensor  # [B, 1, L], as long as the input
@@ -102,13 +104,22 @@ class SoundStream(nn.Module):
     def encode(self, waveform: Tensor, *, num_quantizers: int | None = None) -> Tensor:
         """Codes [B, Q, T] int64 of a waveform [B, 1, L]; T = ceil(L / hop_length).
 
+        A long waveform is streamed, so that memory does not grow with it: the latents are those of the whole
+        but for the rounding of float32.
+
         Args:
             waveform: in [-1, 1] at `sample_rate`.
             num_quantizers: levels to compute, 1 … num_quantizers; None for all.
         """
         check_waveform(waveform)
         levels = check_levels(num_quantizers, self.num_quantizers)
-        return self.quantizer.encode(self.encoder(self._pad(waveform)), levels)
+        chunks = waveform.split(round(CHUNK_SECONDS * self.sample_rate), dim=-1)
+        if len(chunks) == 1:
+            return self.quantizer.encode(self.encoder(self._pad(waveform)), levels)
+        with self.streaming(num_quantizers=levels) as stream:
+            ends = [False] * (len(chunks) - 1) + [True]
+            pieces = [stream.encode(chunk, last=last) for chunk, last in zip(chunks, ends, strict=True)]
+        return torch.cat(pieces, dim=2)
 
     @torch.no_grad()
     def decode(self, codes: Tensor, *, begun: Tensor | None = None) -> Tensor:

@@ -6,14 +6,19 @@ the centroids 1024. The model is fairseq2's `W2VBertModel`; training is in music
 """
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from musiclm.tokenizers.checks import check_waveform
 from musiclm.tokenizers.kmeans import KMeans
 from musiclm.tokenizers.mel import LogMel
+from musiclm.tokenizers.protocols import SemanticEncoder
+from musiclm.tokenizers.windows import Window, join, windows
 
 if TYPE_CHECKING:
     from fairseq2.models.w2vbert import W2VBertConfig
@@ -103,27 +108,23 @@ class W2VBert(nn.Module):
         self.register_buffer("band_mean", torch.zeros(num_mels))
         self.register_buffer("band_std", torch.ones(num_mels))
 
-        # soundfile first: its wheel carries the libsndfile that fairseq2 then finds.
-        import soundfile  # noqa: F401
-        from fairseq2.models.w2vbert import create_w2vbert_model
+        with fairseq2_set_up():
+            from fairseq2.models.w2vbert import create_w2vbert_model
 
-        from musiclm.tokenizers.gumbel import GumbelQuantizer
+            from musiclm.tokenizers.gumbel import GumbelQuantizer
 
-        config = _fairseq2_config(
-            num_layers=num_layers,
-            model_dim=model_dim,
-            num_heads=num_heads,
-            ffn_dim=ffn_dim,
-            conv_kernel=conv_kernel,
-            num_bert_layers=num_bert_layers,
-            num_mels=num_mels,
-            num_codebook_entries=num_codebook_entries,
-            final_dim=final_dim,
-            max_frames=self.window_frames,
-        )
-        with warnings.catch_warnings():
-            # fairseq2 0.8.1 sets itself up at its first module, and warns about its own code.
-            warnings.filterwarnings("ignore", "`hg_exporter` is deprecated", DeprecationWarning)
+            config = fairseq2_config(
+                num_layers=num_layers,
+                model_dim=model_dim,
+                num_heads=num_heads,
+                ffn_dim=ffn_dim,
+                conv_kernel=conv_kernel,
+                num_bert_layers=num_bert_layers,
+                num_mels=num_mels,
+                num_codebook_entries=num_codebook_entries,
+                final_dim=final_dim,
+                max_frames=self.window_frames,
+            )
             self.model = create_w2vbert_model(config)
         self.model.w2v2_model.quantizer = GumbelQuantizer(
             config.w2v2_config.encoder_config.feature_dim,
@@ -170,31 +171,31 @@ class W2VBert(nn.Module):
             ValueError: the waveform has another shape, no samples, or values that are not finite; or there is
                 no such layer.
         """
+        return join(self.pieces(waveform, layer), -(-waveform.shape[-1] // self.hop_length))
+
+    def pieces(self, waveform: Tensor, layer: int) -> Iterator[Tensor]:
+        """`features` a window at a time, [B, t, D] each: no more of a long recording is held at once."""
         if not 0 <= layer <= self.num_layers:
             raise ValueError(f"expected a layer from 0 to {self.num_layers}, got {layer}")
-        return self.all_features(waveform, layer)[layer]
+        for window in self._windows(waveform):
+            yield window.own(self._layers(window.cut(waveform, self.hop_length), layer)[-1], dim=1)
 
     def all_features(self, waveform: Tensor, layer: int | None = None) -> list[Tensor]:
         """Frames [B, T, D] of each layer from 0 to `layer` (default: the last), as `features` gives them."""
-        self._check(waveform)
         layer = self.num_layers if layer is None else layer
-        frames = -(-waveform.shape[-1] // self.hop_length)
-        if frames <= self.window_frames:
-            return self._window(waveform, layer)
-
-        pieces: list[list[Tensor]] = []
-        step = self.window_frames - 2 * self.overlap_frames
-        for first in range(0, frames - 2 * self.overlap_frames, step):
-            # The last window ends with the audio, as long as the others: none has less context.
-            begin = min(first, frames - self.window_frames)
-            end = begin + self.window_frames
-            window = waveform[..., begin * self.hop_length : end * self.hop_length]
-            start = 0 if first == 0 else first + self.overlap_frames
-            stop = frames if end == frames else end - self.overlap_frames
-            pieces.append([output[:, start - begin : stop - begin] for output in self._window(window, layer)])
+        pieces = [
+            [window.own(out, dim=1) for out in self._layers(window.cut(waveform, self.hop_length), layer)]
+            for window in self._windows(waveform)
+        ]
         return [torch.cat(parts, dim=1) for parts in zip(*pieces, strict=True)]
 
-    def _window(self, waveform: Tensor, layer: int) -> list[Tensor]:
+    def _windows(self, waveform: Tensor) -> Iterator[Window]:
+        check_waveform(waveform)
+        frames = -(-waveform.shape[-1] // self.hop_length)
+        return windows(frames, self.window_frames, self.overlap_frames)
+
+    def _layers(self, waveform: Tensor, layer: int) -> list[Tensor]:
+        """Frames [B, T, D] of layers 0 … `layer` of one window [B, 1, L]."""
         from fairseq2.models.transformer import AttentionBiasCache
         from fairseq2.nn import BatchLayout
 
@@ -209,14 +210,6 @@ class W2VBert(nn.Module):
             outputs.append(hidden)
         return outputs
 
-    def _check(self, waveform: Tensor) -> None:
-        if waveform.ndim != 3 or waveform.shape[1] != 1 or waveform.shape[2] == 0:
-            raise ValueError(
-                f"expected a mono waveform [B, 1, L] with at least one sample, got {tuple(waveform.shape)}"
-            )
-        if not torch.isfinite(waveform).all():
-            raise ValueError("expected a finite waveform, got NaN or infinite samples; repair the recording")
-
 
 class W2VBertTokens(nn.Module):
     """The frozen semantic tokenizer: features of one layer, normalised, to the nearest centroid.
@@ -228,7 +221,7 @@ class W2VBertTokens(nn.Module):
         kmeans: statistics and centroids of one of its layers.
     """
 
-    def __init__(self, w2v_bert: W2VBert, kmeans: KMeans) -> None:
+    def __init__(self, w2v_bert: SemanticEncoder, kmeans: KMeans) -> None:
         super().__init__()
         if kmeans.dimension != w2v_bert.model_dim or kmeans.layer > w2v_bert.num_layers:
             raise ValueError(
@@ -260,10 +253,22 @@ class W2VBertTokens(nn.Module):
     @torch.no_grad()
     def encode(self, waveform: Tensor) -> Tensor:
         """Tokens [B, T] int64 of a waveform [B, 1, L] in [-1, 1]; T = ceil(L / 960)."""
-        return self.kmeans.assign(self.w2v_bert.features(waveform, self.kmeans.layer))
+        # Each window's features are let go once they are tokens: those of hours would fill gigabytes.
+        pieces = self.w2v_bert.pieces(waveform, self.kmeans.layer)
+        return torch.cat([self.kmeans.assign(piece) for piece in pieces], dim=1)
 
 
-def _fairseq2_config(
+@contextmanager
+def fairseq2_set_up() -> Iterator[None]:
+    """Around the import of fairseq2 and the making of its modules."""
+
+    with warnings.catch_warnings():
+        # fairseq2 0.8.1 sets itself up at its first module, and warns about its own code.
+        warnings.filterwarnings("ignore", "`hg_exporter` is deprecated", DeprecationWarning)
+        yield
+
+
+def fairseq2_config(
     *,
     num_layers: int,
     model_dim: int,

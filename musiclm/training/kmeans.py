@@ -15,7 +15,7 @@ from torch import Tensor
 
 from musiclm.bundle import load_part
 from musiclm.tokenizers.kmeans import KMeans, nearest
-from musiclm.tokenizers.w2v_bert import W2VBert
+from musiclm.tokenizers.protocols import SemanticEncoder
 
 MIN_DEVIATION = 1e-4  # of a dimension: a constant one stays constant instead of dividing by zero
 
@@ -60,7 +60,7 @@ class KMeansTraining(LightningModule):
                 f"expected sample_frames >= {part.num_centroids}, one a centroid, got {sample_frames}"
             )
         encoder = load_part(w2v_bert)
-        if not isinstance(encoder, W2VBert):
+        if not isinstance(encoder, SemanticEncoder):
             raise ValueError(f"expected a trained w2v-BERT at {w2v_bert}, found {type(encoder).__name__}")
         if part.dimension != encoder.model_dim or not 0 <= part.layer <= encoder.num_layers:
             raise ValueError(
@@ -73,7 +73,7 @@ class KMeansTraining(LightningModule):
         self.seed = seed
         self.automatic_optimization = False
         # Not a submodule: the frozen encoder's weights do not belong into this training's checkpoints.
-        self._encoder = (encoder,)
+        self._encoder: tuple[Any] = (encoder,)
         self.register_buffer("sample", torch.zeros(sample_frames, part.dimension, dtype=torch.float16))
         self.register_buffer("gathered", torch.zeros((), dtype=torch.int64))
         # Frames each centroid is the running mean of; all zero until the sample's k-means has run.

@@ -74,9 +74,7 @@ def test_codes_of_any_chunks_are_the_codes_of_the_whole(
 def test_sound_of_any_chunks_is_the_sound_of_the_whole(frames: int, cuts: list[int], batch: int) -> None:
     codes = random_codes(frames, batch)
     # Products of matrices of other sizes round otherwise.
-    torch.testing.assert_close(
-        decode(SEANET, chunks(codes, cuts)), SEANET.decode(codes), atol=1e-5, rtol=0
-    )
+    torch.testing.assert_close(decode(SEANET, chunks(codes, cuts)), SEANET.decode(codes), atol=1e-5, rtol=0)
 
 
 @given(frames=st.integers(1, 40), cuts=st.lists(st.integers(0, 12), max_size=6), batch=st.integers(1, 2))

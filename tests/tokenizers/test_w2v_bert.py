@@ -1,21 +1,24 @@
 """Promises of the semantic tokenizer: w2v-BERT's features and the tokens made of them."""
 
 import math
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
+from musiclm.tokenizers.gumbel import GumbelQuantizer
 from musiclm.tokenizers.kmeans import KMeans
-from musiclm.tokenizers.w2v_bert import W2VBert, W2VBertTokens
-from tests.tiny import make_w2v_bert
+from musiclm.tokenizers.w2v_bert import W2VBert, W2VBertTokens, fairseq2_config
+from tests.tiny import make_w2v_bert, noise
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 HOP = 960
+PUBLISHED_PARAMETERS = 609_433_408  # of fairseq2's 600m
 
 
 def make_tokens() -> W2VBertTokens:
@@ -23,10 +26,6 @@ def make_tokens() -> W2VBertTokens:
     kmeans = KMeans(8, 16, layer=2)
     kmeans.centroids.copy_(torch.randn(8, 16))
     return W2VBertTokens(part, kmeans)
-
-
-def noise(length: int, batch: int = 1, seed: int = 0) -> Tensor:
-    return torch.randn(batch, 1, length, generator=torch.Generator().manual_seed(seed)) * 0.1
 
 
 PART = make_w2v_bert()
@@ -171,21 +170,66 @@ def test_the_quantizer_is_fairseq2s_without_compiling() -> None:
     torch.testing.assert_close(output.prob_perplexity, expected.prob_perplexity)
 
 
-def test_the_paper_configuration_is_the_600m_architecture() -> None:
+def paper_words() -> dict[str, Any]:
     words = [yaml.safe_load((CONFIGS / size / "w2v_bert.yaml").read_text()) for size in (".", "paper")]
-    init_args = words[0]["model"]["init_args"]["part"]["init_args"]
-    init_args |= words[1]["model"]["init_args"]["part"]["init_args"]
-    with torch.device("meta"):
-        part = W2VBert(**init_args)
+    first, second = (word["model"]["init_args"]["part"]["init_args"] for word in words)
+    return first | second
 
-    from fairseq2.models.w2vbert import W2VBertConfig, create_w2vbert_model
 
-    published = W2VBertConfig()  # the 600m architecture
-    published.w2v2_config.encoder_config.fbank_stride = 4
-    published.w2v2_config.encoder_config.feature_dim = 320
+def shapes(module: torch.nn.Module) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(value.shape) for key, value in module.state_dict().items()}
+
+
+def test_the_paper_configuration_is_the_600m_architecture_but_for_its_frame_rate() -> None:
+    from fairseq2.models.w2vbert import create_w2vbert_model, get_w2vbert_model_hub
+
     with torch.device("meta"):
-        expected = create_w2vbert_model(published).state_dict()
-    shapes = {key: value.shape for key, value in part.model.state_dict().items()}
-    assert shapes == {key: value.shape for key, value in expected.items()}
-    assert 580e6 < sum(parameter.numel() for parameter in part.parameters()) < 620e6
-    assert all(parameter.is_meta for parameter in part.parameters())
+        part = W2VBert(**paper_words())
+        published = create_w2vbert_model(get_w2vbert_model_hub().get_arch_config("600m"))
+    assert all(value.is_meta for value in [*part.model.parameters(), *published.parameters()])
+    assert (
+        type(part.model.w2v2_model.quantizer) is GumbelQuantizer
+    )  # in the place of fairseq2's, of its shapes
+
+    # fairseq2 stacks two log-mel frames of 80 bands (50 Hz), we four (25 Hz, MusicLM): what reads the stack
+    # is twice as wide, and nothing else differs, the replaced quantizer included.
+    stack = "w2v2_model.encoder_frontend."
+    ours, theirs = shapes(part.model), shapes(published)
+    assert list(ours) == list(theirs)
+    assert {key: (theirs[key], ours[key]) for key in ours if ours[key] != theirs[key]} == {
+        stack + "post_extract_layer_norm.weight": ((160,), (320,)),
+        stack + "post_extract_layer_norm.bias": ((160,), (320,)),
+        stack + "model_dim_proj.weight": ((1024, 160), (1024, 320)),
+        "w2v2_model.quantizer.entry_proj.weight": ((1024, 160), (1024, 320)),
+    }
+    wider = 2 * 160 + 2 * 160 * 1024
+    counts = [sum(value.numel() for value in module.parameters()) for module in (part, published)]
+    assert counts[0] == counts[1] + wider
+    assert counts[1] == PUBLISHED_PARAMETERS
+
+
+def test_the_paper_configuration_differs_from_the_published_one_in_three_settings() -> None:
+    from fairseq2.models.w2vbert import get_w2vbert_model_hub
+
+    def flat(config: Any, prefix: str = "") -> dict[str, Any]:
+        return {
+            name: value
+            for field in fields(config)
+            for name, value in (
+                flat(getattr(config, field.name), f"{prefix}{field.name}.")
+                if is_dataclass(getattr(config, field.name))
+                else {prefix + field.name: getattr(config, field.name)}
+            ).items()
+        }
+
+    words = paper_words()
+    seconds = words.pop("window_seconds")
+    words.pop("overlap_seconds")
+    ours = flat(fairseq2_config(**words, max_frames=round(25 * seconds)))
+    theirs = flat(get_w2vbert_model_hub().get_arch_config("600m"))
+    encoder = "w2v2_config.encoder_config."
+    assert {key: (theirs[key], ours[key]) for key in theirs if ours[key] != theirs[key]} == {
+        encoder + "fbank_stride": (2, 4),  # 25 Hz
+        encoder + "feature_dim": (160, 320),  # which follows from it
+        encoder + "max_seq_len": (4096, 750),  # frames of a window: no weight depends on it
+    }
