@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from musiclm.bundle import Bundle, load_part
 from musiclm.cli import main
 from musiclm.data.store import TokenStore
-from musiclm.published import read_published
+from musiclm.published.files import read_published
 from musiclm.tokenizers.encodec import EnCodec
 from tests.tiny import folder_of_tones, melody
 

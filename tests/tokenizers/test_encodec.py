@@ -8,7 +8,7 @@ import torch
 from encodec import EncodecModel
 from torch import Tensor
 
-from musiclm.published import read_published
+from musiclm.published.files import read_published
 from musiclm.tokenizers import encodec
 from musiclm.tokenizers.encodec import EnCodec
 from tests.tokenizers.test_soundstream import SEANET

@@ -115,3 +115,18 @@ def test_state_holds_the_codebooks(quantizer: ResidualQuantizer) -> None:
     fresh.load_state_dict(quantizer.state_dict())
     vectors = sphere(30, seed=4)
     assert torch.equal(fresh.encode(vectors), quantizer.encode(vectors))
+
+
+def test_melody_s_size_is_learned_and_every_level_adds() -> None:
+    part = ResidualQuantizer(192, 24, codebook_size=512)
+    vectors = sphere(4096, 192)
+    cosines = part.fit(vectors, iterations=1)
+    assert len(cosines) == 24
+    assert all(after > before for before, after in pairwise(cosines))
+    assert cosines[0] < 0.95 < 0.99 < cosines[-1]
+    codes = part.encode(vectors[:3])
+    assert codes.shape == (3, 24)
+    assert part.decode(codes).shape == (3, 192)
+    assert torch.cosine_similarity(part.decode(codes), vectors[:3]).min() > 0.9
+    with pytest.raises(ValueError, match=r"at least 512 vectors.*got 511"):
+        part.fit(vectors[:511])
