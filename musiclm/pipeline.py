@@ -19,8 +19,7 @@ from musiclm.settings import GenerationSettings, read_settings
 from musiclm.stages.decoding import generate as sample
 from musiclm.stages.precision import Precision, prepare_to_decode
 from musiclm.stages.stage import Stage
-from musiclm.tokenizers.mulan import MuLan
-from musiclm.tokenizers.protocols import AcousticTokenizer
+from musiclm.tokenizers.protocols import AcousticTokenizer, JointEmbedding
 from musiclm.tokenizers.rvq import ResidualQuantizer
 
 MAX_SECONDS = 30.0  # one semantic window (MusicLM, sec. 4.2)
@@ -39,7 +38,7 @@ class MusicLM:
 
     Args:
         acoustic: the codec whose codes the coarse and fine stages speak.
-        mulan: the text tower's model.
+        mulan: the joint embedding; its text tower reads the prompt.
         quantizer: turns MuLan embeddings into conditioning tokens.
         semantic, coarse, fine: the three stages.
         settings: how they are sampled.
@@ -50,7 +49,7 @@ class MusicLM:
     def __init__(
         self,
         acoustic: AcousticTokenizer,
-        mulan: MuLan,
+        mulan: JointEmbedding,
         *,
         quantizer: ResidualQuantizer,
         semantic: Stage,

@@ -28,8 +28,8 @@ from musiclm.data.store import (
     write_shard,
 )
 from musiclm.progress import Progress
-from musiclm.tokenizers.mulan import STRIDE_SECONDS, MuLan
-from musiclm.tokenizers.protocols import AcousticTokenizer, SemanticTokenizer
+from musiclm.tokenizers.embedding_windows import STRIDE_SECONDS
+from musiclm.tokenizers.protocols import AcousticTokenizer, JointEmbedding, SemanticTokenizer
 from musiclm.tokenizers.w2v_bert import W2VBertTokens
 
 TOKENIZERS = ("soundstream", "w2v_bert", "kmeans", "mulan", QUANTIZER)
@@ -42,7 +42,7 @@ class Tokenizers:
 
     acoustic: AcousticTokenizer
     semantic: SemanticTokenizer
-    mulan: MuLan
+    mulan: JointEmbedding
 
     @classmethod
     def load(cls, bundle: Bundle) -> "Tokenizers":
@@ -77,7 +77,9 @@ class Tokenizers:
         waveform = audio.waveform[None]  # [1, 1, L]
         semantic = self.semantic.encode(waveform)  # [1, T]
         acoustic = self.acoustic.encode(waveform)  # [1, Q, T]
-        mulan = self.mulan.embed_windows(waveform)  # [windows, D]
+        mulan = self.mulan.embed_windows(
+            audio.resample(self.mulan.sample_rate).waveform[None]
+        )  # [windows, D]
         return TokenRow(
             id=recording.id,
             path=str(recording.path),

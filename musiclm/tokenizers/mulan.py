@@ -13,11 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from musiclm.tokenizers.checks import check_waveform
+from musiclm.tokenizers.embedding_windows import embed_each, embed_mean
+from musiclm.tokenizers.gather import rows_from_all_devices
 from musiclm.tokenizers.mulan_towers import AudioTower, TextTower
-
-STRIDE_SECONDS = 1.0  # MusicLM, sec. 4.1
-WINDOWS_AT_ONCE = 16  # bounds memory on long recordings
 
 
 class MuLan(nn.Module):
@@ -62,9 +60,12 @@ class MuLan(nn.Module):
         return round(self.window_seconds * self.sample_rate)
 
     def forward(self, waveform: Tensor, pieces: Tensor) -> tuple[Tensor, Tensor]:
-        """With gradients: embeddings of windows [B, 1, window_length] and of piece ids [N, S]."""
-        audio = self.audio_norm(self.audio(waveform).float())
-        text = self.text_norm(self.text(pieces).float())
+        """With gradients: embeddings of windows [B, 1, window_length] and of piece ids [N, S].
+
+        Of several devices, each gets those of all: the last normalisation, like the loss, is over all.
+        """
+        audio = self.audio_norm(rows_from_all_devices(self.audio(waveform).float()))
+        text = self.text_norm(rows_from_all_devices(self.text(pieces).float()))
         return functional.normalize(audio, dim=-1), functional.normalize(text, dim=-1)
 
     @torch.no_grad()
@@ -78,9 +79,7 @@ class MuLan(nn.Module):
     @torch.no_grad()
     def embed_audio(self, waveform: Tensor) -> Tensor:
         """Embeddings [B, dimension] of waveforms [B, 1, L] of any length, one per row."""
-        windows = self._windows(waveform)  # [B, W, window_length]
-        vectors = self._embed(windows.flatten(0, 1)).unflatten(0, windows.shape[:2])  # [B, W, dimension]
-        return functional.normalize(vectors.mean(dim=1), dim=-1)
+        return embed_mean(waveform, self._embed, seconds=self.window_seconds, sample_rate=self.sample_rate)
 
     @torch.no_grad()
     def embed_windows(self, waveform: Tensor) -> Tensor:
@@ -88,18 +87,8 @@ class MuLan(nn.Module):
 
         W = floor(seconds - window_seconds) + 1, and 1 for a recording shorter than a window.
         """
-        if waveform.shape[0] != 1:
-            raise ValueError(f"expected one recording [1, 1, L], got {list(waveform.shape)}")
-        return self._embed(self._windows(waveform)[0])
-
-    def _windows(self, waveform: Tensor) -> Tensor:
-        """Windows [B, W, window_length] at a stride of a second (a view where no padding is needed)."""
-        check_waveform(waveform)
-        missing = self.window_length - waveform.shape[2]
-        if missing > 0:
-            waveform = waveform.tile(1, 1, 1 + -(-missing // waveform.shape[2]))[..., : self.window_length]
-        return waveform[:, 0].unfold(1, self.window_length, round(STRIDE_SECONDS * self.sample_rate))
+        return embed_each(waveform, self._embed, seconds=self.window_seconds, sample_rate=self.sample_rate)
 
     def _embed(self, windows: Tensor) -> Tensor:
-        vectors = [self.audio(part[:, None]).float() for part in windows.split(WINDOWS_AT_ONCE)]
-        return functional.normalize(self.audio_norm(torch.cat(vectors)), dim=-1)
+        """Embeddings [N, dimension] of windows [N, 1, window_length]."""
+        return functional.normalize(self.audio_norm(self.audio(windows).float()), dim=-1)

@@ -90,14 +90,22 @@ class SemanticTokenizer(Protocol):
 
 
 class JointEmbedding(Protocol):
-    """Text and audio in one space, on the unit sphere (MuLan)."""
+    """Text and audio in one space, on the unit sphere (MuLan, CLAP, MuQ-MuLan)."""
 
-    sample_rate: int  # Hz
     dimension: int
     window_seconds: float  # length of audio that one embedding sees
 
+    @property
+    def sample_rate(self) -> int:
+        """Hz of the waveforms that it takes, whatever it makes of them inside."""
+        ...
+
     def embed_audio(self, waveform: Tensor) -> Tensor:
-        """Embeddings [B, dimension] of windows [B, 1, L]; L is padded or averaged to the window."""
+        """Embeddings [B, dimension] of waveforms [B, 1, L] of any length, the average over their windows."""
+        ...
+
+    def embed_windows(self, waveform: Tensor) -> Tensor:
+        """Embeddings [W, dimension] of one recording [1, 1, L], window `i` beginning at second `i`."""
         ...
 
     def embed_text(self, texts: list[str]) -> Tensor:

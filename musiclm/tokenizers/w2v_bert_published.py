@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from musiclm.tokenizers.checks import check_waveform
 from musiclm.tokenizers.w2v_bert import SAMPLE_RATE, fairseq2_set_up
-from musiclm.tokenizers.windows import Window, check_waveform, join, windows
+from musiclm.tokenizers.windows import Window, join, windows
 
 HOP_LENGTH = 960  # samples: 25 Hz, as MusicLM's tokens
 MODEL_RATE = 16_000  # Hz, of all published w2v-BERT models
@@ -38,7 +39,11 @@ class PublishedW2VBert(nn.Module):
     """
 
     def __init__(
-        self, trunk: "Fairseq2Trunk | HuggingFaceTrunk", *, window_seconds: float = 10.0, overlap_seconds: float = 1.0
+        self,
+        trunk: "Fairseq2Trunk | HuggingFaceTrunk",
+        *,
+        window_seconds: float = 10.0,
+        overlap_seconds: float = 1.0,
     ) -> None:
         super().__init__()
         if not 0 <= 2 * overlap_seconds < window_seconds:
@@ -223,4 +228,6 @@ class HuggingFaceTrunk(nn.Module):
 
 def _check_stack(stack: int) -> None:
     if stack < 1 or FRAMES_PER_TOKEN % stack:
-        raise ValueError(f"expected 1, 2 or {FRAMES_PER_TOKEN} stacked frames of {NUM_MELS} bands, got {stack}")
+        raise ValueError(
+            f"expected 1, 2 or {FRAMES_PER_TOKEN} stacked frames of {NUM_MELS} bands, got {stack}"
+        )

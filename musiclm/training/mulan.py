@@ -1,8 +1,7 @@
 """Training of MuLan: a recording and its captions attract, other pairs repel (MuLan, sec. 3).
 
-The vocabulary is trained first, on the captions of the recordings. Captions name some attributes of a
-recording and leave out others, so two recordings may fit one caption. What is known to be no negative is not
-taken for one: crops of the same recording, and recordings with the same caption.
+The vocabulary is trained first, on the captions of the recordings. What attracts and what repels is decided
+in contrastive.py, over the batches of all devices together.
 """
 
 import io
@@ -17,23 +16,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from musiclm.data.sources import Recording
+from musiclm.retrieval import retrieval
+from musiclm.tokenizers.gather import items_from_all_devices, rows_from_all_devices
 from musiclm.tokenizers.mulan import MuLan
 from musiclm.tokenizers.mulan_towers import PADDING, START, UNKNOWN, normalise
+from musiclm.training.contrastive import Described, contrastive_loss, pairs_of_all
 from musiclm.training.seeds import seed_step
 from musiclm.training.tempo_words import at_another_tempo
 
 FIRST_TEMPERATURE = 0.07
 MAX_SCALE = 100.0  # 1 / temperature, clipped there as in CLIP (2103.00020, sec. 2.5)
-
-
-def contrastive_loss(audio: Tensor, text: Tensor, positives: Tensor, scale: Tensor | float) -> Tensor:
-    """Symmetric cross-entropy between audio [B, D] and text [N, D], both on the unit sphere.
-
-    `positives` [N, B] is true where text and audio belong together; a row's (and a column's) target is spread
-    evenly over them. With one positive each this is MuLan's loss. Texts that belong to nothing are negatives.
-    """
-    logits = scale * text @ audio.T  # [N, B]
-    return (_cross_entropy(logits, positives) + _cross_entropy(logits.T, positives.T)) / 2
 
 
 def train_vocabulary(sentences: Iterable[str], size: int) -> bytes:
@@ -61,22 +53,6 @@ def train_vocabulary(sentences: Iterable[str], size: int) -> bytes:
         minloglevel=2,
     )
     return model.getvalue()
-
-
-def retrieval(queries: Tensor, candidates: Tensor, answers: Tensor) -> dict[str, float]:
-    """How well queries [N, D] find their answer [N] (an index) among candidates [M, D].
-
-    recall_1 and recall_10 are fractions; median_rank counts from 1 (chance is about M / 2).
-    """
-    similarity = queries @ candidates.T  # [N, M]
-    own = similarity.gather(1, answers[:, None])
-    # Ties count half, so that a model that says the same of everything does not look perfect.
-    rank = 1 + (similarity > own).sum(1) + ((similarity == own).sum(1) - 1) / 2
-    return {
-        "recall_1": (rank <= 1).float().mean().item(),
-        "recall_10": (rank <= 10).float().mean().item(),
-        "median_rank": rank.median().item(),
-    }
 
 
 class MuLanTraining(lightning.LightningModule):
@@ -142,19 +118,24 @@ class MuLanTraining(lightning.LightningModule):
     def training_step(self, batch: dict[str, Any], index: int) -> Tensor | None:
         seed_step(self, self.seed)
         texts, rows = self._draw_texts(batch["caption"], batch["id"])
-        if not texts:
+        devices = items_from_all_devices(Described(list(batch["id"]), texts, rows))
+        true = {normalise(text) for device in devices for text in device.texts}
+        if not true:
             return None
+        others = [other for other in map(at_another_tempo, texts) if other and normalise(other) not in true]
+        if not texts:
+            others = [
+                ""
+            ]  # a device without captions still takes its part: of all audio, and of the gradients
+        positives = pairs_of_all(devices, items_from_all_devices(len(others)))  # [N, B]
+
         waveform = batch["waveform"]
         gain = 10 ** (self.gain_db / 20 * (2 * torch.rand(len(waveform), 1, 1, device=waveform.device) - 1))
-        true = set(map(normalise, texts))
-        others = [other for other in map(at_another_tempo, texts) if other and normalise(other) not in true]
         pieces = self.part.text.pieces(texts + others)
         dropped = (torch.rand(pieces.shape, device=pieces.device) < self.unknown_share) & (pieces > START)
-        audio, text = self.part(waveform * gain, pieces.masked_fill(dropped, UNKNOWN))
-
-        positives = same_pair(batch["id"], texts, rows).to(text.device)
-        positives = functional.pad(positives, (0, 0, 0, len(others)))  # these belong to nothing
-        loss = contrastive_loss(audio, text, positives, self.log_scale.exp().clamp(max=MAX_SCALE))
+        audio, text = self.part(waveform * gain, pieces.masked_fill(dropped, UNKNOWN))  # [B, D], [N, D]
+        scale = self.log_scale.exp().clamp(max=MAX_SCALE)
+        loss = contrastive_loss(audio, text, positives.to(text.device), scale)
         self.log("train/loss", loss, prog_bar=True)
         self.log("train/temperature", 1 / self.log_scale.exp())
         return loss
@@ -166,9 +147,11 @@ class MuLanTraining(lightning.LightningModule):
         self._seen.append((batch["caption"], batch["id"], self.part.embed_audio(batch["waveform"])))
 
     def on_validation_epoch_end(self) -> None:
-        captions = [caption for rows, _, _ in self._seen for caption in rows]
-        ids = [id for _, rows, _ in self._seen for id in rows]
-        audio = torch.cat([vectors for _, _, vectors in self._seen])  # [N, D]
+        seen = [(captions, ids) for captions, ids, _ in self._seen]
+        seen = [batch for device in items_from_all_devices(seen) for batch in device]
+        captions = [caption for rows, _ in seen for caption in rows]
+        ids = [id for _, rows in seen for id in rows]
+        audio = rows_from_all_devices(torch.cat([vectors for _, _, vectors in self._seen]))  # [N, D]
         kept = [row for row, caption in enumerate(captions) if caption]
         if not kept:
             return
@@ -176,12 +159,13 @@ class MuLanTraining(lightning.LightningModule):
         answers = torch.tensor([candidates.index(id) for id in ids], device=audio.device)
         means = torch.zeros(len(candidates), audio.shape[1], device=audio.device).index_add(0, answers, audio)
         text = self.part.embed_text([captions[row] for row in kept])
-        figures = retrieval(text, functional.normalize(means, dim=-1), answers[kept])
+        fits = functional.one_hot(answers[kept], len(candidates)).bool()
+        figures = retrieval(text, functional.normalize(means, dim=-1), fits)
         figures["candidates"] = float(len(candidates))
         figures["own_cosine"] = (text * audio[kept]).sum(1).mean().item()
         # How far apart the two modalities lie as wholes: 0 at best, up to 2.
         figures["gap"] = (text.mean(0) - audio.mean(0)).norm().item()
-        self.log_dict({f"val/{name}": value for name, value in figures.items()})
+        self.log_dict({f"val/{name}": value for name, value in figures.items()}, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer(self.parameters())
@@ -198,9 +182,10 @@ class MuLanTraining(lightning.LightningModule):
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def _draw_texts(self, captions: Sequence[str], ids: Sequence[str]) -> tuple[list[str], Tensor]:
-        """Texts, and the batch row [N] that each belongs to; rows without captions have none."""
-        texts, rows = [], []
+    def _draw_texts(self, captions: Sequence[str], ids: Sequence[str]) -> tuple[list[str], list[int]]:
+        """Texts, and the batch row that each belongs to; rows without captions have none."""
+        texts: list[str] = []
+        rows: list[int] = []
         for row, (caption, id) in enumerate(zip(captions, ids, strict=True)):
             choices = self._captions.get(id, ())
             if not caption:
@@ -211,29 +196,7 @@ class MuLanTraining(lightning.LightningModule):
                     text = f"{text} {_pick(choices)}"
                 texts.append(text)
                 rows.append(row)
-        return texts, torch.tensor(rows)
-
-
-def same_pair(ids: Sequence[str], texts: Sequence[str], rows: Tensor) -> Tensor:
-    """[N, B]: true where text n is known to fit crop b.
-
-    Text n was drawn for crop `rows[n]`. It also fits other crops of the same recording, and crops that come
-    with the very same text.
-    """
-    number = {id: index for index, id in enumerate(dict.fromkeys(ids))}
-    recording = torch.tensor([number[id] for id in ids])  # [B]
-    spelling = {text: index for index, text in enumerate(dict.fromkeys(map(normalise, texts)))}
-    text = torch.tensor([spelling[normalise(text)] for text in texts])  # [N]
-    same_text = (text[:, None] == text[None, :]).float()  # [N, N]
-    own = functional.one_hot(recording[rows], len(number)).float()  # [N, recordings]
-    return ((same_text @ own) > 0)[:, recording]
-
-
-def _cross_entropy(logits: Tensor, positives: Tensor) -> Tensor:
-    """Mean over rows that have a positive, of the cross-entropy against an even spread over the positives."""
-    counted = positives.any(dim=1)
-    targets = positives.float() / positives.sum(dim=1, keepdim=True).clamp(min=1)
-    return -(targets * logits.log_softmax(dim=1)).sum(dim=1)[counted].mean()
+        return texts, rows
 
 
 def _pick(choices: Sequence[str]) -> str:

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from musiclm.bundle import load_part
+from musiclm.retrieval import retrieval
 from musiclm.tokenizers.rvq import ResidualQuantizer
-from musiclm.training.mulan import retrieval
 
 
 class ResidualQuantizerTraining(lightning.LightningModule):
@@ -120,7 +120,7 @@ class ResidualQuantizerTraining(lightning.LightningModule):
                 for name, value in retrieval(
                     nn.functional.normalize(self.part.decode(text_codes), dim=-1),
                     nn.functional.normalize(self.part.decode(audio_codes), dim=-1),
-                    torch.arange(len(text), device=text.device),
+                    torch.eye(len(text), dtype=torch.bool, device=text.device),
                 ).items()
             },
         }

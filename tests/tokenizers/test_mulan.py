@@ -5,10 +5,11 @@ import math
 import pytest
 import torch
 
-from musiclm.bundle import load_part, save_part
+from musiclm.bundle import build, load_part, save_part
 from musiclm.tokenizers.mulan import MuLan
 from musiclm.tokenizers.mulan_towers import PADDING, START, UNKNOWN, AudioTower, TextTower, normalise
 from musiclm.training.mulan import train_vocabulary
+from tests.stages.test_sizes import read
 
 CAPTIONS = ["A calm violin melody", "fast techno with drums", "a sad piano waltz, no drums", "120 bpm rock"]
 RATE = 8000
@@ -202,10 +203,30 @@ def test_towers_of_another_dimension_are_refused() -> None:
         MuLan(AudioTower(8, **AUDIO), TextTower(4, 16, **TEXT), dimension=8)
 
 
-def test_the_paper_size_is_the_published_one() -> None:
-    audio = AudioTower(
-        stem_channels=64, channels=[256, 512, 1024, 2048], blocks=[3, 4, 6, 3], bottleneck=True
-    )
-    # ResNet-50 without its classifier has 23.5M parameters (1512.03385); ours add a projection.
-    backbone = sum(p.numel() for p in audio.parameters()) - audio.projection.weight.numel()
-    assert 23.0e6 < backbone < 24.0e6
+def test_the_paper_configuration_is_a_resnet_50_and_a_bert_base() -> None:
+    words = read("mulan.yaml", "paper/mulan.yaml")
+    with torch.device("meta"):
+        part = build(words["class_path"], words["init_args"])
+    assert (part.dimension, part.window_seconds, part.sample_rate) == (128, 10.0, 24_000)
+    assert part.audio.log_mel.num_mels == 64
+
+    # ResNet-50 (1512.03385, table 1) has 25,557,032 parameters: 9,536 in its stem, 2,049,000 in its classifier,
+    # the rest in its stages. Our shortcuts pool before their 1x1 convolution, which has no parameters; the
+    # stem has one input channel and a 5x7 kernel, and the first stage does the halving of the max pool.
+    stages = part.audio.stages
+    widths = [block.body[-1].num_features for block in stages]
+    assert widths == 3 * [256] + 4 * [512] + 6 * [1024] + 3 * [2048]
+    for block in stages:
+        convolutions = [layer for layer in block.body if isinstance(layer, torch.nn.Conv2d)]
+        assert [layer.kernel_size for layer in convolutions] == [(1, 1), (3, 3), (1, 1)]
+        assert convolutions[2].out_channels == 4 * convolutions[1].out_channels
+    assert sum(p.numel() for p in stages.parameters()) == 25_557_032 - 9_536 - 2_049_000
+
+    # BERT-base (1810.04805, sec. 3): 12 layers of 7,087,872 parameters, 768 wide, 12 heads, 3072 inside.
+    layers = part.text.layers
+    assert len(layers) == 12
+    for layer in layers:
+        assert (layer.num_heads, layer.qkv.in_features, layer.feed_forward[1].out_features) == (12, 768, 3072)
+        assert sum(p.numel() for p in layer.parameters()) == 7_087_872
+    assert part.text.embedding.weight.shape == (30522, 768)
+    assert part.text.max_pieces == 512

@@ -218,7 +218,9 @@ def test_the_published_sizes_are_those_of_the_600m_models() -> None:
         for trunk, published in ((Fairseq2Trunk(), fairseq2), (HuggingFaceTrunk(), hugging_face)):
             shapes = {key: value.shape for key, value in published.state_dict().items()}
             assert {key: value.shape for key, value in trunk.state_dict().items()} == {
-                key: shape for key, shape in shapes.items() if key.startswith(("encoder", "feature_projection"))
+                key: shape
+                for key, shape in shapes.items()
+                if key.startswith(("encoder", "feature_projection"))
             }
 
 
