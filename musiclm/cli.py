@@ -24,10 +24,13 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("audit",): ("musiclm.audit.audit:audit", "does the model repeat its training data"),
     ("import", "encodec"): ("musiclm.published.encodec:encodec", "a part of EnCodec's published weights"),
     ("import", "w2v_bert"): ("musiclm.published.w2v_bert:w2v_bert", "published w2v-BERT weights as a part"),
+    ("import", "clap"): ("musiclm.published.joint:clap", "a published LAION-CLAP in MuLan's place"),
+    ("import", "muq_mulan"): ("musiclm.published.joint:muq_mulan", "a published MuQ-MuLan in MuLan's place"),
     ("bundle", "pack"): ("musiclm.bundle:pack", "put trained parts together as a model"),
     ("bundle", "info"): ("musiclm.bundle:info", "say what is in a bundle"),
     ("evaluate", "semantic"): ("musiclm.evaluate.probe:semantic", "what the semantic tokens carry"),
     ("evaluate", "codec"): ("musiclm.evaluate.codec:codec", "how good a codec is at each bit-rate"),
+    ("evaluate", "mulan"): ("musiclm.evaluate.joint:mulan", "do text and audio find each other"),
     ("evaluate", "adherence"): ("musiclm.evaluate.adherence:adherence", "does the music follow the prompt"),
 }
 LIGHTNING = ("fit", "validate", "test")

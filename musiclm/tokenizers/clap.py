@@ -1,0 +1,125 @@
+"""LAION-CLAP in MuLan's place: published text and audio towers behind the same interface (2211.06687).
+
+waveform [B, 1, L] at 24 kHz -> embed_audio -> [B, 512];  list of str -> embed_text -> [B, 512]
+
+The towers are those of transformers' `ClapModel` (audio: HTSAT on a 64-band log-mel of 10 s at 48 kHz; text:
+RoBERTa); resampling and the log-mel are done here, in torch. `read_clap` takes a folder as published
+(`laion/larger_clap_music`, `laion/clap-htsat-unfused`): config.json, preprocessor_config.json, the weights and
+the tokenizer's files.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from musiclm.tokenizers.hub import PublishedVocabulary, check_package, read_json, read_weights
+from musiclm.tokenizers.embedding_windows import embed_each, embed_mean
+
+FLOOR = 1e-10  # of the mel energies before the logarithm, as published
+
+
+class Clap(nn.Module):
+    """Joint embedding of audio and text by a published CLAP.
+
+    Every window of audio is full, so the branch that fuses several crops of longer audio is never taken. Audio
+    shorter than a window is repeated until it fills one, where the published preprocessing leaves what remains
+    after the last whole repetition silent.
+
+    Args:
+        config: the published config.json.
+        features: the published preprocessor_config.json.
+        sample_rate: Hz of the waveforms it takes; they are resampled to those of the model.
+    """
+
+    training_state: tuple[str, ...] = ()
+    filters: Tensor
+    hann: Tensor
+
+    def __init__(self, config: dict[str, Any], features: dict[str, Any], *, sample_rate: int = 24_000) -> None:
+        check_package("transformers", "clap")
+        from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
+
+        super().__init__()
+        words = ClapConfig.from_dict(config)
+        extractor = ClapFeatureExtractor.from_dict(features)
+        self.sample_rate = sample_rate
+        self.model_rate = int(extractor.sampling_rate)  # Hz
+        self.window_seconds = float(extractor.max_length_s)
+        self.dimension = int(words.projection_dim)
+        self.hop_length = int(extractor.hop_length)
+        # As published, models that fuse crops take HTK filters and every window four times.
+        self.fused = bool(words.audio_config.enable_fusion)
+        filters = extractor.mel_filters if extractor.truncation == "fusion" else extractor.mel_filters_slaney
+        self.register_buffer("filters", torch.from_numpy(filters).float(), persistent=False)  # [bins, mels]
+        self.register_buffer("hann", torch.hann_window(extractor.fft_window_size), persistent=False)
+        # RoBERTa counts positions from the one after the padding's id.
+        padding = int(words.text_config.pad_token_id)
+        self.vocabulary = PublishedVocabulary(words.text_config.max_position_embeddings - padding - 1, padding)
+        self.clap = ClapModel(words)
+
+    @torch.no_grad()
+    def embed_text(self, texts: list[str]) -> Tensor:
+        """Embeddings [B, dimension] of descriptions of any length (cut where the model's positions end)."""
+        if not texts:
+            return torch.zeros(0, self.dimension, device=self.hann.device)
+        ids, mask = self.vocabulary(texts)
+        vectors = self.clap.text_model(input_ids=ids, attention_mask=mask).pooler_output
+        return functional.normalize(self.clap.text_projection(vectors).float(), dim=-1)
+
+    @torch.no_grad()
+    def embed_audio(self, waveform: Tensor) -> Tensor:
+        """Embeddings [B, dimension] of waveforms [B, 1, L] of any length, one per row."""
+        return embed_mean(waveform, self._embed, seconds=self.window_seconds, sample_rate=self.sample_rate)
+
+    @torch.no_grad()
+    def embed_windows(self, waveform: Tensor) -> Tensor:
+        """Embeddings [W, dimension] of one recording [1, 1, L], window `i` beginning at second `i`."""
+        return embed_each(waveform, self._embed, seconds=self.window_seconds, sample_rate=self.sample_rate)
+
+    def log_mel(self, waveform: Tensor) -> Tensor:
+        """Decibels [N, T, mels] of waveforms [N, L] at the model's rate, T = L // hop_length + 1."""
+        spectrum = torch.stft(
+            waveform,
+            len(self.hann),
+            self.hop_length,
+            window=self.hann,
+            center=True,
+            pad_mode="reflect",
+            return_complex=True,
+        )  # [N, bins, T]
+        energy = spectrum.real.square() + spectrum.imag.square()
+        return 10 * (energy.transpose(1, 2) @ self.filters).clamp(min=FLOOR).log10()
+
+    def _embed(self, windows: Tensor) -> Tensor:
+        """Embeddings [N, dimension] of windows [N, 1, L] at `sample_rate`."""
+        from torchaudio.functional import resample
+
+        mel = self.log_mel(resample(windows[:, 0], self.sample_rate, self.model_rate))[:, None]  # [N, 1, T, mels]
+        if self.fused:
+            mel = mel.expand(-1, 4, -1, -1)
+        longer = torch.zeros(len(mel), 1, dtype=torch.bool, device=mel.device)
+        vectors = self.clap.audio_model(input_features=mel, is_longer=longer).pooler_output
+        return functional.normalize(self.clap.audio_projection(vectors).float(), dim=-1)
+
+
+def read_clap(folder: Path) -> tuple[Clap, dict[str, Any]]:
+    """The part of a published folder, and the words that build it.
+
+    Raises:
+        FileNotFoundError: the folder is none of a published CLAP.
+        ValueError: transformers is absent, the folder is another model's, or a file is truncated or altered.
+    """
+    check_package("transformers", "clap")
+    config, features = read_json(folder, "config.json"), read_json(folder, "preprocessor_config.json")
+    if config.get("model_type") != "clap":
+        raise ValueError(
+            f"expected a CLAP (model_type clap) at {folder}, got {config.get('model_type')}: name another folder"
+        )
+    words = {"config": config, "features": features}
+    part = Clap(**words)
+    part.vocabulary.read(folder)
+    read_weights(part.clap, folder)
+    return part.eval().requires_grad_(False), words
