@@ -98,7 +98,7 @@ def mulan(
             f"{name:<12}{figures['recall_1']:10.3f}{figures['recall_10']:11.3f}{figures['median_rank']:13.1f}"
         )
     print()
-    if missing := sorted(TAG_LABELS - set.intersection(*(set(recording.labels) for recording in chosen))):
+    if missing := sorted(name for name in TAG_LABELS if any(name not in each.labels for each in chosen)):
         print(f"no tags: the recordings have no label {missing[0]!r} (those of `musiclm corpus render` have)")
         return
     print(format_scores(score_tags(part, vectors, [recording.labels for recording in chosen])))

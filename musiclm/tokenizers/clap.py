@@ -43,8 +43,8 @@ class Clap(nn.Module):
         from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
 
         super().__init__()
-        words = ClapConfig.from_dict(config)
-        extractor = ClapFeatureExtractor.from_dict(features)
+        words: Any = ClapConfig.from_dict(config)  # the package types these as what they may be, not as they are
+        extractor: Any = ClapFeatureExtractor.from_dict(features)
         self.sample_rate = sample_rate
         self.model_rate = int(extractor.sampling_rate)  # Hz
         self.window_seconds = float(extractor.max_length_s)
@@ -119,7 +119,7 @@ def read_clap(folder: Path) -> tuple[Clap, dict[str, Any]]:
             f"expected a CLAP (model_type clap) at {folder}, got {config.get('model_type')}: name another folder"
         )
     words = {"config": config, "features": features}
-    part = Clap(**words)
+    part = Clap(config, features)
     part.vocabulary.read(folder)
     read_weights(part.clap, folder)
     return part.eval().requires_grad_(False), words

@@ -62,7 +62,8 @@ class PublishedVocabulary(nn.Module):
     def tokenizer(self) -> Any:
         """The `tokenizers.Tokenizer` of the stored bytes."""
         if self._tokenizer is None:
-            from tokenizers import Tokenizer  # noqa: TID251 - the package of that name is meant
+            # The package of that name, not the link beside it, which mypy finds.
+            from tokenizers import Tokenizer  # type: ignore[attr-defined] # noqa: TID251
 
             self._tokenizer = Tokenizer.from_buffer(bytes(self.content.cpu().numpy()))
             self._tokenizer.enable_truncation(self.max_pieces)
