@@ -15,8 +15,7 @@ from musiclm.cli import main
 from musiclm.pipeline import MusicLM
 from musiclm.tokenizers import hub
 from musiclm.tokenizers.clap import Clap, read_clap
-from musiclm.tokenizers.rvq import ResidualQuantizer
-from tests.tiny import melody
+from tests.tiny import folder_of_tones, melody
 
 TEXTS = ["A calm violin melody", "techno", "", "drums " * 100]
 
@@ -140,10 +139,23 @@ def test_an_imported_part_needs_nothing_of_the_folder_it_came_from(part: Clap, t
     assert not any(parameter.requires_grad for parameter in again.parameters())
 
 
-def test_music_is_made_with_it_in_mulan_s_place(part: Clap) -> None:
+def test_the_quantizer_is_fitted_to_it_and_music_is_made_with_both(part: Clap, tmp_path: Path) -> None:
+    main(["import", "clap", str(publish(tmp_path / "clap")), "--out", str(tmp_path / "part")])
+    configs = Path(__file__).parents[2] / "configs"
+    main(
+        [
+            "fit",
+            f"--config={configs / 'mulan_rvq.yaml'}",
+            f"--config={configs / 'tiny' / 'mulan_rvq.yaml'}",
+            f"--data.init_args.audio={folder_of_tones(tmp_path / 'tones', 3)}",
+            f"--model.init_args.mulan={tmp_path / 'part'}",
+            "--model.init_args.part.init_args.dimension=12",
+            "--model.init_args.part.init_args.num_quantizers=12",  # as many as the default stages know
+            f"--trainer.default_root_dir={tmp_path / 'rvq'}",
+        ]
+    )
     model = MusicLM.from_pretrained("default")
-    model.mulan, model.quantizer = part, ResidualQuantizer(12, 12, codebook_size=1024)
-    model.quantizer.codebooks.normal_()
+    model.mulan, model.quantizer = load_part(tmp_path / "part"), load_part(tmp_path / "rvq" / "part")
     assert model.generate("a calm violin melody", seconds=0.1).seconds == 0.1
 
 

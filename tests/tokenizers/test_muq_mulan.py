@@ -50,7 +50,7 @@ def publish(root: Path) -> tuple[list[Path], torch.nn.Module]:
         "encoder_dim": 16,
         "encoder_depth": 2,
         "stat": {"melspec_2048_mean": 0.0, "melspec_2048_std": 20.0},
-        "w2v2_config": conformer.to_dict(),
+        "w2v2_config": json.loads(conformer.to_json_string(use_diff=False)),
     }
     torch.manual_seed(0)
     MuQ(music).save_pretrained(folders[1], config=music)
