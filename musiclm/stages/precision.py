@@ -7,9 +7,9 @@ evenly they are read, is how long it takes. `prepare_to_decode` puts a stage's m
 - `bfloat16`: half the bytes; sums in float32 inside the product, the residual stream in float32.
 - `int8`: a quarter of the bytes, one scale per output; what is multiplied is brought to 8 bits too. CPU only.
 
-Keys and values are kept in bfloat16 beside either of the latter. On a CPU a step is compiled (`native.py`), on a
-GPU it is captured (`captured.py`). Where there was no C compiler at installation, torch runs a step operation
-by operation, and keys and values stay in float32.
+Keys and values are kept in bfloat16 beside either of the latter. On a CPU a step is compiled (`native.py`),
+on a GPU it is captured (`captured.py`). Where there was no C compiler at installation, torch runs a step
+operation by operation, and keys and values stay in float32.
 
 docs/performance.md tells what each loses (as KL divergence from float32) and gains.
 """

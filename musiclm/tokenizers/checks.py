@@ -25,7 +25,7 @@ def check_levels(wanted: int | None, num_quantizers: int) -> int:
 
 
 def check_codes(codes: Tensor, *, num_quantizers: int, codebook_size: int, least: int = 1) -> None:
-    """Raise ValueError unless `codes` are [B, 1 … num_quantizers, T], T >= least, of 0 … codebook_size - 1."""
+    """Raise ValueError unless codes are [B, 1 … num_quantizers, T], T >= least, of 0 … codebook_size - 1."""
     if codes.dim() != 3 or not 1 <= codes.shape[1] <= num_quantizers or codes.shape[2] < least:
         raise ValueError(f"expected codes of shape [B, 1 … {num_quantizers}, T], got {list(codes.shape)}")
     if codes.numel() and (codes.min() < 0 or codes.max() >= codebook_size):

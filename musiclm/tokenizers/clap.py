@@ -4,7 +4,7 @@ waveform [B, 1, L] at 24 kHz -> embed_audio -> [B, 512];  list of str -> embed_t
 
 The towers are those of transformers' `ClapModel` (audio: HTSAT on a 64-band log-mel of 10 s at 48 kHz; text:
 RoBERTa); resampling and the log-mel are done here, in torch. `read_clap` takes a folder as published
-(`laion/larger_clap_music`, `laion/clap-htsat-unfused`): config.json, preprocessor_config.json, the weights and
+(`laion/larger_clap_music`, `laion/clap-htsat-unfused`): config.json, preprocessor_config.json, weights and
 the tokenizer's files.
 """
 
@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from musiclm.tokenizers.hub import PublishedVocabulary, check_package, read_json, read_weights
 from musiclm.tokenizers.embedding_windows import embed_each, embed_mean
+from musiclm.tokenizers.hub import PublishedVocabulary, check_package, read_json, read_weights
 
 FLOOR = 1e-10  # of the mel energies before the logarithm, as published
 
@@ -24,8 +24,8 @@ FLOOR = 1e-10  # of the mel energies before the logarithm, as published
 class Clap(nn.Module):
     """Joint embedding of audio and text by a published CLAP.
 
-    Every window of audio is full, so the branch that fuses several crops of longer audio is never taken. Audio
-    shorter than a window is repeated until it fills one, where the published preprocessing leaves what remains
+    Every window of audio is full, so the branch that fuses crops of longer audio is never taken. Audio
+    shorter than a window is repeated until it fills one, where the published preprocessing leaves the rest
     after the last whole repetition silent.
 
     Args:
@@ -38,12 +38,16 @@ class Clap(nn.Module):
     filters: Tensor
     hann: Tensor
 
-    def __init__(self, config: dict[str, Any], features: dict[str, Any], *, sample_rate: int = 24_000) -> None:
+    def __init__(
+        self, config: dict[str, Any], features: dict[str, Any], *, sample_rate: int = 24_000
+    ) -> None:
         check_package("transformers", "clap")
         from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
 
         super().__init__()
-        words: Any = ClapConfig.from_dict(config)  # the package types these as what they may be, not as they are
+        words: Any = ClapConfig.from_dict(
+            config
+        )  # the package types these as what they may be, not as they are
         extractor: Any = ClapFeatureExtractor.from_dict(features)
         self.sample_rate = sample_rate
         self.model_rate = int(extractor.sampling_rate)  # Hz
@@ -57,7 +61,9 @@ class Clap(nn.Module):
         self.register_buffer("hann", torch.hann_window(extractor.fft_window_size), persistent=False)
         # RoBERTa counts positions from the one after the padding's id.
         padding = int(words.text_config.pad_token_id)
-        self.vocabulary = PublishedVocabulary(words.text_config.max_position_embeddings - padding - 1, padding)
+        self.vocabulary = PublishedVocabulary(
+            words.text_config.max_position_embeddings - padding - 1, padding
+        )
         self.clap = ClapModel(words)
 
     @torch.no_grad()
@@ -97,7 +103,9 @@ class Clap(nn.Module):
         """Embeddings [N, dimension] of windows [N, 1, L] at `sample_rate`."""
         from torchaudio.functional import resample
 
-        mel = self.log_mel(resample(windows[:, 0], self.sample_rate, self.model_rate))[:, None]  # [N, 1, T, mels]
+        mel = self.log_mel(resample(windows[:, 0], self.sample_rate, self.model_rate))[
+            :, None
+        ]  # [N, 1, T, mels]
         if self.fused:
             mel = mel.expand(-1, 4, -1, -1)
         longer = torch.zeros(len(mel), 1, dtype=torch.bool, device=mel.device)
@@ -116,7 +124,7 @@ def read_clap(folder: Path) -> tuple[Clap, dict[str, Any]]:
     config, features = read_json(folder, "config.json"), read_json(folder, "preprocessor_config.json")
     if config.get("model_type") != "clap":
         raise ValueError(
-            f"expected a CLAP (model_type clap) at {folder}, got {config.get('model_type')}: name another folder"
+            f"expected a CLAP (model_type clap) at {folder}, got {config.get('model_type')}: name another"
         )
     words = {"config": config, "features": features}
     part = Clap(config, features)

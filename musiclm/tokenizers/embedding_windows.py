@@ -1,9 +1,10 @@
 """Windows of a recording at a stride of a second: how a joint embedding sees audio of any length.
 
-waveform [B, 1, L] -> windows [B, W, window_length] -> the model's vectors -> [B, D] or, of one recording, [W, D]
+waveform [B, 1, L] -> windows [B, W, window_length] -> the model's vectors -> [B, D] or, of one recording, [W,
+D]
 
-MusicLM, sec. 4.1: 10 s windows at a stride of 1 s, their embeddings averaged over the crop. Audio shorter than
-a window is repeated until it fills one.
+MusicLM, sec. 4.1: 10 s windows at a stride of 1 s, their embeddings averaged over the crop. Audio shorter
+than a window is repeated until it fills one.
 """
 
 from collections.abc import Callable

@@ -2,8 +2,8 @@
 
 Waveform [B, 1, L] to codes [B, Q, T] at 75 frames/s and back, with the `encodec` package's own encoder,
 quantizer and decoder. Their weights are published as one file; `musiclm import encodec` makes a part of it
-(`musiclm/published/encodec.py`), which is then stored, loaded and exchanged as any other. The part has no weight
-normalisation: what it stands for is computed once, on import.
+(`musiclm/published/encodec.py`), which is then stored, loaded and exchanged as any other. The part has no
+weight normalisation: what it stands for is computed once, on import.
 """
 
 import warnings

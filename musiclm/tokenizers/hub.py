@@ -1,6 +1,6 @@
 """What models published in folders of the Hugging Face kind have in common: words, weights, a text tokenizer.
 
-The tokenizer is a file, `tokenizer.json`. As a buffer of the part it travels with the weights, so that a bundle
+The tokenizer is a file, `tokenizer.json`. As a buffer of the part it travels with its weights: a bundle
 needs nothing of the folder that it was made from.
 """
 
@@ -48,7 +48,8 @@ class PublishedVocabulary(nn.Module):
             words = tokenizer.backend_tokenizer.to_str()
         except Exception as error:  # the package raises plain Exception for broken files
             raise ValueError(
-                f"expected a text tokenizer in {folder}, it cannot be read: {' '.join(str(error).split())[:200]}"
+                f"expected a text tokenizer in {folder}, it cannot be read: "
+                f"{' '.join(str(error).split())[:200]}"
             ) from None
         self._set_content(torch.frombuffer(bytearray(words.encode()), dtype=torch.uint8))
 
@@ -84,7 +85,9 @@ class PublishedVocabulary(nn.Module):
 def check_package(package: str, extra: str) -> None:
     """Raise one clear line where the optional package of a published model is absent."""
     if find_spec(package) is None:
-        raise ValueError(f"expected the package {package}, it is not installed: pip install 'musiclm[{extra}]'")
+        raise ValueError(
+            f"expected the package {package}, it is not installed: pip install 'musiclm[{extra}]'"
+        )
 
 
 def read_json(folder: Path, name: str) -> dict[str, Any]:
@@ -130,9 +133,12 @@ def read_weights(model: nn.Module, folder: Path) -> None:
             f"{' '.join(str(error).split())[:200]}"
         ) from None
     # Positions that count from 0 are derived; some published files have them and others do not.
-    missing = [name for name in missing if not name.endswith(("position_ids", "token_type_ids", "position_index"))]
+    missing = [
+        name for name in missing if not name.endswith(("position_ids", "token_type_ids", "position_index"))
+    ]
     unexpected = [name for name in unexpected if not name.endswith("position_ids")]
     if missing or unexpected:
         raise ValueError(
-            f"expected the weights of {folder / 'config.json'}, missing {missing[:3]}, unexpected {unexpected[:3]}"
+            f"expected the weights of {folder / 'config.json'}, missing {missing[:3]}, "
+            f"unexpected {unexpected[:3]}"
         )

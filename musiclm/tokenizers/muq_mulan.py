@@ -2,7 +2,7 @@
 
 waveform [B, 1, L] at 24 kHz -> embed_audio -> [B, 512];  list of str -> embed_text -> [B, 512]
 
-The towers are those of the package `muq` (music: MuQ, a conformer on log-mel; text: XLM-RoBERTa; a transformer on
+The towers are those of the package `muq` (music: MuQ, a conformer on log-mel; text: XLM-RoBERTa; layers on
 top of each). The package's own class fetches both from the network before it reads its weights; here they are
 built from their words alone, and filled with the weights of the one published file, which has all of them.
 `read_muq_mulan` takes three folders as published: `OpenMuQ/MuQ-MuLan-large`, and for their words and the text
@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from musiclm.tokenizers.hub import PublishedVocabulary, check_package, read_json, read_weights
 from musiclm.tokenizers.embedding_windows import embed_each, embed_mean
+from musiclm.tokenizers.hub import PublishedVocabulary, check_package, read_json, read_weights
 
 
 class MuQMuLan(nn.Module):
@@ -48,7 +48,7 @@ class MuQMuLan(nn.Module):
         """Embeddings [B, dimension] of descriptions of any length (cut where the model's positions end)."""
         if not texts:
             return torch.zeros(0, self.dimension, device=self.vocabulary.content.device)
-        # One by one: the published tower averages over padding too, so a text's vector would depend on the others.
+        # One by one: the published tower averages over padding too, so a vector would depend on the others.
         vectors = torch.cat([self.mulan.get_text_latents(raw_texts=[text]) for text in texts])
         return functional.normalize(vectors.float(), dim=-1)
 
@@ -92,7 +92,9 @@ def read_muq_mulan(folder: Path, *, music: Path, text: Path) -> tuple[MuQMuLan, 
     expected = (("config", "mulan", folder), ("music", "w2v2_config", music), ("text", "pad_token_id", text))
     for name, key, place in expected:
         if key not in words[name]:
-            raise ValueError(f"expected the words of a published {_WHAT[name]} at {place}, they have no {key!r}")
+            raise ValueError(
+                f"expected the words of a published {_WHAT[name]} at {place}, they have no {key!r}"
+            )
     part = MuQMuLan(**words)
     part.vocabulary.read(text)
     read_weights(nn.ModuleDict({"mulan": part.mulan}), folder)

@@ -51,10 +51,10 @@ def agreeing(magnitude: Tensor, now: Tensor, before: Tensor | None) -> Tensor:
 
 
 class InventedPhase:
-    """`invent_phase` chunk by chunk, from the first frame on: magnitudes [B, F, T] to complex spectra [B, F, T].
+    """`invent_phase` chunk by chunk from the first frame on: magnitudes [B, F, T] to spectra [B, F, T].
 
-    The phases run on from frame to frame, and each round of Griffin-Lim looks as far ahead as windows overlap: so
-    all of it can be streamed.
+    The phases run on from frame to frame, and each round of Griffin-Lim looks as far ahead as windows
+    overlap: so all of it can be streamed.
 
     Args:
         hop: samples between frames.

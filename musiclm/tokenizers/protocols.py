@@ -51,7 +51,7 @@ class SemanticEncoder(Protocol):
         ...
 
     def frames(self, waveform: Tensor) -> Tensor:
-        """The model's own input [B, n * T, bands] of a window [B, 1, L]: log-mel frames, n to a frame of features."""
+        """Its own input [B, n * T, bands] of a window [B, 1, L]: log-mel frames, n to a frame of features."""
         ...
 
     def features(self, waveform: Tensor, layer: int) -> Tensor:

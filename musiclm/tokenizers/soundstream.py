@@ -77,7 +77,8 @@ class SoundStream(nn.Module):
 
     def bitrate_of(self, num_quantizers: int) -> float:
         """Bits per second of the codes of the first `num_quantizers` levels."""
-        return self._levels(num_quantizers) * math.log2(self.codebook_size) * self.frame_rate
+        levels = check_levels(num_quantizers, self.num_quantizers)
+        return levels * math.log2(self.codebook_size) * self.frame_rate
 
     @property
     def codebooks(self) -> Tensor:

@@ -7,15 +7,15 @@
         codes = stream.encode(rest, last=True)      # all that was still held back
         waveform = stream.decode(codes, last=True)
 
-A layer that sees several samples at once keeps the ones that its next outputs still need, and gives out what no
-later sample can change; that is all the state there is. It lives in closures around the trunk's modules, made by
-their `stream()`, and never in the modules: the ordinary forward pass knows nothing of it. A causal trunk
-(SoundStream, sec. III-E) holds nothing back; one with centred windows waits for its `lookahead`.
+A layer that sees several samples at once keeps the ones that its next outputs still need, and gives out what
+no later sample can change; that is all the state there is. It lives in closures around the trunk's modules,
+made by their `stream()`, and never in the modules: the ordinary forward pass knows nothing of it. A causal
+trunk (SoundStream, sec. III-E) holds nothing back; one with centred windows waits for its `lookahead`.
 
-The arithmetic is the same, but a product of matrices of other sizes may round otherwise: latents agree to about
-1e-6 of their size, and a code differs only where two entries are as near as that. The sound of the paper's trunk
-agrees to 1e-5. Where phases are invented (`phase.py`), such a difference may choose another peak: there the error
-lies 45 dB and more below the sound, as between two machines.
+The arithmetic is the same, but a product of matrices of other sizes may round otherwise: latents agree to
+about 1e-6 of their size, and a code differs only where two entries are as near as that. The sound of the
+paper's trunk agrees to 1e-5. Where phases are invented (`phase.py`), such a difference may choose another
+peak: there the error lies 45 dB and more below the sound, as between two machines.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,8 +30,8 @@ from musiclm.tokenizers.checks import check_codes, check_waveform
 if TYPE_CHECKING:
     from musiclm.tokenizers.soundstream import SoundStream
 
-# Called with the next chunk [B, C, n] and whether it is the last; gives what is certain by now [B, C', m]. Chunks
-# and outputs may be empty.
+# Called with the next chunk [B, C, n] and whether it is the last; gives what is certain by now [B, C', m].
+# Chunks and outputs may be empty.
 Stream = Callable[[Tensor, bool], Tensor]
 
 
@@ -69,15 +69,16 @@ class CodecStream:
     def encode(self, waveform: Tensor, *, last: bool = False) -> Tensor:
         """Codes [B, Q, t] int64 of the frames that this chunk makes certain; t may be 0.
 
-        Put together, they are what `codec.encode` gives for the whole. A frame is certain once `encode_latency`
-        seconds beyond its end are known.
+        Put together, they are what `codec.encode` gives for the whole. A frame is certain once
+        `encode_latency` seconds beyond its end are known.
 
         Args:
             waveform: the next chunk [B, 1, n] in [-1, 1], n of 0 or more.
             last: nothing follows: silence fills the last frame, and all that was held back comes out.
 
         Raises:
-            ValueError: the waveform has another shape, other rows than before, or samples that are not finite;
+            ValueError: the waveform has another shape, other rows than before, or samples that are not
+            finite;
                 or the stream has ended.
         """
         encoder = _still_open(self._encoder)
@@ -91,17 +92,18 @@ class CodecStream:
 
     @torch.no_grad()
     def decode(self, codes: Tensor, *, last: bool = False) -> Tensor:
-        """Waveform [B, 1, m] in [-1, 1] that these codes make certain: t * hop_length samples of a causal trunk.
+        """Waveform [B, 1, m] in [-1, 1] that these codes make certain; m = t * hop_length of a causal trunk.
 
-        Put together, the chunks are what `codec.decode` gives for all codes. A sample is certain once the codes
-        of `decode_latency` seconds beyond it are known.
+        Put together, the chunks are what `codec.decode` gives for all codes. A sample is certain once the
+        codes of `decode_latency` seconds beyond it are known.
 
         Args:
             codes: the next ones [B, 1 … num_quantizers, t], t of 0 or more.
             last: nothing follows: all that was held back comes out.
 
         Raises:
-            ValueError: the codes have another shape, other rows than before, or are none of the codebook's; or
+            ValueError: the codes have another shape, other rows than before, or are none of the codebook's;
+            or
                 the stream has ended.
         """
         decoder = _still_open(self._decoder)
@@ -162,7 +164,7 @@ def convolution(conv: nn.Conv1d, *, before: int, after: int = 0) -> Stream:
 
 
 def transposed_convolution(conv: nn.ConvTranspose1d) -> Stream:
-    """A causal transposed convolution: `stride` samples for each frame, the surplus cut off at the right end."""
+    """A causal transposed convolution: `stride` samples for each frame, the surplus at the right cut off."""
     stride = conv.stride[0]
     span = -(-conv.kernel_size[0] // stride)  # frames that reach into one frame's samples
     return Sliding(

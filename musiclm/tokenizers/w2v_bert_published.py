@@ -1,10 +1,11 @@
 """Published w2v-BERT models in the place of our own: fairseq2's, and `w2v-bert-2.0` as Hugging Face keeps it.
 
     waveform [B, 1, L] at 24 kHz -> 16 kHz -> Kaldi's 80 log-mel bands at 100 Hz [B, 4 * T, 80]
-    -> conformer layers, as a rule at 50 Hz [B, 2 * T, D] -> mean of the frames of each 40 ms [B, T, D] at 25 Hz
+    -> conformer layers, as a rule at 50 Hz [B, 2 * T, D] -> mean of the frames of each 40 ms [B, T, D] at 25
+    Hz
 
-The two are different architectures behind the same input; a trunk is one of them. Each was trained at 50 Hz and
-MusicLM's tokens come at 25 Hz: of two frames we take the mean, which keeps what both say and halves the
+The two are different architectures behind the same input; a trunk is one of them. Each was trained at 50 Hz
+and MusicLM's tokens come at 25 Hz: of two frames we take the mean, which keeps what both say and halves the
 variance of their noise, where taking every second one would drop half. `musiclm import w2v_bert` makes a part
 of published weights; k-means is then fitted on it as on our own.
 """
@@ -34,7 +35,8 @@ class PublishedW2VBert(nn.Module):
     Args:
         trunk: `Fairseq2Trunk` or `HuggingFaceTrunk`.
         window_seconds: what attention spans, and over which each mel band is brought to zero mean and unit
-            variance, as the published models have it over an utterance. Longer audio is cut into such windows.
+            variance, as the published models have it over an utterance. Longer audio is cut into such
+            windows.
         overlap_seconds: each window lends this much context to its neighbours on either side.
     """
 
@@ -122,7 +124,8 @@ class Fairseq2Trunk(nn.Module):
     """The encoder of fairseq2's `W2VBertModel`, without what only its training needs.
 
     Args:
-        num_layers, model_dim, num_heads, ffn_dim, conv_kernel: as in `W2VBert`; of fairseq2's `600m` by default.
+        num_layers, model_dim, num_heads, ffn_dim, conv_kernel: as in `W2VBert`; of fairseq2's `600m` by
+        default.
         stack: log-mel frames in one frame of the model: 2 is 50 Hz.
     """
 

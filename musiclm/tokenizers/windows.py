@@ -13,7 +13,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Window:
-    """Frames `begin` … `end` of a recording; `start` … `stop` of them are the window's own, the rest context."""
+    """Frames `begin` … `end` of a recording; `start` … `stop` are the window's own, the rest context."""
 
     begin: int
     end: int
@@ -30,10 +30,10 @@ class Window:
 
 
 def windows(frames: int, size: int, overlap: int) -> Iterator[Window]:
-    """Windows of `size` frames whose own frames, in order, are all `frames`; a shorter recording is one window.
+    """Windows of `size` frames whose own frames, in order, are all `frames`; one of a shorter recording.
 
-    Every own frame has `overlap` frames or more of context on either side, unless the recording ends there. The
-    last window ends with the recording and is as long as the others, so that it has no less context.
+    Every own frame has `overlap` frames or more of context on either side, unless the recording ends there.
+    The last window ends with the recording and is as long as the others, so that it has no less context.
     """
     for first in range(0, max(frames - 2 * overlap, 1), size - 2 * overlap):
         begin = max(min(first, frames - size), 0)

@@ -210,9 +210,10 @@ def test_the_paper_configuration_is_a_resnet_50_and_a_bert_base() -> None:
     assert (part.dimension, part.window_seconds, part.sample_rate) == (128, 10.0, 24_000)
     assert part.audio.log_mel.num_mels == 64
 
-    # ResNet-50 (1512.03385, table 1) has 25,557,032 parameters: 9,536 in its stem, 2,049,000 in its classifier,
-    # the rest in its stages. Our shortcuts pool before their 1x1 convolution, which has no parameters; the
-    # stem has one input channel and a 5x7 kernel, and the first stage does the halving of the max pool.
+    # ResNet-50 (1512.03385, table 1) has 25,557,032 parameters: 9,536 in its stem, 2,049,000 in its
+    # classifier, the rest in its stages. Our shortcuts pool before their 1x1 convolution, which has no
+    # parameters; the stem has one input channel and a 5x7 kernel, and the first stage does the halving of the
+    # max pool.
     stages = part.audio.stages
     widths = [block.body[-1].num_features for block in stages]
     assert widths == 3 * [256] + 4 * [512] + 6 * [1024] + 3 * [2048]

@@ -1,4 +1,4 @@
-"""Published w2v-BERT weights, written here in both formats: imported, they give the published models' features."""
+"""Published w2v-BERT weights, written here in both formats: imported, they give the models' features."""
 
 import math
 from collections.abc import Callable

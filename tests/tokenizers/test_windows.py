@@ -1,4 +1,4 @@
-"""Promises of windows: every frame once, with its context, and memory that does not grow with the recording."""
+"""Promises of windows: every frame once, with its context; memory does not grow with the recording."""
 
 import math
 from collections.abc import Callable
