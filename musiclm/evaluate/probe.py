@@ -2,8 +2,9 @@
 
 Labelled recordings (`musiclm corpus render`) are cut into crops. A linear classifier learns each label on the
 training split and is scored on the held-out one: the chord from single frames, the others from the mean and
-deviation of a crop's frames. Rows are the log-mel input (what any model starts from), each layer, and the
-one-hot tokens; the first row is the share of the commonest label (what knowing nothing gives).
+deviation of a crop's frames. Rows are the log-mel input (what any model starts from), each layer, the one-hot
+tokens, and for comparison a codec's: the one-hot codes of its first level, and what those of all its levels
+stand for. The first row is the share of the commonest label (what knowing nothing gives).
 """
 
 from collections import Counter
@@ -16,11 +17,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from musiclm.bundle import load_part
+from musiclm.bundle import Bundle, load_part
 from musiclm.data.crops import load_crop
 from musiclm.data.sources import Recording, find_recordings
 from musiclm.tokenizers.kmeans import KMeans
-from musiclm.tokenizers.protocols import SemanticEncoder
+from musiclm.tokenizers.protocols import AcousticTokenizer, SemanticEncoder
 from musiclm.tokenizers.w2v_bert import W2VBertTokens
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the ridge, relative to the features' mean square
@@ -49,6 +50,7 @@ def semantic(
     *,
     w2v_bert: Path = Path("runs/w2v_bert/part"),
     kmeans: Path | None = None,
+    codec: Path | None = None,
     seconds: float = 10.0,
     crops_per_recording: int = 3,
     max_recordings: int = 400,
@@ -59,6 +61,7 @@ def semantic(
         audio: a labelled corpus (`musiclm corpus render`).
         w2v_bert: the trained encoder, `runs/w2v_bert/part`.
         kmeans: the trained centroids, `runs/kmeans/part`: adds the row of the tokens.
+        codec: a trained codec, `runs/soundstream/part`: adds the rows of the acoustic tokens.
         seconds: length of a crop.
         crops_per_recording: evenly spaced crops of each recording.
         max_recordings: of each split, at most.
@@ -80,6 +83,7 @@ def semantic(
         find_recordings(audio),
         encoder,
         tokens,
+        None if codec is None else Bundle.find(codec).load("soundstream"),
         seconds=seconds,
         crops_per_recording=crops_per_recording,
         max_recordings=max_recordings,
@@ -91,12 +95,13 @@ def probe(
     recordings: Sequence[Recording],
     encoder: SemanticEncoder,
     tokens: W2VBertTokens | None = None,
+    codec: AcousticTokenizer | None = None,
     *,
     seconds: float = 10.0,
     crops_per_recording: int = 3,
     max_recordings: int = 400,
 ) -> dict[str, dict[str, float]]:
-    """Accuracy on held-out recordings for each row (chance, log-mel, layers, tokens) and each label."""
+    """Accuracy on held-out recordings of each row (chance, log-mel, layers, tokens, codes) for each label."""
     missing = sorted(COLUMNS - _columns(recordings))
     if missing:
         raise ValueError(f"expected a labelled corpus, the recordings have no {missing[0]!r}: render one")
@@ -104,7 +109,7 @@ def probe(
         split: _crops(recordings, split, seconds, crops_per_recording, max_recordings)
         for split in ("train", "valid")
     }
-    features = {split: _extract(crops[split], encoder, tokens, seconds) for split in crops}
+    features = {split: _extract(crops[split], encoder, tokens, codec, seconds) for split in crops}
 
     table: dict[str, dict[str, float]] = {row: {} for row in ("chance", *features["train"])}
     for name in ("chord", *CROP_LABELS):
@@ -213,7 +218,11 @@ def _frame_times(encoder: SemanticEncoder, seconds: float) -> list[float]:
 
 @torch.no_grad()
 def _extract(
-    crops: Sequence[Crop], encoder: SemanticEncoder, tokens: W2VBertTokens | None, seconds: float
+    crops: Sequence[Crop],
+    encoder: SemanticEncoder,
+    tokens: W2VBertTokens | None,
+    codec: AcousticTokenizer | None,
+    seconds: float,
 ) -> dict[str, Features]:
     frames: dict[str, list[Tensor]] = {}
     pooled: dict[str, list[Tensor]] = {}
@@ -225,10 +234,24 @@ def _extract(
         if tokens is not None:
             codes = tokens.kmeans.assign(layers[tokens.kmeans.layer])
             rows["tokens"] = F.one_hot(codes, tokens.codebook_size).float()
+        if codec is not None:
+            acoustic = load_crop(crop.recording.path, crop.start, seconds, codec.sample_rate)[None]
+            rows |= _codec_rows(codec, acoustic, frames=layers[0].shape[1])
         for row, (values,) in rows.items():  # [T, D]
             frames.setdefault(row, []).append(values[:: _frame_step(encoder)].clone())
             pooled.setdefault(row, []).append(torch.cat([values.mean(dim=0), values.std(dim=0)]))
     return {row: Features(torch.stack(frames[row]), torch.stack(pooled[row])) for row in frames}
+
+
+def _codec_rows(codec: AcousticTokenizer, waveform: Tensor, *, frames: int) -> dict[str, Tensor]:
+    """What a codec's codes say at `frames` places [1, frames, D] of a crop [1, 1, L]."""
+    codes = codec.encode(waveform)[0]  # [Q, T]
+    entries = torch.stack([book[level] for book, level in zip(codec.codebooks, codes, strict=True)])
+    stands_for = entries.sum(dim=0)  # [T, D]
+    first = F.one_hot(codes[0], codec.codebook_size).float()  # [T, K]
+    # Of a codec's several frames to each place, the mean.
+    pooled = {"acoustic, level 1": first, "acoustic, all levels": stands_for}
+    return {name: F.adaptive_avg_pool1d(value.T, frames).T[None] for name, value in pooled.items()}
 
 
 def _labels(name: str, crops: Sequence[Crop], times: Sequence[float]) -> list[Label]:

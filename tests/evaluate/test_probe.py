@@ -12,8 +12,10 @@ from musiclm.data.sources import Recording
 from musiclm.evaluate.probe import chord_label, format_table, linear_probe, probe, semantic
 from musiclm.tokenizers.kmeans import KMeans
 from musiclm.tokenizers.w2v_bert import W2VBert, W2VBertTokens
+from tests.tokenizers.tiny_codecs import spectral_codec
 
 ROWS = ["chance", "log-mel", "layer 0", "layer 1", "layer 2", "tokens"]
+CODEC_ROWS = ["acoustic, level 1", "acoustic, all levels"]
 LABELS = ["chord", "key", "lead", "tempo", "drums", "genre"]
 
 
@@ -117,6 +119,19 @@ def test_the_table_shows_that_labels_are_heard_in_every_row(tmp_path: Path) -> N
     lines = format_table(table).splitlines()
     assert len(lines) == 1 + len(ROWS)
     assert lines[1].split() == ["chance", *["50.0"] * len(LABELS)]
+
+
+def test_codes_stand_beside_the_tokens(tmp_path: Path) -> None:
+    """Codebooks of what the codec makes of two of the tones: its codes tell low from high."""
+    encoder, _ = make_encoder()
+    codec, recordings = spectral_codec().eval(), make_corpus(tmp_path)
+    waveforms = torch.stack([torch.from_numpy(soundfile.read(r.path)[0]).float() for r in recordings[:2]])
+    latents = codec.encoder(waveforms[:, None]).detach()  # [2, D, T]
+    codec.quantizer.codebooks.zero_()
+    codec.quantizer.codebooks[0] = torch.cat([latents[:, :, 10 * n + 9] for n in range(1, 5)])
+    table = probe(recordings, encoder, codec=codec, seconds=0.5, crops_per_recording=2)
+    assert list(table) == [row for row in ROWS if row != "tokens"] + CODEC_ROWS
+    assert all(table[row][label] == 1.0 for row in CODEC_ROWS for label in LABELS)
 
 
 def test_recordings_without_labels_are_refused(tmp_path: Path) -> None:
