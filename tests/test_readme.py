@@ -110,7 +110,7 @@ def test_a_published_codec_works_as_written(
 ) -> None:
     folder_of_tones(tmp_path / "my-music", 1, seconds=1.0)
     shutil.copy(published_encodec[0], tmp_path)
-    commands = block("### With a published codec", "sh")
+    commands = block("### With published models", "sh")
     commands = commands.replace("encodec_24khz-d7cc33bc.th", published_encodec[0].name)
     printed = run(commands, tmp_path)
     assert printed[-1] == "runs/encodec/report/codec.svg"
