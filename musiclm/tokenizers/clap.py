@@ -45,9 +45,8 @@ class Clap(nn.Module):
         from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
 
         super().__init__()
-        words: Any = ClapConfig.from_dict(
-            config
-        )  # the package types these as what they may be, not as they are
+        # The package types these as what they may be, not as they are.
+        words: Any = ClapConfig.from_dict(config)
         extractor: Any = ClapFeatureExtractor.from_dict(features)
         self.sample_rate = sample_rate
         self.model_rate = int(extractor.sampling_rate)  # Hz
@@ -103,9 +102,8 @@ class Clap(nn.Module):
         """Embeddings [N, dimension] of windows [N, 1, L] at `sample_rate`."""
         from torchaudio.functional import resample
 
-        mel = self.log_mel(resample(windows[:, 0], self.sample_rate, self.model_rate))[
-            :, None
-        ]  # [N, 1, T, mels]
+        sound = resample(windows[:, 0], self.sample_rate, self.model_rate)
+        mel = self.log_mel(sound)[:, None]  # [N, 1, T, mels]
         if self.fused:
             mel = mel.expand(-1, 4, -1, -1)
         longer = torch.zeros(len(mel), 1, dtype=torch.bool, device=mel.device)

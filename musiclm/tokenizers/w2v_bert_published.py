@@ -1,8 +1,7 @@
 """Published w2v-BERT models in the place of our own: fairseq2's, and `w2v-bert-2.0` as Hugging Face keeps it.
 
     waveform [B, 1, L] at 24 kHz -> 16 kHz -> Kaldi's 80 log-mel bands at 100 Hz [B, 4 * T, 80]
-    -> conformer layers, as a rule at 50 Hz [B, 2 * T, D] -> mean of the frames of each 40 ms [B, T, D] at 25
-    Hz
+    -> conformer layers, as a rule at 50 Hz [B, 2 * T, D] -> means over 40 ms [B, T, D] at 25 Hz
 
 The two are different architectures behind the same input; a trunk is one of them. Each was trained at 50 Hz
 and MusicLM's tokens come at 25 Hz: of two frames we take the mean, which keeps what both say and halves the
