@@ -1,0 +1,61 @@
+"""How near generated music is to real music, taken as a whole: the Fréchet distance of their embeddings.
+
+FAD (Kilgour et al., 1812.08466): both sets of clips are embedded, a normal distribution is fitted to either,
+and the distance is that between the two distributions. 0 is alike; clips need no partner. Here the embedding
+is the bundle's MuLan, so that figures compare with others of the same MuLan only.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from musiclm.audio import Audio
+from musiclm.bundle import Bundle
+from musiclm.data.sources import find_recordings
+from musiclm.progress import progress
+from musiclm.tokenizers.protocols import JointEmbedding
+
+
+def fad(generated: list[Path], reference: Path = Path("corpus"), bundle: str = "default") -> None:
+    """Print the Fréchet distance between the embeddings of generated and of real music.
+
+    Args:
+        generated: audio files, or folders of them.
+        reference: a folder of real music.
+        bundle: whose MuLan embeds both: a shipped bundle's name, a folder, or a Hugging Face id.
+    """
+    joint: JointEmbedding = Bundle.find(bundle).load("mulan")
+    first, second = (embed_files(joint, paths) for paths in (generated, [reference]))
+    print(f"FAD {frechet_distance(first, second):.4f}   ({len(first)} and {len(second)} windows)")
+
+
+def embed_files(joint: JointEmbedding, paths: list[Path]) -> Tensor:
+    """Embeddings [N, dimension] of every window of every recording at some paths."""
+    recordings = find_recordings(paths)
+    vectors = []
+    for recording in progress(recordings, total=len(recordings), description="embed"):
+        audio = Audio.load(recording.path).mono().resample(joint.sample_rate)
+        vectors.append(joint.embed_windows(audio.waveform[None]))
+    return torch.cat(vectors)
+
+
+def frechet_distance(first: Tensor, second: Tensor) -> float:
+    """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)) of the means and covariances of [N, D] and [M, D].
+
+    Raises:
+        ValueError: fewer than two embeddings in a set have no covariance.
+    """
+    if min(len(first), len(second)) < 2:
+        raise ValueError(
+            f"expected at least 2 windows of music on both sides, got {len(first)} and {len(second)}: "
+            "give it more, or longer, clips"
+        )
+    first, second = first.double(), second.double()
+    difference = first.mean(dim=0) - second.mean(dim=0)
+    one, two = torch.cov(first.T), torch.cov(second.T)  # [D, D]
+    values, vectors = torch.linalg.eigh(one)
+    root = vectors * values.clamp(min=0).sqrt() @ vectors.T
+    # C1 C2 and root C2 root have the same eigenvalues, and the second is symmetric.
+    mixed = torch.linalg.eigvalsh(root @ two @ root).clamp(min=0).sqrt().sum()
+    return max(float(difference.square().sum() + one.trace() + two.trace() - 2 * mixed), 0.0)
