@@ -83,11 +83,23 @@ def _run(command: tuple[str, ...], arguments: list[str]) -> None:
     try:
         values = parser.parse_args(arguments)
     except ArgumentError as error:
-        words = str(error)
+        words = _in_plain_words(str(error))
         if command == ("generate",) and words.startswith("unrecognized arguments"):
             words += ': expected one prompt, put it in quotes: "a calm violin"'
         raise ValueError(f"{words} (see musiclm {' '.join(command)} --help)") from None
     function(**{name: values[name] for name in names})
+
+
+def _in_plain_words(words: str) -> str:
+    """jsonargparse's message, with what it expected called as users call it."""
+    for kind, plain in (
+        ("collections.abc.Sequence", "a list such as [0,25]"),
+        ("float", "a number"),
+        ("int", "a whole number"),
+        ("bool", "true or false"),
+    ):
+        words = words.replace(f"Expected a <class '{kind}'>. Got value:", f"expected {plain}, got")
+    return words
 
 
 def _explain(arguments: list[str]) -> int:

@@ -6,6 +6,7 @@ decoded block by block as codes arrive; `generate` is the concatenation of what 
 """
 
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
@@ -400,5 +401,6 @@ def generate(
                 on_progress=stages,
             )
             comment = f", {verdict}"
+            print(f"guard: {verdict}", file=sys.stderr)
     comment = f"seed {seed}, bundle {model.fingerprint}{comment}"
     print(audio.save(out, {"title": prompt, "comment": comment, "software": "musiclm"}))

@@ -100,3 +100,14 @@ def test_an_unknown_command_lists_the_commands(capsys: pytest.CaptureFixture[str
 
 def test_a_seed_that_is_no_number_is_one_mistake(capsys: pytest.CaptureFixture[str]) -> None:
     assert "seed" in _fails(capsys, "generate", "a song", "--seed", "one")
+
+
+def test_what_was_expected_is_said_in_the_users_words(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, said in (
+        (["audit", "--prompt_tokens", "0,25"], "expected a list such as [0,25], got 0,25"),
+        (["generate", "a tune", "--seconds", "ten"], "expected a number, got ten"),
+    ):
+        with pytest.raises(SystemExit):
+            main(words)
+        (line,) = capsys.readouterr().err.splitlines()
+        assert said in line

@@ -23,9 +23,9 @@ import numpy as np
 import torch
 
 from musiclm.audit import acoustic, calibration, findings
-from musiclm.audit.canaries import canary_rows, read_canaries
+from musiclm.audit.canaries import canary_of, canary_rows, read_canaries
 from musiclm.audit.continuation import CONTINUATION, Subject, continuations
-from musiclm.audit.examples import draw, identical_recordings, stretches
+from musiclm.audit.examples import draw, identical_recordings, never_heard, stretches
 from musiclm.audit.findings import Continued, Metric
 from musiclm.audit.nearness import nearness, null_costs
 from musiclm.audit.report import SCHEMA_VERSION, write_report
@@ -101,14 +101,18 @@ def audit(
         apart=CONTINUATION,
         clear_of_end=math.ceil(clear_of_end * rate),
     )
-    population = cut(training)
+    canaries = read_canaries(store.folder)
+    planted, times = canary_rows(training, canaries)
+    # What was repeated on purpose says nothing of the rest, and is asked for by itself.
+    ordinary = [row for row in training if canary_of(row.id) not in canaries]
+    population = cut(ordinary)
     if len(population) < examples:
         raise ValueError(
             f"expected {examples} stretches of {length / rate:g} s in the training recordings of {tokens}, "
             f"they have {len(population)}: ask for fewer --examples, or tokenize more music"
         )
-    planted, times = canary_rows(training, read_canaries(store.folder))
     of_canaries = cut(planted)
+    control = never_heard(cut(held_out), held_out, training, offsets=prompt_tokens, length=CONTINUATION)
     subjects = [
         Subject.of(
             name,
@@ -119,8 +123,8 @@ def audit(
             description=store.description,
         )
         for name, rows, chosen in (
-            ("training", training, draw(population, count=examples, seed=seed)),
-            ("held-out", held_out, draw(cut(held_out, known=False), count=examples, seed=seed)),
+            ("training", ordinary, draw(population, count=examples, seed=seed)),
+            ("held-out", held_out, draw(control, count=examples, seed=seed)),
             ("canaries", planted, draw(of_canaries, count=len(of_canaries), seed=seed)),
         )
         if len(chosen)
@@ -137,7 +141,7 @@ def audit(
     planted_again = [each for each in made if each.subject.name == "canaries"]
     made = [each for each in made if each.subject.name != "canaries"]
     greedy = [each for each in made if each.subject.name == "training" and each.decoding == "greedy"]
-    control = [each for each in made if each.subject.name == "held-out" and each.decoding == "greedy"]
+    unheard = [each for each in made if each.subject.name == "held-out" and each.decoding == "greedy"]
 
     fitted, verified = _negative_costs(greedy, pairs, metric)
     tau = calibration.fit_tau(fitted, false_positive_rate)
@@ -182,7 +186,7 @@ def audit(
             "temperature": temperature,
             "low_entropy_bits": findings.LOW_ENTROPY,
         },
-        "duplicates": findings.duplicates(subjects[0], population, identical_recordings(training)),
+        "duplicates": findings.duplicates(subjects[0], population, identical_recordings(ordinary)),
         "calibration": {
             "regularization": metric.regularization,
             "tau": tau,
@@ -194,7 +198,7 @@ def audit(
         },
         "rates": findings.rates(made, tau),
         "by_duplicates": findings.by_duplicates(greedy, tau),
-        "costs": findings.cost_counts(np.concatenate([fitted, verified]), greedy, control),
+        "costs": findings.cost_counts(np.concatenate([fitted, verified]), greedy, unheard),
         "entropy": findings.entropy_points(greedy, tau, seed=seed),
         "power": findings.power(subjects[0].target(0), metric, tau, seed=seed),
         "search": nearness(searched, null, made) if searched and null else None,

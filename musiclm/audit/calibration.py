@@ -41,8 +41,9 @@ def negative_pairs(groups: np.ndarray, *, count: int, seed: int) -> np.ndarray:
     possible = len(groups) ** 2 - int((sizes.astype(np.int64) ** 2).sum())
     if possible < count:
         raise ValueError(
-            f"expected {count} pairs of unrelated recordings for the calibration, the examples allow "
-            f"{possible}: ask for fewer --negatives, more --examples, or give it more recordings"
+            f"expected {count} pairs of unrelated recordings for the calibration, these examples allow "
+            f"{possible}: ask for more --examples or prompts, or for --negatives {possible} "
+            f"--false_positive_rate {least_rate(possible):.1g}, the least that so few can show"
         )
     generator = np.random.Generator(np.random.PCG64(seed))
     if possible <= 4 * count:
@@ -80,8 +81,15 @@ def check_enough(pairs: int, target: float) -> None:
     if pairs < least:
         raise ValueError(
             f"expected at least {least} negative pairs to show a false-positive rate of {target:g}, "
-            f"got {pairs}: ask for more --negatives"
+            f"got {pairs}: ask for more --negatives, or allow --false_positive_rate {least_rate(pairs):.1g}"
         )
+
+
+def least_rate(pairs: int) -> float:
+    """The lowest target rate, rounded up to one digit, that so many pairs without an error would show."""
+    rate = min(-math.expm1(math.log(1 - CONFIDENCE) / max(pairs, 1)) / MARGIN, 0.9)
+    digit = 10.0 ** math.floor(math.log10(rate))
+    return math.ceil(rate / digit + 1e-9) * digit
 
 
 def verify(costs: np.ndarray, tau: float) -> Verification:

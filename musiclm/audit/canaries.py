@@ -87,8 +87,13 @@ def read_canaries(store: Path) -> dict[str, int]:
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
+def canary_of(id: str) -> str:
+    """The canary that a recording would be a copy of, were it one."""
+    return id.rsplit("/copy", 1)[0]
+
+
 def canary_rows(rows: Sequence[TokenRow], planted: dict[str, int]) -> tuple[list[TokenRow], np.ndarray]:
     """One row for each canary, and how often it was planted [C]."""
-    found = {row.id.rsplit("/copy", 1)[0]: row for row in rows if "/copy" in row.id}
+    found = {canary_of(row.id): row for row in rows if "/copy" in row.id}
     chosen = [(found[id], times) for id, times in planted.items() if id in found]
     return [row for row, _ in chosen], np.array([times for _, times in chosen], dtype=np.int64)

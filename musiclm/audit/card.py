@@ -39,7 +39,9 @@ def render_summary(findings: Findings) -> str:
         f"- {sampled_sentence(findings)}",
         f"- {duplicates_sentence(findings)}",
         f"- {search_sentence(findings)}",
-        f"- Audited on {findings['made']['date']}, bundle `{findings['bundle']['fingerprint']}`.",
+        "- That the model was trained on these recordings is taken on trust; that their tokens are of its "
+        f"own tokenizers was checked. Audited on {findings['made']['date']}, bundle "
+        f"`{findings['bundle']['fingerprint']}`.",
     ]
     return "\n".join(lines) + "\n"
 

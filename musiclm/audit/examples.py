@@ -52,7 +52,6 @@ def stretches(
     length: int,
     apart: int,
     clear_of_end: int = 0,
-    known: bool = True,
 ) -> Examples:
     """Every distinct stretch of `length` tokens, `apart` from one to the next, with its copies in training.
 
@@ -61,7 +60,6 @@ def stretches(
         training: those that the stage was trained on.
         length, apart: in tokens.
         clear_of_end: tokens at the end of every recording that no stretch reaches.
-        known: whether stretches may be of training; of what is to be a control, those that are, are left out.
     """
     places = [
         (index, start)
@@ -77,8 +75,33 @@ def stretches(
     kept = np.unique(first)  # of stretches that are the same, the first stands for all
     weights = np.bincount(first, minlength=len(first))[kept].astype(np.float64)
     copies = count_copies((row.semantic for row in training), tokens[kept])
-    population = Examples(recordings[kept], starts[kept], copies, weights)
-    return population if known else population.take(np.flatnonzero(copies == 0))
+    return Examples(recordings[kept], starts[kept], copies, weights)
+
+
+def never_heard(
+    population: Examples,
+    rows: Sequence[TokenRow],
+    training: Sequence[TokenRow],
+    *,
+    offsets: Sequence[int],
+    length: int,
+) -> Examples:
+    """Those of a population whose `length` tokens from any of the offsets on stand nowhere in training.
+
+    A control of phrases that training has, too, would be continued from memory.
+
+    Args:
+        population: stretches of the rows.
+        rows: held-out recordings.
+        training: those that the stage was trained on.
+        offsets: in tokens from a stretch's beginning.
+        length: in tokens.
+    """
+    heard = np.zeros(len(population), dtype=bool)
+    for offset in offsets:
+        tokens = tokens_at(rows, population.recordings, population.starts + offset, length)
+        heard |= count_copies((row.semantic for row in training), tokens) > 0
+    return population.take(np.flatnonzero(~heard))
 
 
 def tokens_at(

@@ -93,14 +93,17 @@ class Guard:
             ValueError: they are fewer than a window has, and cannot be compared with one.
         """
         tokens = semantic[0, 0]
-        if len(tokens) < WINDOW:
-            seconds = WINDOW / self.search.store.description.semantic_frame_rate
-            raise ValueError(f"expected at least {seconds:g} s of music to guard: ask for more --seconds")
+        self._check_length(len(tokens))
         starts = [*range(0, len(tokens) - WINDOW, BETWEEN), len(tokens) - WINDOW]
         found = self.search.nearest(torch.stack([tokens[start : start + WINDOW] for start in starts]))
         best = int(found.costs.argmin())
         recording, start = self.search.place(int(found.windows[best]))
         return Verdict(recording, start, float(found.costs[best]), self.threshold)
+
+    def _check_length(self, tokens: int) -> None:
+        if tokens < WINDOW:
+            seconds = WINDOW / self.search.store.description.semantic_frame_rate
+            raise ValueError(f"expected at least {seconds:g} s of music to guard: ask for more --seconds")
 
     def generate(
         self,
@@ -124,6 +127,7 @@ class Guard:
         Raises:
             ValueError: nothing passed.
         """
+        self._check_length(round(seconds * self.search.store.description.semantic_frame_rate))
         verdict: Verdict | None = None
 
         def check(semantic: Tensor) -> None:

@@ -40,6 +40,16 @@ def nearness(search: WindowSearch, null: Null, continued: Sequence[Continued]) -
     """The findings of the search: its null, its threshold, and how many continuations are nearer."""
     threshold = float(np.quantile(null.costs, QUANTILE))
     number = {id: index for index, id in enumerate(search.store.ids())}
+    rows = np.unique(search.recordings)
+    copies: dict[tuple[str, int], np.ndarray] = {}
+
+    def copies_of_target(each: Continued) -> np.ndarray:
+        """How often what really follows stands in training [N]."""
+        case = each.subject.name, each.prompt_tokens
+        if case not in copies:
+            copies[case] = count_copies((search.store.semantic(row) for row in rows), each.target.numpy())
+        return copies[case]
+
     found = []
     with Progress("search", sum(len(each.generated) for each in continued), unit="example") as counter:
         for each in continued:
@@ -52,8 +62,8 @@ def nearness(search: WindowSearch, null: Null, continued: Sequence[Continued]) -
             examples = each.subject.examples
             near = (np.concatenate(costs) < threshold) & (entropies(each.generated).numpy() >= LOW_ENTROPY)
             own = np.array([number[id] for id in each.subject.recording_ids()])
-            # Music with copies elsewhere is found there too, and was not taken from there.
-            foreign = near & (np.concatenate(recordings) != own) & (examples.copies <= 1)
+            # What stands elsewhere too is found there, and was not taken from there.
+            foreign = near & (np.concatenate(recordings) != own) & (copies_of_target(each) <= 1)
             found.append(
                 {
                     "set": each.subject.name,

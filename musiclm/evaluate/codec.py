@@ -151,6 +151,10 @@ def format_table(qualities: Sequence[Quality]) -> str:
     }
     reach = ", ".join(f"{name} {_rises_to(values)}" for name, values in measures.items())
     lines.append(f"every level is better than the one before up to: {reach}")
+    if qualities[-1].in_phase > qualities[-1].si_sdr + 3:
+        lines.append(
+            "this codec invents phases: SI-SDR in phase tells what its codes are worth, SI-SDR does not"
+        )
     return "\n".join(lines)
 
 

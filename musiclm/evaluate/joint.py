@@ -78,6 +78,8 @@ def mulan(
         FileNotFoundError: nothing at one of the paths.
         ValueError: fewer than two recordings, or none with captions.
     """
+    if max_recordings < 2:
+        raise ValueError(f"expected max_recordings of 2 or more, got {max_recordings}")
     chosen = [
         recording
         for recording in find_recordings(audio)

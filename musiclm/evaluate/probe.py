@@ -17,10 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from musiclm.bundle import Bundle, load_part
+from musiclm.bundle import Bundle
 from musiclm.data.crops import load_crop
 from musiclm.data.sources import Recording, find_recordings
-from musiclm.tokenizers.kmeans import KMeans
 from musiclm.tokenizers.protocols import AcousticTokenizer, SemanticEncoder
 from musiclm.tokenizers.w2v_bert import W2VBertTokens
 
@@ -48,9 +47,9 @@ class Features:
 def semantic(
     audio: Path = Path("corpus"),
     *,
-    w2v_bert: Path = Path("runs/w2v_bert/part"),
-    kmeans: Path | None = None,
-    codec: Path | None = None,
+    w2v_bert: str = "default",
+    kmeans: str | None = None,
+    codec: str | None = None,
     seconds: float = 10.0,
     crops_per_recording: int = 3,
     max_recordings: int = 400,
@@ -59,9 +58,9 @@ def semantic(
 
     Args:
         audio: a labelled corpus (`musiclm corpus render`).
-        w2v_bert: the trained encoder, `runs/w2v_bert/part`.
-        kmeans: the trained centroids, `runs/kmeans/part`: adds the row of the tokens.
-        codec: a trained codec, `runs/soundstream/part`: adds the rows of the acoustic tokens.
+        w2v_bert: the trained encoder, `runs/w2v_bert/part`, or a bundle with one.
+        kmeans: its trained centroids, likewise: adds the row of the tokens.
+        codec: a trained codec, likewise: adds the rows of the acoustic tokens.
         seconds: length of a crop.
         crops_per_recording: evenly spaced crops of each recording.
         max_recordings: of each split, at most.
@@ -70,15 +69,8 @@ def semantic(
         FileNotFoundError: nothing at one of the paths.
         ValueError: recordings without labels, or of only one split.
     """
-    encoder = load_part(w2v_bert)
-    if not isinstance(encoder, SemanticEncoder):
-        raise ValueError(f"expected a trained w2v-BERT at {w2v_bert}, found {type(encoder).__name__}")
-    tokens = None
-    if kmeans is not None:
-        centroids = load_part(kmeans)
-        if not isinstance(centroids, KMeans):
-            raise ValueError(f"expected trained centroids at {kmeans}, found {type(centroids).__name__}")
-        tokens = W2VBertTokens(encoder, centroids)
+    encoder: SemanticEncoder = Bundle.find(w2v_bert).load("w2v_bert")
+    tokens = W2VBertTokens(encoder, Bundle.find(kmeans).load("kmeans")) if kmeans is not None else None
     table = probe(
         find_recordings(audio),
         encoder,

@@ -35,8 +35,10 @@ def read_published(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     # A torn file ends the reading of a pickle in any of these ways.
     except (SafetensorError, UnpicklingError, RuntimeError, EOFError, LookupError, ValueError) as error:
-        reason = str(error).strip().split("\n")[0][:200]
-        raise ValueError(f"expected published weights in {path}, it cannot be read: {reason}") from None
+        reason = f"{type(error).__name__}: {str(error).strip()}".split("\n")[0][:150]
+        raise ValueError(
+            f"expected published weights in {path}, it cannot be read ({reason}): get it again"
+        ) from None
     if not isinstance(content, dict):
         raise ValueError(f"expected published weights by name in {path}, found a {type(content).__name__}")
     return content

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from musiclm.bundle import Storage, build, save_part
 from musiclm.published.files import read_published
+from musiclm.tokenizers.hub import read_json
 
 PUBLISHED_W2V_BERT = "musiclm.tokenizers.w2v_bert_published."
 
@@ -29,8 +30,8 @@ def w2v_bert(path: Path, out: Path = Path("runs/w2v_bert/part"), storage: Storag
     try:
         part.trunk.load_state_dict(weights)
     except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"expected the weights of a w2v-BERT at {path}: {reason[:300]}") from None
+        reason = " ".join(str(error).split()).partition(": ")[2][:150]
+        raise ValueError(f"expected the weights of a w2v-BERT at {path}, got others: {reason}") from None
     bundle = save_part(out, "w2v_bert", part, class_path=class_path, init_args=init_args, storage=storage)
     millions = sum(parameter.numel() for parameter in part.parameters()) / 1e6
     print(
@@ -75,11 +76,7 @@ def _hugging_face_w2v_bert(folder: Path) -> tuple[dict[str, Any], dict[str, Tens
     """Words and weights of a `HuggingFaceTrunk`; the sizes are those of config.json."""
     from transformers import Wav2Vec2BertConfig
 
-    if not (folder / "config.json").is_file():
-        raise FileNotFoundError(
-            f"expected config.json and model.safetensors in {folder}, found no config.json"
-        )
-    config = Wav2Vec2BertConfig.from_json_file(folder / "config.json")
+    config = Wav2Vec2BertConfig.from_dict(read_json(folder, "config.json"))
     kinds = {
         "model_type": "wav2vec2-bert",
         "position_embeddings_type": "relative_key",

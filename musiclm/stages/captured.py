@@ -10,7 +10,8 @@ they were lent to is done with: one generation pays for the recording, the next 
 """
 
 import weakref
-from collections import defaultdict
+from collections import deque
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from torch import Tensor
 from musiclm.stages.transformer import KVCache, Transformer
 
 REACH = 256  # steps; how far attention reaches is rounded up to a multiple of it
+KEPT = 8  # caches that wait to be lent
 WARM_UP = 3  # runs before recording: libraries allocate and choose kernels in their first ones
 
 
@@ -29,31 +31,41 @@ class CapturedStep:
 
     def __init__(self, transformer: Transformer) -> None:
         self.transformer = transformer
-        self.free: dict[tuple[int, int], list[KVCache]] = defaultdict(list)
+        self.free: deque[KVCache] = deque(maxlen=KEPT)  # the latest ones
 
     def cache(self, batch: int, length: int) -> KVCache:
         """An empty cache, one that was used before where there is one."""
         capacity = -(-length // REACH) * REACH
-        free = self.free[batch, capacity]
-        kept = free.pop() if free else self.transformer.allocate(batch, capacity)
+        shape = (batch * self.transformer.config.heads, capacity)
+        kept = next((cache for cache in self.free if cache.keys.shape[1:3] == shape), None)
+        if kept is None:
+            with torch.inference_mode(False):  # it will be used outside as well
+                kept = self.transformer.allocate(batch, capacity)
+        else:
+            self.free.remove(kept)
+            for tensor in (kept.keys, kept.values):  # what is masked counts 0 times, and 0 times NaN is NaN
+                tensor.zero_()
         lent = KVCache(kept.keys, kept.values, kept.bias, graphs=kept.graphs)
-        weakref.finalize(lent, free.append, kept)
+        weakref.finalize(lent, self.free.append, kept)
         return lent
 
     def __call__(self, x: Tensor, cache: KVCache) -> Tensor:
         """Hidden state [B, D] of the step [B, D] after those of the cache, whose length stays what it is."""
         reach = (cache.length // REACH + 1) * REACH
-        if reach not in cache.graphs:
-            cache.graphs[reach] = _Recorded(self.transformer, cache, reach, like=x)
-        return cache.graphs[reach](x, cache.length)
+        device = torch.cuda.device(x.device) if x.is_cuda else nullcontext()
+        with device:  # streams and graphs belong to the current one
+            if reach not in cache.graphs:
+                cache.graphs[reach] = _Recorded(self.transformer, cache, reach, like=x)
+            return cache.graphs[reach](x, cache.length)
 
 
 class _Recorded:
     """A step at any place below `reach`: copies what comes in to where the graph reads it, and replays."""
 
     def __init__(self, transformer: Transformer, cache: KVCache, reach: int, *, like: Tensor) -> None:
-        self.x = like.clone()
-        self.place = torch.full((1,), cache.length, device=like.device)
+        with torch.inference_mode(False):
+            self.x = torch.empty_like(like).copy_(like)
+            self.place = torch.full((1,), cache.length, device=like.device)
         # Not the lent cache itself: the graph would keep it from being given back.
         tensors = KVCache(cache.keys, cache.values, cache.bias)
         self.run = lambda: fixed_step(transformer, self.x, tensors, self.place, reach)

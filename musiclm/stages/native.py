@@ -6,6 +6,7 @@ false and decoding goes on in torch, the same up to rounding and a few times slo
 
 import ctypes
 import importlib.util
+import warnings
 from collections.abc import Sequence
 from ctypes import POINTER, Structure, c_float, c_int64, c_void_p
 from pathlib import Path
@@ -66,8 +67,16 @@ class _Cache(Structure):
 
 
 def load(path: Path) -> ctypes.CDLL:
-    """The functions of `step.c`, compiled at `path`."""
+    """The functions of `step.c`, compiled at `path`.
+
+    Raises:
+        OSError: it cannot be loaded, or is of another version of `step.c`.
+    """
     library = ctypes.CDLL(str(path))
+    library.musiclm_sizes.restype = c_int64
+    sizes = [ctypes.sizeof(kind) for kind in (_Matrix, _Layer, _Model, _Cache)]
+    if library.musiclm_sizes() != sum(size << 16 * place for place, size in enumerate(sizes)):
+        raise OSError(f"{path} is of another version")
     library.musiclm_product.argtypes = [POINTER(_Matrix), c_void_p, c_int64, c_void_p, c_int64]
     library.musiclm_work.argtypes = [POINTER(_Model), c_int64, c_int64, c_int64]
     library.musiclm_work.restype = c_int64
@@ -85,7 +94,16 @@ def load(path: Path) -> ctypes.CDLL:
 
 def _installed() -> ctypes.CDLL | None:
     spec = importlib.util.find_spec("musiclm.stages._step")
-    return None if spec is None or spec.origin is None else load(Path(spec.origin))
+    if spec is None or spec.origin is None:
+        return None
+    try:
+        return load(Path(spec.origin))
+    except (OSError, AttributeError) as error:  # AttributeError: a version without one of the functions
+        warnings.warn(
+            f"the compiled decode step cannot be used ({error}), decoding will be slower: install again",
+            stacklevel=2,
+        )
+        return None
 
 
 _library = _installed()
@@ -157,7 +175,9 @@ class NativeStep:
 
     def __init__(self, transformer: Transformer) -> None:
         blocks = [cast(Block, block) for block in transformer.blocks]
-        # C reads the norms' weights where these tensors have them.
+        # C reads the weights where these tensors have them.
+        matrices = [module for module in transformer.modules() if isinstance(module, NativeMatrix)]
+        self.tensors = [(matrix.entries, matrix.scales, matrix.sums) for matrix in matrices]
         self.norms = [_weights(block.attention_norm, block.feed_forward_norm) for block in blocks]
         layers = [
             _Layer(
@@ -187,6 +207,11 @@ class NativeStep:
         assert _library is not None
         x = x.float().contiguous().clone()
         capacity, threads = cache.keys.shape[2], torch.get_num_threads()
+        if cache.length >= capacity or cache.keys.shape[1] != len(x) * self.model.heads:
+            raise IndexError(
+                f"expected a step of {cache.keys.shape[1] // self.model.heads} rows before step {capacity}, "
+                f"got {len(x)} rows at step {cache.length}"
+            )
         size = _library.musiclm_work(self.model, len(x), capacity, threads)
         if cache.work is None or len(cache.work) < size:
             cache.work = torch.empty(size, dtype=torch.uint8)

@@ -125,11 +125,13 @@ def prepare_to_decode(stage: Stage, precision: Precision = "float32") -> Stage:
     """Put the stage's matrices into the form of `precision`, in place; it cannot be trained or saved after.
 
     Raises:
-        ValueError: no such precision, or one that the stage's device has not.
+        ValueError: no such precision, or one that the stage's device has not; or a stage not in float32.
     """
     if precision not in get_args(Precision):
         raise ValueError(f"expected a precision among {list(get_args(Precision))}, got {precision!r}")
-    device = stage.embedding.weight.device
+    device, dtype = stage.embedding.weight.device, stage.embedding.weight.dtype
+    if dtype != torch.float32:
+        raise ValueError(f"expected a stage in float32 to prepare, got one in {dtype}: say precision instead")
     if precision == "int8" and device.type != "cpu":
         raise ValueError(f"int8 decodes on a CPU, the stage is on {device}: use bfloat16")
     for block in stage.transformer.blocks:
@@ -139,7 +141,7 @@ def prepare_to_decode(stage: Stage, precision: Precision = "float32") -> Stage:
         if device.type == "cpu" and not native.available():
             block.attention_norm = StepNorm(cast(nn.RMSNorm, block.attention_norm))
             block.feed_forward_norm = StepNorm(cast(nn.RMSNorm, block.feed_forward_norm))
-    if device.type == "cuda" or native.available():
+    if device.type == "cuda" or (device.type == "cpu" and native.available()):
         stage.transformer.kept_in = torch.float32 if precision == "float32" else torch.bfloat16
         fused = CapturedStep if device.type == "cuda" else native.NativeStep
         stage.transformer.fused_step = fused(stage.transformer)

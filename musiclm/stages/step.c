@@ -257,11 +257,17 @@ static int has_vnni(void) { return 0; }
 /* Rows [rows, inputs] in 8 bits, 128 added; and what a unit of each row stands for. */
 FOR_EACH_CPU static void quantize(const float *x, int64_t rows, int64_t inputs, uint8_t *q, float *units) {
     for (int64_t r = 0; r < rows; r++, x += inputs, q += inputs) {
-        float largest = 1e-12f;
-#pragma omp simd reduction(max : largest)
+        float largest = 1e-12f, wrong = 0; /* wrong: 0, or NaN where a number is NaN or infinite */
+#pragma omp simd reduction(max : largest) reduction(+ : wrong)
         for (int64_t k = 0; k < inputs; k++) {
             float size = fabsf(x[k]);
             largest = size > largest ? size : largest;
+            wrong += x[k] * 0.0f;
+        }
+        units[r] = largest / 127.0f + wrong;
+        if (wrong != wrong) { /* the units say so; the entries would have no meaning */
+            memset(q, 128, inputs);
+            continue;
         }
         float per_unit = 127.0f / largest;
 #pragma omp simd
@@ -269,7 +275,6 @@ FOR_EACH_CPU static void quantize(const float *x, int64_t rows, int64_t inputs, 
             float rounded = (x[k] * per_unit + 12582912.0f) - 12582912.0f; /* to the nearest */
             q[k] = (uint8_t)((int32_t)rounded + 128);
         }
-        units[r] = largest / 127.0f;
     }
 }
 
@@ -426,6 +431,11 @@ static void one_head(const float *query, const float *key, const float *value, c
 }
 
 /* ---- What native.py calls --------------------------------------------------------------------------------- */
+
+/* The sizes of the structures: a library left over from another version is told by them. */
+int64_t musiclm_sizes(void) {
+    return sizeof(Matrix) | (int64_t)sizeof(Layer) << 16 | (int64_t)sizeof(Model) << 32 | (int64_t)sizeof(Cache) << 48;
+}
 
 /* y [rows, outputs] = x [rows, inputs] times the matrix. Returns 0, or 1 where there is no memory. */
 int musiclm_product(const Matrix *m, const float *x, int64_t rows, float *y, int64_t threads) {

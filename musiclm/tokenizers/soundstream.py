@@ -115,7 +115,7 @@ class SoundStream(nn.Module):
         check_waveform(waveform)
         levels = check_levels(num_quantizers, self.num_quantizers)
         chunks = waveform.split(round(CHUNK_SECONDS * self.sample_rate), dim=-1)
-        if len(chunks) == 1:
+        if len(chunks) == 1 or self.training:  # only a frozen codec streams
             return self.quantizer.encode(self.encoder(self._pad(waveform)), levels)
         with self.streaming(num_quantizers=levels) as stream:
             ends = [False] * (len(chunks) - 1) + [True]

@@ -253,7 +253,7 @@ class Held:
     def drop(self, count: int) -> None:
         """Let the first `count` samples go."""
         assert self.samples is not None
-        self.samples = self.samples[..., count:]
+        self.samples = self.samples[..., count:].clone()  # a view would keep all of them in memory
 
     def take(self, count: int) -> Tensor:
         """The first `count` samples [B, C, count], which go."""

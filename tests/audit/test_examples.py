@@ -11,6 +11,7 @@ from musiclm.audit.examples import (
     count_copies,
     draw,
     identical_recordings,
+    never_heard,
     stretches,
     tokens_at,
 )
@@ -49,9 +50,22 @@ def test_the_same_stretch_is_asked_for_once_and_weighs_as_often_as_it_comes() ->
 def test_a_control_leaves_out_what_stands_in_training() -> None:
     training, others = random_rows(40, 40), random_rows(20, seed=1)
     leaked = [row("leaked", training[1].semantic[7:27]), *others]
-    found = stretches(leaked, training, length=10, apart=10, known=False)
+    every = stretches(leaked, training, length=10, apart=10)
+    found = never_heard(every, leaked, training, offsets=(0,), length=10)
     assert set(found.recordings) == {1}
     assert found.strata().tolist() == [0, 0]
+
+
+def test_a_control_leaves_out_what_goes_on_as_training_does() -> None:
+    """Its beginning is new, what is asked for after three tokens is not."""
+    training, (other,) = random_rows(40, 40), random_rows(20, seed=1)
+    semantic = other.semantic.copy()
+    semantic[13:20] = training[0].semantic[5:12]
+    mixed = [row("mixed", semantic)]
+    every = stretches(mixed, training, length=10, apart=10)
+    assert every.copies.tolist() == [0, 0]
+    found = never_heard(every, mixed, training, offsets=(0, 3), length=7)
+    assert found.starts.tolist() == [0]
 
 
 @settings(deadline=None, max_examples=50)

@@ -51,7 +51,7 @@ def composer(store: Path) -> Composer:
 
 
 def generate(guard: Guard, composer: Composer, **values: Any) -> tuple[Audio, int, Any]:
-    return guard.generate(composer, "a tune", seconds=1.0, seed=0, **values)  # type: ignore[arg-type]
+    return guard.generate(composer, "a tune", seconds=10.0, seed=0, **values)  # type: ignore[arg-type]
 
 
 def test_a_copy_is_refused_and_its_source_named(store: Path, composer: Composer) -> None:
@@ -90,6 +90,9 @@ def test_a_take_shorter_than_a_window_is_refused(store: Path, composer: Composer
     with pytest.raises(ValueError, match="at least 5 s of music to guard"):
         guard.judge(torch.from_numpy(composer.takes[0][:124].astype(np.int64))[None, None])
     assert not guard.judge(torch.from_numpy(composer.takes[0][:125].astype(np.int64))[None, None]).passes
+    with pytest.raises(ValueError, match="at least 5 s of music to guard"):
+        guard.generate(composer, "a tune", seconds=4.9, seed=0)  # type: ignore[arg-type]
+    assert composer.asked == []  # nothing was made in vain
 
 
 def test_held_out_copies_of_training_music_do_not_open_the_guard(tmp_path: Path) -> None:

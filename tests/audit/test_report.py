@@ -145,6 +145,28 @@ def test_training_is_judged_against_held_out_music(exact: tuple[int, int], said:
     assert said in render_summary(findings)
 
 
+def test_what_is_known_by_heart_is_not_called_half_remembered() -> None:
+    """Every exact match is an approximate one as well, and there are more of those."""
+    findings = make_findings()
+    for row in findings["rates"]:
+        training, examples = row["set"] == "training", row["exact"]["examples"]
+        row["exact"] = estimate(600 if training else 0, examples)
+        row["approximate"] = estimate(700 if training else 0, examples)
+    for text in (render_html(findings), render_summary(findings)):
+        assert "most clearly exact ones" in text
+        assert "known by heart" in text
+        assert "remembered in part" not in text
+
+
+def test_a_control_that_matches_more_is_not_called_alike() -> None:
+    findings = make_findings()
+    for row in findings["rates"]:
+        examples = row["exact"]["examples"]
+        row["exact"] = estimate(3 if row["set"] == "training" else 0, examples)
+        row["approximate"] = estimate(10 if row["set"] == "training" else 200, examples)
+    assert "are there more matches on training music than on held-out music" in render_summary(findings)
+
+
 def test_memory_that_only_drawing_shows_is_said_too() -> None:
     """The most likely continuation may miss what a draw now and then finds."""
     findings = make_findings()

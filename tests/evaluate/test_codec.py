@@ -79,8 +79,9 @@ def test_codes_without_phase_are_also_judged_with_the_recordings_own() -> None:
     qualities = measure(Phaseless(), [uniform()])
     assert all(each.si_sdr < -10 for each in qualities)
     assert qualities[2].in_phase == pytest.approx(54.2, abs=0.15)
-    said = format_table(qualities).splitlines()[-1]
+    said, explained = format_table(qualities).splitlines()[-2:]
     assert said.endswith("up to: SI-SDR 1, SI-SDR in phase 3, mel distance 1")
+    assert "invents phases" in explained
 
 
 def test_a_recording_is_cut_into_equal_stretches_without_silence(tmp_path: Path) -> None:

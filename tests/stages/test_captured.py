@@ -44,11 +44,31 @@ def test_a_cache_is_lent_again_and_remembers_nothing(model: Transformer) -> None
     model.fused_step = step = CapturedStep(model)
     hidden_states(model, first, 3)
     gc.collect()
-    ((kept,),) = step.free.values()
+    (kept,) = step.free
     torch.testing.assert_close(hidden_states(model, second, 3), alone, atol=1e-6, rtol=1e-5)
     gc.collect()
-    assert step.free == {(2, 24): [kept]}  # the same memory, and the graphs recorded with it
+    (again,) = step.free
+    assert again is kept  # the same memory, and the graphs recorded with it
     assert sorted(kept.graphs) == [8, 16, 24]
+
+
+def test_a_generation_that_went_wrong_spoils_no_later_one(model: Transformer) -> None:
+    model.fused_step = CapturedStep(model)
+    wrong = torch.randn(1, 20, TINY.width).index_fill(1, torch.tensor([15]), torch.nan)
+    with torch.inference_mode():
+        assert hidden_states(model, wrong, 3).isnan().any()
+    gc.collect()
+    with torch.no_grad():
+        assert hidden_states(model, torch.randn(1, 20, TINY.width), 3).isfinite().all()
+
+
+def test_only_the_latest_caches_are_kept(model: Transformer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(captured, "KEPT", 3)
+    model.fused_step = step = CapturedStep(model)
+    for length in range(1, 100, 8):
+        model.new_cache(2, length)
+    gc.collect()
+    assert len(step.free) == 3
 
 
 def test_two_generations_at_once_do_not_share_a_cache(model: Transformer) -> None:

@@ -1,5 +1,7 @@
 """The compiled step says what the torch step says, whatever the sizes, rows and threads."""
 
+import importlib.machinery
+import importlib.util
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -127,6 +129,49 @@ def test_an_int8_product_is_exact_but_for_the_rounding_of_what_goes_in(
     rounded, row_units = to_int8(x)
     expected = (rounded.double() @ entries.double().t()) * row_units[:, None] * units
     torch.testing.assert_close(matrix(x).double(), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_what_is_no_number_stays_none(dtype: torch.dtype, bad: float) -> None:
+    precision: Precision = str(dtype).removeprefix("torch.")  # type: ignore[assignment]
+    x = torch.ones(2, 9).index_fill(1, torch.tensor([4]), bad)
+    x[1] = 1
+    y = stored(torch.randn(5, 9), precision)(x)
+    assert not y[0].isfinite().any()
+    assert y[1].isfinite().all()
+
+
+def test_a_step_beyond_the_cache_or_of_other_rows_is_refused() -> None:
+    transformer = prepare_to_decode(make_stage(), "int8").transformer
+    cache = transformer.new_cache(2, 4)
+    cache.length = 4
+    with pytest.raises(IndexError, match="expected a step of 2 rows before step 4, got 2 rows at step 4"):
+        transformer.decode_step(torch.zeros(2, 1, 24), cache)
+    with pytest.raises(IndexError, match="got 3 rows at step 0"):
+        transformer.decode_step(torch.zeros(3, 1, 24), transformer.new_cache(2, 4))
+
+
+def test_a_stage_in_another_dtype_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"expected a stage in float32 to prepare, got one in torch\.bfloat16"
+    ):
+        prepare_to_decode(make_stage().bfloat16(), "bfloat16")
+
+
+def test_a_library_that_is_broken_or_of_another_version_is_left_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "_step.so"
+    broken.write_bytes(b"not a library")
+    spec = importlib.machinery.ModuleSpec("musiclm.stages._step", None, origin=str(broken))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)
+    with pytest.warns(UserWarning, match="cannot be used .*: install again"):
+        assert native._installed() is None
+    monkeypatch.undo()
+    monkeypatch.setattr(native, "_Cache", native._Model)  # as if its structure had changed
+    with pytest.warns(UserWarning, match="is of another version"):
+        assert native._installed() is None
 
 
 def test_silence_in_is_silence_out() -> None:

@@ -18,7 +18,7 @@ from musiclm.bundle import Bundle, load_part
 from musiclm.cli import main
 from musiclm.tokenizers.kmeans import KMeans
 from musiclm.tokenizers.protocols import SemanticEncoder
-from musiclm.tokenizers.w2v_bert import W2VBertTokens
+from musiclm.tokenizers.w2v_bert import W2VBertTokens, fairseq2_set_up
 from musiclm.tokenizers.w2v_bert_published import Fairseq2Trunk, HuggingFaceTrunk, PublishedW2VBert
 from musiclm.training.kmeans import KMeansTraining
 from tests.tiny import make_w2v_bert, noise
@@ -31,9 +31,10 @@ ROUNDING = {"rtol": 1e-4, "atol": 1e-5}
 
 def write_fairseq2(folder: Path) -> Any:
     """A tiny W2VBertModel, as fairseq2 would save it to `folder`/model.pt."""
-    from fairseq2.models.w2vbert import create_w2vbert_model, get_w2vbert_model_hub
+    with fairseq2_set_up():
+        from fairseq2.models.w2vbert import create_w2vbert_model, get_w2vbert_model_hub
 
-    config = get_w2vbert_model_hub().get_arch_config("600m")
+        config = get_w2vbert_model_hub().get_arch_config("600m")
     config.num_bert_encoder_layers = 1
     config.w2v2_config.final_dim = config.w2v2_config.quantized_dim = 8
     config.w2v2_config.num_codebook_entries = 8
@@ -41,7 +42,8 @@ def write_fairseq2(folder: Path) -> Any:
     encoder.num_encoder_layers, encoder.model_dim, encoder.num_encoder_attn_heads = 3, 16, 2
     encoder.ffn_inner_dim, encoder.depthwise_conv_kernel_size = 24, 5
     torch.manual_seed(0)
-    model = create_w2vbert_model(config).eval()
+    with fairseq2_set_up():
+        model = create_w2vbert_model(config).eval()
     for name, value in model.named_buffers():  # as if its batch normalisation had seen data
         if "running" in name:
             value.uniform_(0.5, 1.5)
@@ -261,7 +263,7 @@ def test_what_is_no_fairseq2_checkpoint_is_refused_in_one_line(
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda folder: (folder / "config.json").unlink(), "no config.json"),
+        (lambda folder: (folder / "config.json").unlink(), "a folder with config.json; found none"),
         (lambda folder: (folder / "model.safetensors").unlink(), "found none at"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"torn"), "cannot be read"),
         (lambda folder: change(folder / "config.json", "wav2vec2-bert", "hubert"), "wav2vec2-bert"),
