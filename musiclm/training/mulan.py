@@ -120,13 +120,13 @@ class MuLanTraining(lightning.LightningModule):
         texts, rows = self._draw_texts(batch["caption"], batch["id"])
         devices = items_from_all_devices(Described(list(batch["id"]), texts, rows))
         true = {normalise(text) for device in devices for text in device.texts}
-        if not true:
-            return None
+        if not true:  # Lightning skips a step on one device only; on several, nothing moves by this loss
+            alone = self.trainer.world_size == 1
+            return None if alone else 0.0 * torch.stack([p.sum() for p in self.parameters()]).sum()
         others = [other for other in map(at_another_tempo, texts) if other and normalise(other) not in true]
         if not texts:
-            others = [
-                ""
-            ]  # a device without captions still takes its part: of all audio, and of the gradients
+            # A device without captions still takes its part: of all audio, and of the gradients.
+            others = [""]
         positives = pairs_of_all(devices, items_from_all_devices(len(others)))  # [N, B]
 
         waveform = batch["waveform"]
