@@ -2,10 +2,12 @@
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -53,18 +55,11 @@ class Audio:
             FileNotFoundError: there is no such file.
             ValueError: the file is not audio.
         """
-        import soundfile
-
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"expected an audio file, found nothing at {path}")
-        try:
-            with soundfile.SoundFile(str(path)) as file:
-                rate = file.samplerate
-                file.seek(min(round(start * rate), file.frames))
-                frames = -1 if seconds is None else round(seconds * rate)
-                samples = file.read(frames, dtype="float32", always_2d=True)  # [L, C]
-        except soundfile.LibsndfileError as error:
-            raise ValueError(f"expected an audio file, but {path} cannot be read: {error}") from None
+        with _opened(path) as file:
+            rate = file.samplerate
+            file.seek(min(round(start * rate), file.frames))
+            frames = -1 if seconds is None else round(seconds * rate)
+            samples = file.read(frames, dtype="float32", always_2d=True)  # [L, C]
         return cls(torch.from_numpy(samples.T.copy()), rate)
 
     @classmethod
@@ -78,30 +73,24 @@ class Audio:
             ValueError: the file is not audio.
         """
         import numpy as np
-        import soundfile
 
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"expected an audio file, found nothing at {path}")
-        try:
-            with soundfile.SoundFile(str(path)) as file:
-                ratio = Fraction(sample_rate, file.samplerate)
-                margin = RESAMPLING_PERIODS * ratio.denominator
-                step = margin * max(BLOCK // margin, 3)
-                whole = torch.zeros(1, math.ceil(file.frames * ratio))
-                end = 0  # samples of the file read so far
-                context = np.zeros((0, file.channels), dtype=np.float32)  # the last of them
-                while len(fresh := file.read(step, dtype="float32", always_2d=True)):  # [l, C]
-                    block = np.concatenate([context, fresh])
-                    begin, end = end - len(context), end + len(fresh)
-                    piece = cls(torch.from_numpy(block.T), file.samplerate).mono().resample(sample_rate)
-                    # The block's last samples lack what follows: the next block writes over them.
-                    first = margin if begin else 0
-                    own = piece.waveform[:, int(first * ratio) :]
-                    place = int((begin + first) * ratio)
-                    whole[:, place : place + own.shape[1]] = own
-                    context = block[-2 * margin :]
-        except soundfile.LibsndfileError as error:
-            raise ValueError(f"expected an audio file, but {path} cannot be read: {error}") from None
+        with _opened(path) as file:
+            ratio = Fraction(sample_rate, file.samplerate)
+            margin = RESAMPLING_PERIODS * ratio.denominator
+            step = margin * max(BLOCK // margin, 3)
+            whole = torch.zeros(1, math.ceil(file.frames * ratio))
+            end = 0  # samples of the file read so far
+            context = np.zeros((0, file.channels), dtype=np.float32)  # the last of them
+            while len(fresh := file.read(step, dtype="float32", always_2d=True)):  # [l, C]
+                block = np.concatenate([context, fresh])
+                begin, end = end - len(context), end + len(fresh)
+                piece = cls(torch.from_numpy(block.T), file.samplerate).mono().resample(sample_rate)
+                # The block's last samples lack what follows: the next block writes over them.
+                first = margin if begin else 0
+                own = piece.waveform[:, int(first * ratio) :]
+                place = int((begin + first) * ratio)
+                whole[:, place : place + own.shape[1]] = own
+                context = block[-2 * margin :]
         return cls(whole[:, : math.ceil(end * ratio)], sample_rate)
 
     def save(self, path: str | Path, metadata: Mapping[str, str] | None = None) -> Path:
@@ -156,3 +145,17 @@ def check_writable(path: Path) -> None:
         temporary.unlink()
     except OSError as error:
         raise PermissionError(f"expected a writable place for the output, {path} is none: {error}") from None
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[Any]:
+    """The `soundfile.SoundFile` of a path, with one line for what is none."""
+    import soundfile
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"expected an audio file, found nothing at {path}")
+    try:
+        with soundfile.SoundFile(str(path)) as file:
+            yield file
+    except soundfile.LibsndfileError as error:
+        raise ValueError(f"expected an audio file, but {path} cannot be read: {error}") from None

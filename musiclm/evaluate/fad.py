@@ -35,7 +35,7 @@ def embed_files(joint: JointEmbedding, paths: list[Path]) -> Tensor:
     recordings = find_recordings(paths)
     vectors = []
     for recording in progress(recordings, total=len(recordings), description="embed"):
-        audio = Audio.load(recording.path).mono().resample(joint.sample_rate)
+        audio = Audio.load_mono(recording.path, joint.sample_rate)
         vectors.append(joint.embed_windows(audio.waveform[None]))
     return torch.cat(vectors)
 

@@ -111,7 +111,7 @@ def embed_recordings(part: JointEmbedding, recordings: Sequence[Recording]) -> T
     """Embeddings [N, D] of whole recordings."""
     vectors = []
     for recording in progress(recordings, total=len(recordings), description="embed"):
-        sound = Audio.load(recording.path).mono().resample(part.sample_rate)
+        sound = Audio.load_mono(recording.path, part.sample_rate)
         vectors.append(part.embed_audio(sound.waveform[None]))
     return torch.cat(vectors)
 

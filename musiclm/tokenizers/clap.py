@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from musiclm.tokenizers.embedding_windows import embed_each, embed_mean
+from musiclm.tokenizers.embedding_windows import WindowEmbedding
 from musiclm.tokenizers.hub import PublishedVocabulary, check_package, read_json, read_weights
 
 FLOOR = 1e-10  # of the mel energies before the logarithm, as published
 
 
-class Clap(nn.Module):
+class Clap(WindowEmbedding):
     """Joint embedding of audio and text by a published CLAP.
 
     Every window of audio is full, so the branch that fuses crops of longer audio is never taken. Audio
@@ -73,16 +73,6 @@ class Clap(nn.Module):
         ids, mask = self.vocabulary(texts)
         vectors = self.clap.text_model(input_ids=ids, attention_mask=mask).pooler_output
         return functional.normalize(self.clap.text_projection(vectors).float(), dim=-1)
-
-    @torch.no_grad()
-    def embed_audio(self, waveform: Tensor) -> Tensor:
-        """Embeddings [B, dimension] of waveforms [B, 1, L] of any length, one per row."""
-        return embed_mean(waveform, self._embed, seconds=self.window_seconds, sample_rate=self.sample_rate)
-
-    @torch.no_grad()
-    def embed_windows(self, waveform: Tensor) -> Tensor:
-        """Embeddings [W, dimension] of one recording [1, 1, L], window `i` beginning at second `i`."""
-        return embed_each(waveform, self._embed, seconds=self.window_seconds, sample_rate=self.sample_rate)
 
     def log_mel(self, waveform: Tensor) -> Tensor:
         """Decibels [N, T, mels] of waveforms [N, L] at the model's rate, T = L // hop_length + 1."""

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from musiclm.tokenizers.embedding_windows import embed_each, embed_mean
+from musiclm.tokenizers.embedding_windows import WindowEmbedding
 from musiclm.tokenizers.gather import rows_from_all_devices
 from musiclm.tokenizers.mulan_towers import AudioTower, TextTower
 
 
-class MuLan(nn.Module):
+class MuLan(WindowEmbedding):
     """Joint embedding of audio and text.
 
     Audio shorter than a window is repeated until it fills one; longer audio is the average over windows at a
@@ -46,13 +46,9 @@ class MuLan(nn.Module):
         self.text = text
         self.dimension = dimension
         self.window_seconds = window_seconds
+        self.sample_rate = audio.sample_rate  # Hz
         self.audio_norm = nn.BatchNorm1d(dimension, affine=False)
         self.text_norm = nn.BatchNorm1d(dimension, affine=False)
-
-    @property
-    def sample_rate(self) -> int:
-        """Hz."""
-        return self.audio.sample_rate
 
     @property
     def window_length(self) -> int:
@@ -75,19 +71,6 @@ class MuLan(nn.Module):
             return torch.zeros(0, self.dimension, device=self.text.known.device)
         text = self.text_norm(self.text(self.text.pieces(texts)).float())
         return functional.normalize(text, dim=-1)
-
-    @torch.no_grad()
-    def embed_audio(self, waveform: Tensor) -> Tensor:
-        """Embeddings [B, dimension] of waveforms [B, 1, L] of any length, one per row."""
-        return embed_mean(waveform, self._embed, seconds=self.window_seconds, sample_rate=self.sample_rate)
-
-    @torch.no_grad()
-    def embed_windows(self, waveform: Tensor) -> Tensor:
-        """Embeddings [W, dimension] of one recording [1, 1, L], window `i` beginning at second `i`.
-
-        W = floor(seconds - window_seconds) + 1, and 1 for a recording shorter than a window.
-        """
-        return embed_each(waveform, self._embed, seconds=self.window_seconds, sample_rate=self.sample_rate)
 
     def _embed(self, windows: Tensor) -> Tensor:
         """Embeddings [N, dimension] of windows [N, 1, window_length]."""

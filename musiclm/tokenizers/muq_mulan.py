@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from musiclm.tokenizers.embedding_windows import embed_each, embed_mean
+from musiclm.tokenizers.embedding_windows import WindowEmbedding
 from musiclm.tokenizers.hub import PublishedVocabulary, check_package, read_json, read_weights
 
 
-class MuQMuLan(nn.Module):
+class MuQMuLan(WindowEmbedding):
     """Joint embedding of audio and text by a published MuQ-MuLan.
 
     Args:
@@ -51,16 +51,6 @@ class MuQMuLan(nn.Module):
         # One by one: the published tower averages over padding too, so a vector would depend on the others.
         vectors = torch.cat([self.mulan.get_text_latents(raw_texts=[text]) for text in texts])
         return functional.normalize(vectors.float(), dim=-1)
-
-    @torch.no_grad()
-    def embed_audio(self, waveform: Tensor) -> Tensor:
-        """Embeddings [B, dimension] of waveforms [B, 1, L] of any length, one per row."""
-        return embed_mean(waveform, self._embed, seconds=self.window_seconds, sample_rate=self.sample_rate)
-
-    @torch.no_grad()
-    def embed_windows(self, waveform: Tensor) -> Tensor:
-        """Embeddings [W, dimension] of one recording [1, 1, L], window `i` beginning at second `i`."""
-        return embed_each(waveform, self._embed, seconds=self.window_seconds, sample_rate=self.sample_rate)
 
     def _embed(self, windows: Tensor) -> Tensor:
         """Embeddings [N, dimension] of windows [N, 1, L]."""

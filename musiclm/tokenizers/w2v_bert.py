@@ -8,7 +8,7 @@ the centroids 1024. The model is fairseq2's `W2VBertModel`; training is in music
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -196,19 +196,7 @@ class W2VBert(nn.Module):
 
     def _layers(self, waveform: Tensor, layer: int) -> list[Tensor]:
         """Frames [B, T, D] of layers 0 … `layer` of one window [B, 1, L]."""
-        from fairseq2.models.transformer import AttentionBiasCache
-        from fairseq2.nn import BatchLayout
-
-        w2v2 = self.model.w2v2_model
-        frames = self.frames(waveform)
-        hidden, layout = w2v2.encoder_frontend(frames, BatchLayout.of(frames))  # [B, T, D]
-        outputs = [hidden]
-        # Not through the encoder's own forward: its layer hook cannot stop it early.
-        cache = AttentionBiasCache()
-        for block in list(w2v2.encoder.layers)[:layer]:
-            hidden = block(hidden, layout, cache)
-            outputs.append(hidden)
-        return outputs
+        return fairseq2_layers(self.model.w2v2_model, self.frames(waveform), layer)
 
 
 class W2VBertTokens(nn.Module):
@@ -256,6 +244,21 @@ class W2VBertTokens(nn.Module):
         # Each window's features are let go once they are tokens: those of hours would fill gigabytes.
         pieces = self.w2v_bert.pieces(waveform, self.kmeans.layer)
         return torch.cat([self.kmeans.assign(piece) for piece in pieces], dim=1)
+
+
+def fairseq2_layers(model: Any, frames: Tensor, layer: int) -> list[Tensor]:
+    """Layers 0 … `layer` [B, T, D] of a model with fairseq2's `encoder_frontend` and `encoder`."""
+    from fairseq2.models.transformer import AttentionBiasCache
+    from fairseq2.nn import BatchLayout
+
+    hidden, layout = model.encoder_frontend(frames, BatchLayout.of(frames))  # [B, T, D]
+    outputs = [hidden]
+    # Not through the encoder's own forward: its layer hook cannot stop it early.
+    cache = AttentionBiasCache()
+    for block in list(model.encoder.layers)[:layer]:
+        hidden = block(hidden, layout, cache)
+        outputs.append(hidden)
+    return outputs
 
 
 @contextmanager

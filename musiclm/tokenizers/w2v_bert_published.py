@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from musiclm.tokenizers.checks import check_waveform
-from musiclm.tokenizers.w2v_bert import SAMPLE_RATE, fairseq2_set_up
+from musiclm.tokenizers.w2v_bert import SAMPLE_RATE, fairseq2_layers, fairseq2_set_up
 from musiclm.tokenizers.windows import Window, join, windows
 
 HOP_LENGTH = 960  # samples: 25 Hz, as MusicLM's tokens
@@ -160,16 +160,7 @@ class Fairseq2Trunk(nn.Module):
 
     def forward(self, frames: Tensor, layer: int) -> list[Tensor]:
         """Layers 0 … `layer`, [B, N / stack, D] each, of log-mel frames [B, N, 80]."""
-        from fairseq2.models.transformer import AttentionBiasCache
-        from fairseq2.nn import BatchLayout
-
-        hidden, layout = self.encoder_frontend(frames, BatchLayout.of(frames))
-        outputs = [hidden]
-        cache = AttentionBiasCache()
-        for block in list(self.encoder.layers)[:layer]:
-            hidden = block(hidden, layout, cache)
-            outputs.append(hidden)
-        return outputs
+        return fairseq2_layers(self, frames, layer)
 
 
 class HuggingFaceTrunk(nn.Module):

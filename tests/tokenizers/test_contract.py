@@ -25,7 +25,7 @@ from tests.tiny import make_w2v_bert, melody, noise
 from tests.tokenizers.test_clap import publish
 from tests.tokenizers.test_mulan import make_mulan
 from tests.tokenizers.test_w2v_bert_published import write_hugging_face
-from tests.tokenizers.tiny_codecs import fill_codebooks, seanet_codec, spectral_codec
+from tests.tokenizers.tiny_codecs import SEANET, SPECTRAL
 
 if TYPE_CHECKING:
     from encodec import EncodecModel
@@ -50,8 +50,8 @@ def cases(published_encodec: Published, tmp_path_factory: pytest.TempPathFactory
     write_hugging_face(folder / "w2v")
     main(["import", "w2v_bert", str(folder / "w2v"), "--out", str(folder / "part")])
     codecs = (
-        fill_codebooks(spectral_codec()),
-        fill_codebooks(seanet_codec()),
+        SPECTRAL,
+        SEANET,
         EnCodec.from_published(published_encodec[1].state_dict(), num_quantizers=2),
     )
     semantic = (with_centroids(make_w2v_bert()), with_centroids(load_part(folder / "part")))

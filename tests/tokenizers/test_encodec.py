@@ -11,7 +11,7 @@ from torch import Tensor
 from musiclm.published.files import read_published
 from musiclm.tokenizers import encodec
 from musiclm.tokenizers.encodec import EnCodec
-from tests.tokenizers.test_soundstream import SEANET
+from tests.tokenizers.tiny_codecs import SEANET
 
 HOP = 320
 Published = tuple[Path, EncodecModel]

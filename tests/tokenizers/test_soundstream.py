@@ -18,14 +18,13 @@ from tests.tokenizers.tiny_codecs import (
     ENTRIES,
     HOP,
     LEVELS,
+    SEANET,
+    SPECTRAL,
     fill_codebooks,
     noise,
     seanet_codec,
     spectral_codec,
 )
-
-SPECTRAL = fill_codebooks(spectral_codec())
-SEANET = fill_codebooks(seanet_codec())
 
 
 @pytest.fixture(params=[SPECTRAL, SEANET], ids=["convnext", "seanet"])

@@ -17,14 +17,12 @@ from tests.tokenizers.tiny_codecs import (
     ENTRIES,
     HOP,
     LEVELS,
-    fill_codebooks,
+    SEANET,
+    SPECTRAL,
     noise,
     seanet_codec,
-    spectral_codec,
 )
 
-SPECTRAL = fill_codebooks(spectral_codec())
-SEANET = fill_codebooks(seanet_codec())
 CUTS = st.lists(st.integers(0, 3 * HOP), max_size=8)  # samples or frames of the chunks before the last one
 
 

@@ -46,3 +46,7 @@ def seanet_codec() -> SoundStream:
 
 def noise(*shape: int) -> Tensor:
     return 0.3 * torch.randn(*shape, generator=torch.Generator().manual_seed(1))
+
+
+SPECTRAL = fill_codebooks(spectral_codec())
+SEANET = fill_codebooks(seanet_codec())
