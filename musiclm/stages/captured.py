@@ -27,10 +27,15 @@ class CapturedStep:
     """All blocks of a transformer for one step, as `Transformer.fused_step`.
 
     On a CPU, where nothing can be captured, the same computation runs as it is: that is what tests compare.
+
+    Args:
+        transformer: the blocks.
+        kept_in: keys and values; as the weights unless given.
     """
 
-    def __init__(self, transformer: Transformer) -> None:
+    def __init__(self, transformer: Transformer, kept_in: torch.dtype | None = None) -> None:
         self.transformer = transformer
+        self.kept_in = kept_in
         self.free: deque[KVCache] = deque(maxlen=KEPT)  # the latest ones
 
     def cache(self, batch: int, length: int) -> KVCache:
@@ -40,7 +45,7 @@ class CapturedStep:
         kept = next((cache for cache in self.free if cache.keys.shape[1:3] == shape), None)
         if kept is None:
             with torch.inference_mode(False):  # it will be used outside as well
-                kept = self.transformer.allocate(batch, capacity)
+                kept = self.transformer.allocate(batch, capacity, self.kept_in)
         else:
             self.free.remove(kept)
             for tensor in (kept.keys, kept.values):  # what is masked counts 0 times, and 0 times NaN is NaN

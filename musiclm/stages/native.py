@@ -9,6 +9,7 @@ import importlib.util
 import warnings
 from collections.abc import Sequence
 from ctypes import POINTER, Structure, c_float, c_int64, c_void_p
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from musiclm.stages.transformer import Block, KVCache, Transformer
 
 KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}  # as in step.c
+BLOCK = 16  # steps whose keys of 8 bits lie interleaved
 FEW = 8  # rows; of more, torch's product of matrices of floats is the faster one
 
 
@@ -60,6 +62,8 @@ class _Cache(Structure):
     _fields_ = [
         ("keys", c_void_p),
         ("values", c_void_p),
+        ("key_units", c_void_p),
+        ("value_units", c_void_p),
         ("bias", c_void_p),
         ("capacity", c_int64),
         ("length", c_int64),
@@ -166,14 +170,42 @@ class NativeMatrix(nn.Module):
         )
 
 
+@dataclass
+class Int8Cache(KVCache):
+    """Keys and values in 8 bits with a scale for each head and step: as `step.c` reads them.
+
+    Keys [layers, B * H, S / 16, D / H / 4, 16, 4] have 128 added; 16 steps lie together, four dimensions of
+    each side by side. Values are [layers, B * H, S, D / H].
+
+    Args:
+        key_units: [layers, B * H, S], what 1 stands for; `value_units` alike.
+        value_units: see key_units.
+    """
+
+    key_units: Tensor = field(kw_only=True)
+    value_units: Tensor = field(kw_only=True)
+
+    def fill(self, layer: int, keys: Tensor, values: Tensor) -> None:
+        """Keep a layer's keys and values [B * H, n, D / H] of the first n steps."""
+        steps = keys.shape[1]
+        rounded, self.key_units[layer, :, :steps] = to_int8(keys.float())
+        offset = (F.pad(rounded, (0, 0, 0, -steps % BLOCK)).short() + 128).to(torch.uint8)
+        blocks = offset.unflatten(2, (-1, 4)).unflatten(1, (-1, BLOCK)).transpose(2, 3)
+        self.keys[layer, :, : blocks.shape[1]] = blocks
+        self.values[layer, :, :steps], self.value_units[layer, :, :steps] = to_int8(values.float())
+
+
 class NativeStep:
     """All blocks of a transformer, whose matrices are `NativeMatrix`, for one step.
 
     Args:
-        transformer: where they are; it keeps keys and values in float32 or bfloat16.
+        transformer: where they are.
+        kept_in: keys and values: float32, bfloat16 or, where heads can be divided by four, int8.
     """
 
-    def __init__(self, transformer: Transformer) -> None:
+    def __init__(self, transformer: Transformer, kept_in: torch.dtype = torch.float32) -> None:
+        self.transformer = transformer
+        self.kept_in = kept_in
         blocks = [cast(Block, block) for block in transformer.blocks]
         # C reads the weights where these tensors have them.
         matrices = [module for module in transformer.modules() if isinstance(module, NativeMatrix)]
@@ -197,16 +229,30 @@ class NativeStep:
             config.width,
             config.heads,
             config.feed_forward,
-            KINDS[transformer.kept_in or torch.float32],
+            KINDS[kept_in],
             transformer.final_norm.eps or 0.0,
             self.layers,
+        )
+
+    def cache(self, batch: int, length: int) -> KVCache:
+        """An empty cache for `batch` rows of at least `length` steps."""
+        if self.kept_in != torch.int8:
+            return self.transformer.allocate(batch, length, self.kept_in)
+        empty = self.transformer.allocate(batch, -(-length // BLOCK) * BLOCK, torch.int8)
+        layers, rows, steps, size = empty.keys.shape
+        return Int8Cache(
+            empty.keys.view(torch.uint8).view(layers, rows, steps // BLOCK, size // 4, BLOCK, 4),
+            empty.values,
+            empty.bias,
+            key_units=torch.zeros(layers, rows, steps),
+            value_units=torch.zeros(layers, rows, steps),
         )
 
     def __call__(self, x: Tensor, cache: KVCache) -> Tensor:
         """Hidden state [B, D] of the step [B, D] after those of the cache, whose length stays what it is."""
         assert _library is not None
         x = x.float().contiguous().clone()
-        capacity, threads = cache.keys.shape[2], torch.get_num_threads()
+        capacity, threads = cache.values.shape[2], torch.get_num_threads()
         if cache.length >= capacity or cache.keys.shape[1] != len(x) * self.model.heads:
             raise IndexError(
                 f"expected a step of {cache.keys.shape[1] // self.model.heads} rows before step {capacity}, "
@@ -218,6 +264,8 @@ class NativeStep:
         kept = _Cache(
             cache.keys.data_ptr(),
             cache.values.data_ptr(),
+            cache.key_units.data_ptr() if isinstance(cache, Int8Cache) else None,
+            cache.value_units.data_ptr() if isinstance(cache, Int8Cache) else None,
             cache.bias.data_ptr(),
             capacity,
             cache.length,

@@ -7,7 +7,7 @@ evenly they are read, is how long it takes. `prepare_to_decode` puts a stage's m
 - `bfloat16`: half the bytes; sums in float32 inside the product, the residual stream in float32.
 - `int8`: a quarter of the bytes, one scale per output; what is multiplied is brought to 8 bits too. CPU only.
 
-Keys and values are kept in bfloat16 beside either of the latter. On a CPU a step is compiled (`native.py`),
+Keys and values are kept in the same precision. On a CPU a step is compiled (`native.py`),
 on a GPU it is captured (`captured.py`). Where there was no C compiler at installation, torch runs a step
 operation by operation, and keys and values stay in float32.
 
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from musiclm.stages import native
 from musiclm.stages.captured import CapturedStep
 from musiclm.stages.stage import Stage
-from musiclm.stages.transformer import Block
+from musiclm.stages.transformer import Block, TransformerConfig
 
 Precision = Literal["float32", "bfloat16", "int8"]
 
@@ -121,6 +121,13 @@ def stored(weight: Tensor, precision: Precision) -> nn.Module:
     return Int8Matrix(weight) if precision == "int8" else StoredMatrix(weight, dtype)
 
 
+def kept_in(config: TransformerConfig, precision: Precision) -> torch.dtype:
+    """What keys and values are kept in."""
+    if precision == "int8" and config.width // config.heads % 4:  # step.c multiplies four dimensions at once
+        return torch.bfloat16
+    return cast(torch.dtype, getattr(torch, precision))
+
+
 def prepare_to_decode(stage: Stage, precision: Precision = "float32") -> Stage:
     """Put the stage's matrices into the form of `precision`, in place; it cannot be trained or saved after.
 
@@ -142,9 +149,8 @@ def prepare_to_decode(stage: Stage, precision: Precision = "float32") -> Stage:
             block.attention_norm = StepNorm(cast(nn.RMSNorm, block.attention_norm))
             block.feed_forward_norm = StepNorm(cast(nn.RMSNorm, block.feed_forward_norm))
     if device.type == "cuda" or (device.type == "cpu" and native.available()):
-        stage.transformer.kept_in = torch.float32 if precision == "float32" else torch.bfloat16
         fused = CapturedStep if device.type == "cuda" else native.NativeStep
-        stage.transformer.fused_step = fused(stage.transformer)
+        stage.transformer.fused_step = fused(stage.transformer, kept_in(stage.config, precision))
     together = stage.layout.pattern == "delay"
     stage.level_heads = LevelHeads(stage.head_weight(), together=together, precision=precision)
     return stage.eval().requires_grad_(False)

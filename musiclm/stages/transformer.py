@@ -192,7 +192,6 @@ class Transformer(nn.Module):
         self.final_norm = nn.RMSNorm(config.width, eps=1e-6)
         # All blocks of a step in one call: compiled (`native.py`) or captured on a GPU (`captured.py`).
         self.fused_step: Callable[[Tensor, KVCache], Tensor] | None = None
-        self.kept_in: torch.dtype | None = None  # keys and values; as the weights unless set
         self.recomputes = False  # inner values of a block in the backward pass, instead of keeping them
 
     def forward(self, x: Tensor) -> Tensor:
@@ -211,12 +210,12 @@ class Transformer(nn.Module):
         lend = getattr(self.fused_step, "cache", None)
         return lend(batch, length) if lend else self.allocate(batch, length)
 
-    def allocate(self, batch: int, length: int) -> KVCache:
-        """Memory for a cache of `length` steps."""
+    def allocate(self, batch: int, length: int, kept_in: torch.dtype | None = None) -> KVCache:
+        """Memory for a cache of `length` steps, in `kept_in` or as the weights are."""
         heads, weight = self.config.heads, self.position_bias.weight
         shape = (len(self.blocks), batch * heads, length, self.config.width // heads)
         # Zeros, since what is masked is multiplied all the same, and must not be NaN.
-        keys, values = (weight.new_zeros(shape, dtype=self.kept_in) for _ in range(2))
+        keys, values = (weight.new_zeros(shape, dtype=kept_in) for _ in range(2))
         bias = self.position_bias.by_distance(length).flip(1).repeat(batch, 1)
         return KVCache(keys, values, bias[:, None])
 

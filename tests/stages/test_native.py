@@ -81,8 +81,7 @@ def test_keys_and_values_far_back_still_count(dtype: torch.dtype) -> None:
     precision: Precision = str(dtype).removeprefix("torch.")  # type: ignore[assignment]
     prepare_to_decode(stage, precision)
     compiled = hidden_states(stage, x, opening=100)
-    halved = torch.float32 if dtype == torch.float32 else torch.bfloat16
-    assert stage.transformer.new_cache(1, 4).keys.dtype == halved
+    assert stage.transformer.new_cache(1, 4).values.dtype == dtype
     torch.testing.assert_close(compiled, whole, atol=TOLERANCE[dtype], rtol=0)
     elsewhere = torch.cat([steps(2, 50, seed=1), x[:, 50:]], dim=1)
     assert (hidden_states(stage, elsewhere, opening=100)[:, -1] - compiled[:, -1]).abs().max() > 1e-3
@@ -144,9 +143,9 @@ def test_what_is_no_number_stays_none(dtype: torch.dtype, bad: float) -> None:
 
 def test_a_step_beyond_the_cache_or_of_other_rows_is_refused() -> None:
     transformer = prepare_to_decode(make_stage(), "int8").transformer
-    cache = transformer.new_cache(2, 4)
-    cache.length = 4
-    with pytest.raises(IndexError, match="expected a step of 2 rows before step 4, got 2 rows at step 4"):
+    cache = transformer.new_cache(2, 16)
+    cache.length = 16
+    with pytest.raises(IndexError, match="expected a step of 2 rows before step 16, got 2 rows at step 16"):
         transformer.decode_step(torch.zeros(2, 1, 24), cache)
     with pytest.raises(IndexError, match="got 3 rows at step 0"):
         transformer.decode_step(torch.zeros(3, 1, 24), transformer.new_cache(2, 4))
@@ -169,9 +168,23 @@ def test_a_library_that_is_broken_or_of_another_version_is_left_aside(
     with pytest.warns(UserWarning, match="cannot be used .*: install again"):
         assert native._installed() is None
     monkeypatch.undo()
-    monkeypatch.setattr(native, "_Cache", native._Model)  # as if its structure had changed
+    monkeypatch.setattr(native, "_Cache", native._Layer)  # as if its structure had changed
     with pytest.warns(UserWarning, match="is of another version"):
         assert native._installed() is None
+
+
+@pytest.mark.parametrize(("heads", "size"), [(2, 64), (3, 20), (1, 4), (2, 6)])
+def test_keys_of_8_bits_count_as_torch_counts_them_whatever_the_size_of_a_head(heads: int, size: int) -> None:
+    stage = make_stage(heads * size, heads)
+    x = steps(2, 70, heads * size)
+    with torch.inference_mode():
+        whole = stage.transformer(x)
+    prepare_to_decode(stage, "int8")
+    kept = stage.transformer.new_cache(1, 4).values.dtype
+    assert kept == (torch.int8 if size % 4 == 0 else torch.bfloat16)
+    for opening in (1, 16, 33):
+        hidden = hidden_states(stage, x, opening=opening)
+        torch.testing.assert_close(hidden, whole, atol=TOLERANCE[torch.int8], rtol=0)
 
 
 def test_silence_in_is_silence_out() -> None:
