@@ -1,6 +1,7 @@
 """Benchmarks: what they measure is what is said, and a bar that is missed is named and fails the run."""
 
 import importlib.util
+import math
 import sys
 from collections.abc import Callable
 from typing import get_args
@@ -8,9 +9,12 @@ from typing import get_args
 import pytest
 import torch
 
-from benchmarks import decode, hardware, tokenizers, train
+from benchmarks import decode, hardware, patterns, tokenizers, train
 from benchmarks.report import Bar, judge, table
+from musiclm.bundle import Bundle
 from musiclm.stages import native
+from musiclm.stages.coarse import Coarse
+from musiclm.stages.layout import Pattern
 from musiclm.stages.precision import Precision
 from musiclm.stages.transformer import TransformerConfig
 from tests.tokenizers.tiny_codecs import fill_codebooks, seanet_codec
@@ -112,3 +116,20 @@ def test_real_time_is_seconds_of_music_in_a_second(
 def test_the_limits_are_plausible() -> None:
     assert 1e8 < hardware.bandwidth(CPU, megabytes=16, seconds=0.05) < 1e13
     assert 1e8 < hardware.matmul_rate(CPU, torch.float32, size=64, seconds=0.05) < 1e15
+
+
+@pytest.mark.parametrize("pattern", ["flatten", "delay"])
+def test_both_patterns_are_judged_by_the_likelihood_of_a_whole_frame(pattern: Pattern) -> None:
+    torch.manual_seed(0)
+    stage = Coarse(TINY["small"], pattern=pattern).eval()
+    acoustic = torch.randint(1024, (2, 12, 12), generator=torch.Generator().manual_seed(1))
+    batch = {
+        "mulan": torch.zeros(2, 12, 1, dtype=torch.int64),
+        "semantic": torch.zeros(2, 1, 6, dtype=torch.int64),
+        "acoustic": acoustic,
+    }
+    figures = patterns.measure(stage, [batch], Bundle.find("default"))
+    # A model that has learned nothing finds all of 1024 entries alike, at each of four levels.
+    assert figures["nats_per_frame"] == pytest.approx(4 * math.log(1024), rel=0.05)
+    assert figures["nats_per_frame"] == pytest.approx(sum(figures["nats_per_code"]), abs=0.01)
+    assert figures["fad"] > 0
