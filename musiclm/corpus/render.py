@@ -10,18 +10,13 @@ that was interrupted, or that follows a change to the composer, makes again what
 
 import hashlib
 import math
-import multiprocessing
-import os
-import threading
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 from musiclm.corpus import soundfont, synthesis
 from musiclm.corpus.piece import Piece
+from musiclm.corpus.production import available_cores, in_order, make_flac
 from musiclm.corpus.table import row_of, write_table
 from musiclm.progress import Progress
 
@@ -38,17 +33,18 @@ def render(out: Path = Path("corpus"), hours: float = 1.0, seed: int = 0, worker
         workers: Processes to render with; all cores by default.
     """
     out = Path(out)
-    workers = _available_cores() if workers is None else workers
-    _check(out, hours, seed, workers)
+    workers = available_cores() if workers is None else workers
+    check(out, hours, seed, workers)
     synthesis.check_installed()
     audio = out / "audio"
     audio.mkdir(parents=True, exist_ok=True)
 
     rows = []
     with Progress("rendering", round(hours * 3600), unit="s") as progress:
-        for row in _render_all(audio, hours, seed, workers):
-            rows.append(row)
-            progress.advance(round(row["seconds"]))
+        whole = in_order(partial(_render_piece, audio=audio), pieces(hours, seed), workers)
+        for index, piece in enumerate(whole):
+            rows.append(row_of(piece, index))
+            progress.advance(round(rows[-1]["seconds"]))
     for leftover in audio.glob("*.part"):
         leftover.unlink()
     write_table(rows, out / "corpus.parquet")
@@ -69,68 +65,18 @@ def pieces(hours: float, seed: int) -> Iterator[Piece]:
         index += 1
 
 
-def _render_all(audio: Path, hours: float, seed: int, workers: int) -> Iterator[dict[str, Any]]:
-    """Make every piece's file; yield the table's rows in the corpus' order."""
-    if workers == 1:
-        for index, piece in enumerate(pieces(hours, seed)):
-            _render_piece(piece, audio)
-            yield row_of(piece, index)
-        return
-
-    # Spawned, since forking a process that has torch's threads can hang.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_die_with_parent) as pool:
-        waiting: deque[tuple[Future[None], dict[str, Any]]] = deque()
-        try:
-            for index, piece in enumerate(pieces(hours, seed)):
-                waiting.append((pool.submit(_render_piece, piece, audio), row_of(piece, index)))
-                if len(waiting) >= 4 * workers:  # composed ahead: enough that no worker waits
-                    done, row = waiting.popleft()
-                    done.result()
-                    yield row
-            while waiting:
-                done, row = waiting.popleft()
-                done.result()
-                yield row
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
 def _render_piece(piece: Piece, audio: Path) -> None:
     """Write the piece's flac, unless it is there already."""
-    import soundfile
-
-    path = audio / f"{piece.id}.flac"
-    digest = _digest(piece)
-    if _is_whole(path, synthesis.num_samples(piece), digest):
-        return
-    part = path.with_suffix(".part")
-    with soundfile.SoundFile(
-        part, "w", synthesis.SAMPLE_RATE, channels=1, subtype="PCM_16", format="FLAC"
-    ) as file:
-        file.comment = digest
-        file.write(synthesis.synthesize(piece))
-    os.replace(part, path)
+    make_flac(
+        audio / f"{piece.id}.flac",
+        partial(synthesis.synthesize, piece),
+        samples=synthesis.num_samples(piece),
+        digest=digest_of(piece),
+    )
 
 
-def _is_whole(path: Path, samples: int, digest: str) -> bool:
-    """Whether the file is this piece's sound to the last sample."""
-    import soundfile
-
-    if not path.is_file():
-        return False
-    try:
-        with soundfile.SoundFile(path) as file:
-            if file.frames != samples or file.comment != digest:
-                return False
-            file.seek(samples - 1)  # fails, or finds nothing, in a file that was cut short
-            return len(file.read(1)) == 1
-    except soundfile.LibsndfileError:
-        return False
-
-
-def _digest(piece: Piece) -> str:
-    """Names what a file was played from: the notes and labels, and the way they are played."""
+def digest_of(piece: Piece) -> str:
+    """What a piece's sound is made from, the notes and labels and the way they are played: 32 hex digits."""
     return hashlib.sha256(repr(piece).encode() + _synthesis_source()).hexdigest()[:32]
 
 
@@ -139,27 +85,12 @@ def _synthesis_source() -> bytes:
     return Path(synthesis.__file__).read_bytes() + Path(soundfont.__file__).read_bytes()
 
 
-def _die_with_parent() -> None:
-    """A worker whose parent was killed would wait for work for ever: end it."""
-
-    def watch() -> None:
-        parent = multiprocessing.parent_process()
-        assert parent is not None
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _available_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _prefix(seed: int) -> str:
     return f"s{seed}-"
 
 
-def _check(out: Path, hours: float, seed: int, workers: int) -> None:
+def check(out: Path, hours: float, seed: int, workers: int) -> None:
+    """Raise ValueError, before anything is made, for what no corpus can be rendered with."""
     if not (math.isfinite(hours) and 0 < hours <= MAX_HOURS):
         raise ValueError(f"expected hours above 0 and up to {MAX_HOURS:,.0f}, got {hours}: try --hours 1")
     if seed < 0:
