@@ -20,7 +20,7 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("test",): ("musiclm.training.cli:main", "the same, on the test split"),
     ("tokenize",): ("musiclm.data.tokenize:tokenize", "turn recordings into a token store"),
     ("corpus", "render"): ("musiclm.corpus.render:render", "compose and render the reference corpus"),
-    ("corpus", "melodies"): ("musiclm.corpus.melodies:melodies", "the corpus' melodies, each in several versions"),
+    ("corpus", "melodies"): ("musiclm.corpus.melodies:melodies", "render its melodies in several versions"),
     ("audit", "plant"): ("musiclm.audit.canaries:plant", "put canaries into a token store"),
     ("audit",): ("musiclm.audit.audit:audit", "does the model repeat its training data"),
     ("import", "encodec"): ("musiclm.published.encodec:encodec", "a part of EnCodec's published weights"),

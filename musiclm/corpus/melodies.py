@@ -4,7 +4,7 @@
     DIR/band/<id>.flac      everything else of the same arrangement, on the same clock
     DIR/melodies.parquet    one row per version: split, tune, tempo, and the notes of the lead in seconds
 
-Melody training needs pairs that share nothing but their melody (MusicLM, appendix C). The versions of a piece:
+Melody training needs pairs that share nothing but their melody (MusicLM, appendix C). Of each piece there is:
 
     original      as it was composed
     tempo         the lead alone, up to 15 % slower or faster
@@ -16,7 +16,7 @@ that a mix decides how they stand to each other.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -57,7 +57,7 @@ def melodies(
 
     Args:
         out: Folder of the melodies, made if missing; gets lead/*.flac, band/*.flac and melodies.parquet.
-        hours: Hours of music of the corpus whose melodies these are; all versions are about four times as long.
+        hours: Hours of music of the corpus whose melodies these are; the stems last seven times as long.
         seed: Of the corpus.
         workers: Processes to render with; all cores by default.
     """
@@ -130,8 +130,10 @@ def _render(piece: Piece, out: Path) -> None:
             _write(out / "band" / f"{version.piece.id}.flac", partial(synthesis.synthesize, band), band)
 
 
-def _write(path: Path, make: Any, piece: Piece) -> None:
-    digest = hashlib.sha256(digest_of(piece).encode() + _voice_source()).hexdigest()[:32]
+def _write(path: Path, make: Callable[[], np.ndarray], piece: Piece) -> None:
+    digest = digest_of(piece)
+    if piece.attributes.lead in voice.VOICES:
+        digest = hashlib.sha256(digest.encode() + _voice_source()).hexdigest()[:32]
     make_flac(path, make, samples=synthesis.num_samples(piece), digest=digest)
 
 

@@ -17,7 +17,7 @@ Item = TypeVar("Item")
 
 
 def in_order(work: Callable[[Item], None], items: Iterable[Item], workers: int) -> Iterator[Item]:
-    """Do `work` on each item, in `workers` processes; yield the items in their order, each when it is done."""
+    """Do `work` on each item, in `workers` processes; yield the items in order, each when it is done."""
     if workers == 1:
         for item in items:
             work(item)

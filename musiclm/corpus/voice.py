@@ -37,7 +37,7 @@ VOICES = {
 
 
 def take(piece: Piece, voice: str) -> Piece:
-    """`piece` with nothing but its lead, moved by octaves to where the voice lies, its notes not quite in time.
+    """Nothing but the lead of `piece`, moved by octaves to where the voice lies, not quite in time.
 
     Raises:
         ValueError: no such voice.
@@ -106,11 +106,13 @@ def _curves(piece: Piece, voice: Voice, rng: np.random.Generator) -> tuple[np.nd
         loudness[first : first + round(0.03 * rate)] *= rng.uniform(0.2, 0.8)  # each note is begun anew
 
     pitch = _smooth(pitch, rng.uniform(0.06, 0.16))  # the glide
-    rate_hz, depth = rng.uniform(4.5, 6.5), rng.uniform(0.05, voice.vibrato)
-    pitch += depth * np.clip(age / 0.3 - 0.3, 0, 1) * np.sin(2 * np.pi * rate_hz * seconds + rng.uniform(0, 6))
+    turns = rng.uniform(4.5, 6.5) * seconds + rng.uniform()  # of the vibrato
+    depth = rng.uniform(0.05, voice.vibrato) * np.clip(age / 0.3 - 0.3, 0, 1)  # sets in late
+    pitch += depth * np.sin(2 * np.pi * turns)
     drift = _smooth(np.cumsum(rng.standard_normal(points)), 1.0)
     drift -= drift.mean()
-    pitch += rng.uniform(0.1, SWING - 0.15) * drift / max(np.abs(drift).max(), 1e-9) + rng.uniform(-0.15, 0.15)
+    pitch += rng.uniform(0.1, SWING - 0.15) * drift / max(np.abs(drift).max(), 1e-9)
+    pitch += rng.uniform(-0.15, 0.15)
     shiver = _smooth(rng.standard_normal(points), 0.05)
     return pitch + 0.2 * shiver, _smooth(loudness, 0.06) * (1 + 0.5 * shiver)
 

@@ -17,6 +17,7 @@ from musiclm.audio import Audio
 from musiclm.data.sources import Recording, find_recordings
 
 if TYPE_CHECKING:
+    from musiclm.data.melody_windows import MelodyVersions
     from musiclm.data.token_crops import TokenCrops
 
 
@@ -64,7 +65,7 @@ class ResumableSampler(Sampler[int]):
         data: the data module, of which the trainer and the batch_size are asked.
     """
 
-    def __init__(self, count: int, data: "AudioCrops | TokenCrops") -> None:
+    def __init__(self, count: int, data: "AudioCrops | TokenCrops | MelodyVersions") -> None:
         self.count = count
         self.data = data
 

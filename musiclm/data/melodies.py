@@ -28,7 +28,7 @@ class Version:
     pitches: np.ndarray  # MIDI numbers
 
     def pitch_classes(self, start: float, seconds: float) -> np.ndarray:
-        """The class that sounds, 0 … 11 or SILENCE, every LABEL_SECONDS of `seconds` from `start` on: int64."""
+        """What sounds, 0 … 11 or SILENCE, every LABEL_SECONDS of `seconds` from `start` on: int64."""
         times = start + (np.arange(round(seconds / LABEL_SECONDS)) + 0.5) * LABEL_SECONDS
         last = np.searchsorted(self.starts, times, side="right") - 1  # the note begun last
         sounds = (last >= 0) & (times < self.ends[last])
@@ -58,7 +58,8 @@ def find_melodies(folder: Path) -> list[Melody]:
     table = Path(folder) / TABLE_NAME
     if not table.is_file():
         raise FileNotFoundError(
-            f"expected a folder with {TABLE_NAME}, found none at {folder}: make one (`musiclm corpus melodies`)"
+            f"expected a folder with {TABLE_NAME}, found none at {folder}: "
+            "render one (`musiclm corpus melodies`)"
         )
     versions: dict[str, dict[str, Version]] = {}
     splits: dict[str, Split] = {}
@@ -80,6 +81,6 @@ def find_melodies(folder: Path) -> list[Melody]:
 
 
 def agreement(classes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """How much of the time labels [..., T] say the same as `others` [..., T], 0 … 1; silence does not count."""
+    """How much of the time labels [..., T] say the same as `others`, 0 … 1; silence does not count."""
     heard = (classes != SILENCE) | (others != SILENCE)
     return ((classes == others) & heard).sum(-1) / np.maximum(heard.sum(-1), 1)

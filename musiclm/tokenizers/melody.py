@@ -4,7 +4,7 @@ waveform [1, 1, L] -> windows of 4 s every 3 s -> bands [W, F, T] -> tokens [W, 
 
 A small vision transformer over the spectrogram, as in the paper, trained by triplets (`training/melody.py`).
 The paper gives no settings of its mel frames. Mel bands are wider than a semitone where voices hum, so these
-bands are a third of a semitone each, over six octaves; a transposed tune is the same picture moved up or down.
+are a third of one each, over six octaves; a transposed tune is the same picture moved up or down.
 What is said must also say when: each token keeps a place of its own in what the last layer sees.
 """
 
@@ -72,7 +72,8 @@ class MelodyEmbedding(nn.Module):
         self.frames_per_token = frames_per_token
         self.num_tokens = (self.window_length // self.hop_length + 1) // frames_per_token
         filters = pitch_filters(self.fft_length // 2 + 1, sample_rate)
-        self.register_buffer("filters", filters, persistent=False)  # [bins, F]
+        used = int(filters.any(dim=1).nonzero().max()) + 1  # the bins above would take two thirds of the time
+        self.register_buffer("filters", filters[:used].clone(), persistent=False)  # [bins, F]
         self.register_buffer("window", torch.hann_window(self.fft_length), persistent=False)
 
         self.patches = nn.Linear(frames_per_token * filters.shape[1], width)
@@ -96,12 +97,12 @@ class MelodyEmbedding(nn.Module):
                 center=True,
                 pad_mode="constant",
                 return_complex=True,
-            )  # [B, bins, T]
+            )[:, : len(self.filters)]  # [B, bins, T]
             energy = spectrum.real.square() + spectrum.imag.square()
             return torch.einsum("bft,fm->bmt", energy, self.filters)
 
     def tokens(self, bands: Tensor) -> Tensor:
-        """What the last layer makes [B, S, width] of `bands`, S = num_tokens; token i is the window's i-th part."""
+        """What the last layer makes [B, S, width] of `bands`; token i of S = num_tokens is the i-th part."""
         count = self.num_tokens * self.frames_per_token
         x = _normalised(bands)[..., :count].transpose(1, 2)  # [B, T, F]
         x = self.patches(x.reshape(len(x), self.num_tokens, -1)) + self.positions  # [B, S, width]
