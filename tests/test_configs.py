@@ -27,7 +27,7 @@ def test_a_config_opens_with_its_purpose_and_command(path: Path) -> None:
 
 def test_every_part_has_a_tiny_and_a_paper_size() -> None:
     parts = {path.name for path in PARTS if path.parent.name == "configs"}
-    assert len(parts) == 8
+    assert len(parts) == 10
     for size in ("tiny", "paper"):
         assert {path.name for path in PARTS if path.parent.name == size} == parts
 
@@ -42,6 +42,8 @@ def test_a_config_parses_over_its_part_s_default(
     data = ["--data.init_args.audio", "corpus"]
     if path.stem in ("semantic", "coarse", "fine"):
         data = ["--data.init_args.tokens", "tokens"]
+    if path.stem.startswith("melody"):
+        data = ["--data.init_args.melodies", "melodies"]
     words = [word for layer in layers for word in ("--config", str(layer))]
     monkeypatch.setattr("sys.argv", ["musiclm", "fit", *words, *data, "--print_config"])
     with pytest.raises(SystemExit) as stop:

@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_leaves
 
 from musiclm.audio import Audio
 from musiclm.bundle import save_part
+from musiclm.corpus.melodies import TABLE_NAME, table_of
 from musiclm.data.store import (
     QUANTIZER,
     StoreDescription,
@@ -213,3 +214,53 @@ def quiet_trainer(folder: Path, epochs: int, **changes: Any) -> lightning.Traine
         enable_model_summary=False,
         **changes,
     )
+
+
+def folder_of_melodies(folder: Path, count: int, *, seconds: float = 6.0) -> Path:
+    """As `musiclm corpus melodies` makes it: tunes of tones, two a second; every fourth is held out."""
+    (folder / "lead").mkdir(parents=True)
+    (folder / "band").mkdir()
+    random = np.random.default_rng(0)
+    rows = []
+    for index in range(count):
+        tune = 60 + random.integers(0, 12, round(2 * seconds))
+        # kind: tempo against the original, octaves up, share of a second partial
+        versions = {
+            "original": (1.0, 0, 0.3),
+            "tempo": (1.1, 0, 0.3),
+            "instrument": (0.9, 1, 0.8),
+            "hum": (1.05, -1, 0.1),
+            "whistle": (0.95, 1, 0.0),
+        }
+        for kind, (faster, octaves, second) in versions.items():
+            name, length = f"{index:02d}-{kind}.flac", 0.5 / faster
+            pitches = tune + 12 * octaves
+            hertz = 440.0 * 2 ** ((pitches - 69) / 12)
+            notes = [
+                tone(length, pitch=f).waveform + second * tone(length, pitch=2 * f).waveform for f in hertz
+            ]
+            lead = Audio(0.5 * torch.cat(notes, dim=1), SAMPLE_RATE)
+            lead.save(folder / "lead" / name)
+            has_band = kind in ("original", "instrument")
+            if has_band:
+                beat = noise(lead.waveform.shape[1], seed=index)[0]
+                Audio(beat, SAMPLE_RATE).save(folder / "band" / name)
+            rows.append(
+                {
+                    "id": name.removesuffix(".flac"),
+                    "piece": f"{index:02d}",
+                    "version": kind,
+                    "split": "valid" if index % 4 == 3 else "train",
+                    "tune": "",
+                    "instrument": "tones",
+                    "tempo": 120.0 * faster,
+                    "lead": f"lead/{name}",
+                    "band": f"band/{name}" if has_band else "",
+                    "seconds": lead.seconds,
+                    "starts": [length * k for k in range(len(tune))],
+                    "durations": [length] * len(tune),
+                    "pitches": pitches.tolist(),
+                }
+            )
+    (folder / TABLE_NAME).write_bytes(table_of(rows))
+    return folder

@@ -75,7 +75,7 @@ def melodies(
             progress.advance(round(piece.seconds))
     for leftover in out.glob("*/*.part"):
         leftover.unlink()
-    write_whole(out / TABLE_NAME, _table(rows))
+    write_whole(out / TABLE_NAME, table_of(rows))
 
 
 def versions(piece: Piece) -> Iterator[Version]:
@@ -146,7 +146,8 @@ def _voice_source() -> bytes:
     return Path(voice.__file__).read_bytes()
 
 
-def _table(rows: list[dict[str, Any]]) -> bytes:
+def table_of(rows: list[dict[str, Any]]) -> bytes:
+    """The table of such rows, as a parquet file."""
     import pyarrow
     import pyarrow.parquet
 

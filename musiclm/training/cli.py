@@ -198,7 +198,7 @@ class TrainingCLI(LightningCLI):
     def _teachers(self) -> dict[str, str]:
         """Fingerprint of the frozen part that this one was fitted to: k-means to w2v-BERT, say."""
         values = self.config.fit.model.init_args
-        folders = {name: Bundle(values[name]) for name in ("w2v_bert", "mulan") if name in values}
+        folders = {name: Bundle(values[name]) for name in ("w2v_bert", "mulan", "melody") if name in values}
         return {name: bundle.fingerprint(next(iter(bundle.parts))) for name, bundle in folders.items()}
 
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from musiclm.cli import main
-from tests.tiny import folder_of_tones
+from tests.tiny import folder_of_melodies, folder_of_tones
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*does not have many workers.*")]
@@ -21,6 +21,8 @@ TRAININGS = {
     "kmeans": ("w2v_bert", 30),
     "mulan": ("", 12),
     "mulan_rvq": ("mulan", 30),
+    "melody": ("", 12),
+    "melody_rvq": ("melody", 30),
 }
 
 
@@ -29,7 +31,8 @@ def command(name: str, runs: Path, folder: str, *, epochs: int) -> list[str]:
     needs = TRAININGS[name][0]
     begins = [f"--model.init_args.{needs}={runs / needs / 'part'}"] if needs else []
     length = [f"--trainer.max_epochs={epochs}", "--trainer.max_steps=-1", "--threads=1"]
-    places = [f"--data.init_args.audio={runs / 'tones'}", f"--trainer.default_root_dir={runs / folder}"]
+    audio = "melodies" if name.startswith("melody") else "audio"
+    places = [f"--data.init_args.{audio}={runs / audio}", f"--trainer.default_root_dir={runs / folder}"]
     return ["fit", *files, *begins, *length, *places]
 
 
@@ -37,8 +40,9 @@ def command(name: str, runs: Path, folder: str, *, epochs: int) -> list[str]:
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Recordings, and the parts that other trainings begin with."""
     runs = tmp_path_factory.mktemp("runs")
-    folder_of_tones(runs / "tones", 8, seconds=3.0)
-    for name in ("w2v_bert", "mulan"):
+    folder_of_tones(runs / "audio", 8, seconds=3.0)
+    folder_of_melodies(runs / "melodies", 8)
+    for name in ("w2v_bert", "mulan", "melody"):
         main(command(name, runs, name, epochs=1))
     return runs
 

@@ -8,12 +8,13 @@ import torch
 
 from musiclm.bundle import save_part
 from musiclm.data.crops import AudioCrops
+from musiclm.data.melody_windows import MelodyVersions
 from musiclm.tokenizers.mulan import MuLan
 from musiclm.tokenizers.mulan_towers import AudioTower, TextTower
 from musiclm.tokenizers.rvq import ResidualQuantizer
 from musiclm.training.mulan import train_vocabulary
-from musiclm.training.rvq import ResidualQuantizerTraining
-from tests.tiny import folder_of_tones
+from musiclm.training.rvq import MelodyQuantizerTraining, ResidualQuantizerTraining
+from tests.tiny import folder_of_melodies, folder_of_tones, quiet_trainer
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers.*"),
@@ -114,7 +115,7 @@ def test_a_finished_run_has_its_codebooks_in_the_checkpoint(tones: Path, mulan: 
 
 def test_mulan_is_frozen_and_no_part_of_the_checkpoint(tones: Path, mulan: Path, tmp_path: Path) -> None:
     training = make_training(mulan)
-    frozen = training._mulan[0]
+    frozen = training._teacher[0]
     before = {key: value.clone() for key, value in frozen.state_dict().items()}
     fit(training, tones, tmp_path, epochs=1)
     assert set(training.state_dict()) == {"part.codebooks", "vectors"}
@@ -130,3 +131,29 @@ def test_too_few_crops_are_refused(tones: Path, mulan: Path, tmp_path: Path) -> 
 def test_another_dimension_than_mulans_is_refused(mulan: Path) -> None:
     with pytest.raises(ValueError, match="dimension 8"):
         ResidualQuantizerTraining(ResidualQuantizer(16, 3, codebook_size=8), mulan=mulan)
+
+
+class Ears(torch.nn.Module):
+    """In the melody embedding's place: 8 numbers of a window, on the sphere."""
+
+    dimension = 8
+
+    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        parts = waveform.unflatten(2, (8, -1)).square().mean(dim=3)[:, 0]
+        return torch.nn.functional.normalize(parts, dim=1)
+
+
+def test_melodies_are_learned_from_mixes_and_voices_and_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("musiclm.training.rvq.load_part", lambda folder: Ears())
+    training = MelodyQuantizerTraining(ResidualQuantizer(8, 3, codebook_size=8), melody=tmp_path)
+    trainer = quiet_trainer(tmp_path, 1, num_sanity_val_steps=0, enable_checkpointing=False)
+    folder = folder_of_melodies(tmp_path / "melodies", 8)
+    data = MelodyVersions(folder, views=5, batch_size=2, windows_per_epoch=4, validation_windows=4)
+    trainer.fit(training, datamodule=data)
+    assert training.vectors.shape == (4 * 5, 8)
+    assert set(training.state_dict()) == {"part.codebooks", "vectors"}
+    figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    assert figures["val/cosine_1"] < figures["val/cosine_3"] <= 1
+    assert {"val/cosine_hum", "val/token_recall_hum", "val/token_recall_accompaniment"} <= set(figures)
