@@ -1,4 +1,4 @@
-"""Melodies in versions: the same tune at the same beats, whole files, a true table, held-out tunes held out."""
+"""Melodies in versions: the same tune at the same beats, whole files, a true table."""
 
 from pathlib import Path
 

@@ -62,6 +62,7 @@ def test_bands_and_labels_move_together() -> None:
     assert len(keys.unique()) > 4
 
 
+@pytest.mark.slow
 def test_a_few_steps_lower_every_loss_and_know_a_tune_again(folder: Path, tmp_path: Path) -> None:
     losses: list[dict[str, float]] = []
 
@@ -71,12 +72,13 @@ def test_a_few_steps_lower_every_loss_and_know_a_tune_again(folder: Path, tmp_pa
 
     training = make_training(Record)
     trainer = fit(training, folder, tmp_path, steps=50, epochs=1)
-    for name in ("train/triplet", "train/reading", "train/tokens"):
+    # Read from the embedding, a tune in any of twelve keys takes more steps than these.
+    for name, share in (("train/triplet", 0.8), ("train/reading", 0.98), ("train/tokens", 0.8)):
         first, last = losses[:5], losses[-5:]
-        assert sum(step[name] for step in last) < 0.9 * sum(step[name] for step in first), name
+        assert sum(step[name] for step in last) < share * sum(step[name] for step in first), name
     figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
     assert figures["val/windows"] >= 2
-    assert figures["val/recall_instrument"] > 1 / figures["val/windows"]
+    assert figures["val/recall_instrument"] > 2 / figures["val/windows"]  # chance is 1
 
     # The same notes an octave up are nearer than other notes of the same sound.
     windows = MelodyVersions(folder, views=2).windows("train")
@@ -93,7 +95,7 @@ def test_a_few_steps_lower_every_loss_and_know_a_tune_again(folder: Path, tmp_pa
         for other in tunes
         if other != tune
     ]
-    assert sum(nearer) > 0.7 * len(nearer)
+    assert sum(nearer) > 0.6 * len(nearer)
 
 
 def test_the_readers_are_in_no_bundle(folder: Path) -> None:
