@@ -3,7 +3,7 @@
 #
 #   make default-model                    on two CPU cores, at most three hours
 #   RUNS=/big/disk make default-model     elsewhere than runs/default
-#   HOURS=40 make default-model           more music
+#   HOURS=40 make default-model           more music; MELODY_HOURS=20 more melodies
 #   SIZE=configs/paper make default-model with the settings of a folder of overrides, one YAML per part
 #
 # Every step is skipped when its result exists, and training goes on from its last checkpoint: kill it at
@@ -13,6 +13,7 @@ set -eu
 BIN=${BIN:-.venv/bin}
 RUNS=${RUNS:-runs/default}
 HOURS=${HOURS:-8}
+MELODY_HOURS=${MELODY_HOURS:-4}
 SIZE=${SIZE:-}
 OUT=${OUT_BUNDLE:-musiclm/bundles/default}
 case "$RUNS$OUT" in *" "*) echo "expected folders without spaces, got $RUNS and $OUT" >&2; exit 2 ;; esac
@@ -39,11 +40,17 @@ together() { # together "COMMAND" "COMMAND": both at once; fails if one does, an
 	return $status
 }
 
-semantic_tokenizer_and_mulan() {
+acoustic_and_semantic_tokenizers() {
+	fit soundstream --data.init_args.audio "$RUNS/corpus"
 	fit w2v_bert --data.init_args.audio "$RUNS/corpus"
 	fit kmeans --data.init_args.audio "$RUNS/corpus" --model.init_args.w2v_bert "$RUNS/w2v_bert/part"
+}
+
+embeddings() {
 	fit mulan --data.init_args.audio "$RUNS/corpus"
 	fit mulan_rvq --data.init_args.audio "$RUNS/corpus" --model.init_args.mulan "$RUNS/mulan/part"
+	fit melody --data.init_args.melodies "$RUNS/melodies"
+	fit melody_rvq --data.init_args.melodies "$RUNS/melodies" --model.init_args.melody "$RUNS/melody/part"
 }
 
 semantic_and_fine() {
@@ -52,10 +59,14 @@ semantic_and_fine() {
 }
 
 "$BIN/musiclm" corpus render --hours "$HOURS" --out "$RUNS/corpus"
+"$BIN/musiclm" corpus melodies --hours "$MELODY_HOURS" --out "$RUNS/melodies"
 
-together "fit soundstream --data.init_args.audio $RUNS/corpus" semantic_tokenizer_and_mulan
+together acoustic_and_semantic_tokenizers embeddings
 
-tokenizers="$RUNS/soundstream/part $RUNS/w2v_bert/part $RUNS/kmeans/part $RUNS/mulan/part $RUNS/mulan_rvq/part"
+tokenizers=
+for part in soundstream w2v_bert kmeans mulan mulan_rvq melody melody_rvq; do
+	tokenizers="$tokenizers $RUNS/$part/part"
+done
 # shellcheck disable=SC2086  # the paths hold no spaces
 "$BIN/musiclm" bundle pack $tokenizers --out "$RUNS/tokenizers"
 "$BIN/musiclm" tokenize "$RUNS/corpus" --bundle "$RUNS/tokenizers" --out "$RUNS/tokens"

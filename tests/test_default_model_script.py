@@ -23,6 +23,7 @@ def test_the_script_can_be_killed_and_goes_on_to_a_model_that_plays(tmp_path: Pa
         "BIN": str(Path(sys.executable).parent),
         "RUNS": str(runs),
         "HOURS": "0.02",
+        "MELODY_HOURS": "0.02",
         "SIZE": "configs/tiny",
         "OUT_BUNDLE": str(bundle),
     }

@@ -42,9 +42,13 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     mulan = ["--model.init_args.mulan", root / "mulan" / "part"]
     fit(root, "mulan_rvq", "--data.init_args.audio", corpus, *mulan)
 
-    parts = [
-        str(root / name / "part") for name in ("soundstream", "w2v_bert", "kmeans", "mulan", "mulan_rvq")
-    ]
+    melodies = ["--data.init_args.melodies", root / "melodies"]
+    main(["corpus", "melodies", "--hours", "0.02", "--out", str(root / "melodies"), "--workers", "1"])
+    fit(root, "melody", *melodies)
+    fit(root, "melody_rvq", *melodies, "--model.init_args.melody", root / "melody" / "part")
+
+    embeddings = ("mulan", "mulan_rvq", "melody", "melody_rvq")
+    parts = [str(root / name / "part") for name in ("soundstream", "w2v_bert", "kmeans", *embeddings)]
     main(["bundle", "pack", *parts, "--out", str(tokenizers)])
     main(["tokenize", str(corpus), "--bundle", str(tokenizers), "--out", str(tokens), "--workers", "1"])
 
@@ -69,7 +73,8 @@ def fit(root: Path, part: str, *arguments: str | Path) -> None:
 def test_every_part_is_trained_and_kept(chain: Path) -> None:
     bundle = Bundle(chain / "bundle")
     assert set(bundle.parts) == {
-        "soundstream", "w2v_bert", "kmeans", "mulan", "mulan_rvq", "semantic", "coarse", "fine",
+        "soundstream", "w2v_bert", "kmeans", "mulan", "mulan_rvq", "melody", "melody_rvq",
+        "semantic", "coarse", "fine",
     }  # fmt: skip
     assert all((chain / name / "last.ckpt").is_file() for name in bundle.parts)
 
