@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from musiclm.corpus.melodies import TABLE_NAME
 from musiclm.data.sources import Split
 
-TABLE_NAME = "melodies.parquet"
 SILENCE = 12  # the class beside the twelve pitch classes
 LABEL_SECONDS = 0.1  # between two labels
 

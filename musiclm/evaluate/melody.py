@@ -22,7 +22,7 @@ from musiclm.tokenizers.melody import WINDOW_SECONDS, MelodyEmbedding
 RECALL_BAR = 0.8  # recall@1 among 200 windows with timbre and tempo changed
 BARRED = ("instrument", "hum", "whistle")
 LABELS = {
-    "tempo": "another tempo",
+    "tempo": "the lead alone, another tempo",
     "instrument": "another instrument and tempo",
     "hum": "hummed, another tempo",
     "whistle": "whistled, another tempo",

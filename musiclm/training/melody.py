@@ -29,7 +29,8 @@ class MelodyTraining(lightning.LightningModule):
     """Triplets, reading, and what both are worth on held-out melodies.
 
     Batches are those of `MelodyVersions`. All versions of a window are transposed together, which makes
-    twelve tunes of one; each is mistuned, filtered and buried in noise on its own.
+    twelve tunes of one; each is mistuned, filtered and buried in noise on its own. Of several devices, each
+    looks for negatives in its own batch.
 
     Args:
         part: the embedding to train.
