@@ -33,13 +33,15 @@ def generate(
     Args:
         stage: in eval mode.
         conditions: codes [B, levels, T] of every conditioning segment, covering the frames asked for (further
-            frames serve the lookahead); None for an optional one that is absent.
+            frames serve the lookahead). An optional one may be None or missing, where it is absent, or end
+            early.
         frames: length of the result, the prompt included.
         prompt: known first frames [B, Q, T0 <= frames]; the result begins with them.
         temperature: divides the logits; 0 takes the most likely code.
         top_k: draw among the k most likely codes only.
         top_p: draw among the fewest codes whose probabilities reach p only.
-        guidance: classifier-free guidance scale against absent optional conditions; 1 is off.
+        guidance: classifier-free guidance scale against all optional conditions absent (the prompt and the
+            melody, as in MusicGen); 1 is off.
         generator: source of all randomness, on the stage's device.
         on_step: called after each step with the number of frames begun beyond the prompt.
 
@@ -154,7 +156,8 @@ def _check_conditions(
     if frames < 1:
         raise ValueError(f"frames must be at least 1, got {frames}")
     expected = [segment.name for segment in layout.conditions]
-    if sorted(conditions) != sorted(expected):
+    required = {segment.name for segment in layout.conditions if not segment.optional}
+    if not required <= set(conditions) <= set(expected):
         raise ValueError(f"conditions must be {expected}, got {sorted(conditions)}")
     given = [value for value in (*conditions.values(), prompt) if value is not None]
     batch = given[0].shape[0] if given and given[0].dim() == 3 else 1
@@ -166,7 +169,7 @@ def _check_conditions(
             )
         check_range(layout.target, prompt)
     return {
-        segment.name: layout.check_condition(segment, conditions[segment.name], batch, frames)
+        segment.name: layout.check_condition(segment, conditions.get(segment.name), batch, frames)
         for segment in layout.conditions
     }, batch
 

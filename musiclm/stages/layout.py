@@ -18,9 +18,11 @@ frame t added to the step of frame t (a 25 Hz token serves two 50 Hz frames). Th
 leaves no alignment to be learned: T5's relative buckets are shared beyond 128 steps, so no bias can tell
 the one token of a prefix 250 steps away that belongs to this frame from its neighbours. A step knows the
 condition up to its own frame and `lookahead` frames of the condition's clock further; level q, being drawn
-q steps later, sees q frames more. With `broadcast`, the prefix (all of it without a clock: the MuLan
-tokens) is also summed and added to every target step, so that the prompt need not be found again by
-attention each time.
+q steps later, sees q frames more. A condition whose frames span many steps (a melody window) is *unfolded*
+before it is laid, so that each step is told what is due then; a step knows the frame that holds it, and none
+later. Its ids begin at 0 and have a table of their own. With `broadcast`, the prefix (all of it without a
+clock: the MuLan tokens) is also summed and added to every target step, so that the prompt need not be found
+again by attention each time.
 """
 
 import math
@@ -30,7 +32,10 @@ from functools import cached_property
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from musiclm.stages.conditions import Unfolding
 
 Pattern = Literal["flatten", "delay"]
 
@@ -49,6 +54,7 @@ class Segment:
         optional: may be absent (conditioning dropout, classifier-free guidance).
         source: the key of its codes in a training batch, its own name unless given.
         first_level: which level of the source is its level 0.
+        unfolding: for frames that span many steps, see `conditions.py` (`delay` only).
     """
 
     name: str
@@ -58,6 +64,7 @@ class Segment:
     optional: bool = False
     source: str | None = None
     first_level: int = 0
+    unfolding: Unfolding | None = None
 
     @property
     def key(self) -> str:
@@ -78,7 +85,7 @@ class Layout:
         segments: conditions in order, then the target.
         pattern: `flatten` or `delay`, see the module's docstring.
         lookahead: frames, on the condition's own clock, that aligned conditions are seen ahead (`delay`
-            only).
+            only); unfolded ones are not.
         broadcast: also add the summed prefix to every target step.
 
     Raises:
@@ -106,7 +113,7 @@ class Layout:
                 f"lookahead {self.lookahead} needs the delay pattern and a condition with a clock"
             )
         for segment in self.aligned:
-            if (self.target.frame_rate / segment.frame_rate) % 1:
+            if not math.isclose(self.target.frame_rate / segment.frame_rate, self.ratio(segment)):
                 raise ValueError(
                     f"{segment.name} at {segment.frame_rate:g} Hz cannot be aligned with {self.target.name} "
                     f"at {self.target.frame_rate:g} Hz: the ratio must be whole, or the pattern flatten"
@@ -130,6 +137,11 @@ class Layout:
         return tuple(segment for segment in self.conditions if segment.frame_rate > 0)
 
     @cached_property
+    def unfolded(self) -> tuple[Segment, ...]:
+        """Aligned conditions whose frames span many steps."""
+        return tuple(segment for segment in self.aligned if segment.unfolding)
+
+    @cached_property
     def prefix(self) -> tuple[Segment, ...]:
         """Conditions laid before the target, one step per level."""
         return tuple(segment for segment in self.conditions if segment not in self.aligned)
@@ -137,8 +149,8 @@ class Layout:
     @cached_property
     def offsets(self) -> dict[str, int]:
         """First id of each segment; level q of it begins at offset + q * codebook_size."""
-        offsets, start = {}, 0
-        for segment in self.segments:
+        offsets, start = {segment.name: 0 for segment in self.unfolded}, 0
+        for segment in self._sharing():
             offsets[segment.name] = start
             start += segment.vocabulary_size
         return offsets
@@ -146,11 +158,11 @@ class Layout:
     @cached_property
     def blank(self) -> int:
         """The id that stands where no code is."""
-        return sum(segment.vocabulary_size for segment in self.segments)
+        return sum(segment.vocabulary_size for segment in self._sharing())
 
     @property
     def vocabulary_size(self) -> int:
-        """All ids, `blank` the last."""
+        """All ids of the shared table, `blank` the last."""
         return self.blank + 1
 
     @property
@@ -248,12 +260,16 @@ class Layout:
     def pick(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Each segment's own levels of a training batch (name -> codes [B, levels, T]), cut to the same time.
 
+        An optional source may be missing, or end early: there it is absent.
+
         Raises:
             ValueError: the batch lacks a source or has too few levels of it.
         """
         codes = {}
         for segment in self.segments:
             source, last = segment.key, segment.first_level + segment.levels
+            if source not in batch and segment.optional:
+                continue
             if source not in batch:
                 raise ValueError(f"the batch needs {source!r} for {segment.name}, it has {sorted(batch)}")
             if batch[source].shape[1] < last:
@@ -261,37 +277,61 @@ class Layout:
                     f"{segment.name} needs {last} levels of {source}, got {batch[source].shape[1]}"
                 )
             codes[segment.name] = batch[source][:, segment.first_level : last]
-        clocked = [segment for segment in self.segments if segment.frame_rate > 0]
+        clocked = [segment for segment in self.segments if segment.frame_rate > 0 and segment.name in codes]
         rate = self.target.frame_rate
-        frames = min(int(codes[s.name].shape[2] * rate / s.frame_rate + 1e-6) for s in clocked)
+        frames = min(
+            int(codes[s.name].shape[2] * rate / s.frame_rate + 1e-6) for s in clocked if not s.optional
+        )
         for segment in clocked:
             codes[segment.name] = codes[segment.name][..., : self.frames_needed(segment, frames)]
         return codes
 
     def frames_needed(self, segment: Segment, frames: int) -> int:
-        """Frames of a segment with a clock that cover `frames` frames of the target."""
+        """Frames of a segment that cover `frames` frames of the target; 1 without a clock."""
+        if not segment.frame_rate:
+            return 1
         return math.ceil(frames * segment.frame_rate / self.target.frame_rate - 1e-6)
+
+    def complete(
+        self, codes: Mapping[str, Tensor], batch: int, frames: int, device: torch.device | None = None
+    ) -> dict[str, Tensor]:
+        """The codes with every optional condition, `ABSENT` where it is missing or has ended."""
+        whole = dict(codes)
+        for segment in self.conditions:
+            if segment.optional:
+                nothing = torch.empty(batch, segment.levels, 0, dtype=torch.int64, device=device)
+                given = codes.get(segment.name, nothing)
+                lacking = max(self.frames_needed(segment, frames) - given.shape[2], 0)
+                whole[segment.name] = F.pad(given, (0, lacking), value=ABSENT)
+        return whole
 
     def check_condition(self, segment: Segment, codes: Tensor | None, batch: int, frames: int) -> Tensor:
         """A user's codes for one condition, ready to be laid: [B, levels, T], `ABSENT` where there is none.
 
+        One that is optional and has a clock may end early.
+
         Raises:
             ValueError: absent though not optional, or of another shape or range than the segment's.
         """
-        needed = self.frames_needed(segment, frames) if segment.frame_rate else 1
+        needed = self.frames_needed(segment, frames)
         if codes is None:
             if not segment.optional:
                 raise ValueError(f"{segment.name} is not optional, give its codes")
             return torch.full((batch, segment.levels, needed), ABSENT)
-        shape = f"[{batch}, {segment.levels}, T >= {needed}]"
-        if codes.dim() != 3 or codes.shape[:2] != (batch, segment.levels) or codes.shape[2] < needed:
+        least = 1 if segment.optional else needed
+        shape = f"[{batch}, {segment.levels}, T >= {least}]"
+        if codes.dim() != 3 or codes.shape[:2] != (batch, segment.levels) or codes.shape[2] < least:
             raise ValueError(
                 f"{segment.name} must be codes {shape} for {frames} frames, got {list(codes.shape)}"
             )
         check_range(segment, codes, lowest=ABSENT if segment.optional else 0)
-        if segment.frame_rate and segment in self.prefix:
+        if segment.frame_rate and (segment in self.prefix or segment in self.unfolded):
             codes = codes[..., :needed]  # as long as in training; an aligned one may look further ahead
         return codes.long()
+
+    def _sharing(self) -> list[Segment]:
+        """Segments whose ids are those of the shared table."""
+        return [segment for segment in self.segments if segment not in self.unfolded]
 
     def _level_offsets(self, segment: Segment, device: torch.device) -> Tensor:
         levels = torch.arange(segment.levels, device=device)

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from musiclm.stages.layout import Layout
+from musiclm.stages.conditions import AlignedCondition, UnfoldedCondition
+from musiclm.stages.layout import Layout, Segment
 from musiclm.stages.transformer import Transformer, TransformerConfig
 
 EMBEDDING_STD = 1.0  # T5's: as loud as what the blocks write beside it, or the token read would be drowned
@@ -44,6 +45,16 @@ class Stage(nn.Module):
                     narrow, width, ratio=layout.ratio(segment), lookahead=layout.lookahead
                 )
                 for segment in layout.aligned
+                if not segment.unfolding
+            }
+        )
+        self.unfolded = nn.ModuleDict(
+            {
+                segment.name: UnfoldedCondition(
+                    segment.vocabulary_size, width, ratio=layout.ratio(segment), unfolding=segment.unfolding
+                )
+                for segment in layout.aligned
+                if segment.unfolding
             }
         )
         self.transformer = Transformer(config)
@@ -57,8 +68,8 @@ class Stage(nn.Module):
         """Logits [B, Q, T, codebook_size] of the target.
 
         Args:
-            codes: [B, levels, T] per segment, the target among them; `ABSENT` (-1) in optional conditions
-                that are not there. Aligned conditions cover the target's frames.
+            codes: [B, levels, T] per segment, the target among them. An optional condition may be missing,
+                `ABSENT` (-1) where it is not there, or end early; others cover the target's frames.
         """
         target = codes[self.layout.target.name]  # [B, Q, T]
         tokens = self.layout.shift(self.layout.flatten(target))  # [B, N, K]
@@ -83,14 +94,25 @@ class Stage(nn.Module):
 
     def embed_conditions(self, codes: Mapping[str, Tensor], batch: int, frames: int) -> tuple[Tensor, Tensor]:
         """The prefix [B, P, D] and what the conditions add to each step of T target frames, [B, N, D]."""
+        codes = self.layout.complete(codes, batch, frames, self.embedding.weight.device)
         prefix = self.embedding(self.layout.prefix_tokens(codes, batch, self.embedding.weight.device))
         added = self.embedding.weight.new_zeros(batch, self.layout.steps(frames), self.config.width)
         if self.summary is not None:
             added = added + self.summary(prefix.sum(dim=1, keepdim=True))
         for segment in self.layout.aligned:
-            narrow = self.embedding(self.layout.aligned_tokens(segment, codes)).sum(dim=2)  # [B, T, E]
-            added = added + self.aligned[segment.name](narrow, frames, added.shape[1])
+            tokens = self.layout.aligned_tokens(segment, codes)  # [B, T, levels]
+            if segment in self.layout.unfolded:
+                added = added + self.unfolded[segment.name](tokens, frames, added.shape[1])
+            else:
+                narrow = self.embedding(tokens).sum(dim=2)  # [B, T, E]
+                added = added + self.aligned[segment.name](narrow, frames, added.shape[1])
         return self.embedding_in(prefix), added
+
+    def table(self, segment: Segment) -> nn.Embedding:
+        """The embeddings that a segment's ids are looked up in: the shared ones, or its own."""
+        if segment in self.layout.unfolded:
+            return cast(UnfoldedCondition, self.unfolded[segment.name]).embedding
+        return self.embedding
 
     def head_weight(self) -> Tensor:
         """The output matrices [Q, codebook_size, E or D], one per level of the target."""
@@ -112,12 +134,13 @@ class Stage(nn.Module):
             if entries is None:
                 continue
             own = entries[segment.first_level :][: segment.levels].float()
-            own = own @ main_directions(own, self.embedding.embedding_dim)  # [levels, codebook_size, E]
+            table = self.table(segment)
+            own = own @ main_directions(own, table.embedding_dim)  # [levels, codebook_size, E]
             own = own - own.mean(dim=1, keepdim=True)
             # One scale for all levels: so the sum of a frame's embeddings is what the codes decode to.
             own = EMBEDDING_STD * own / own[0].std().clamp_min(1e-8)
             start = self.layout.offsets[segment.name]
-            self.embedding.weight[start : start + segment.levels * segment.codebook_size] = own.flatten(0, 1)
+            table.weight[start : start + segment.levels * segment.codebook_size] = own.flatten(0, 1)
 
     def initialise(self) -> None:
         """All initial values of the stage; `Transformer.initialise` has the transformer's."""
@@ -130,40 +153,13 @@ class Stage(nn.Module):
             nn.init.normal_(self.head_in.weight, std=(inputs * outputs) ** -0.5)
         if self.summary is not None:  # silent at first: a sum of many tokens is louder than the one to read
             nn.init.zeros_(self.summary.weight)
-        for condition in self.aligned.values():
-            cast(AlignedCondition, condition).initialise()
+        for aligned in self.aligned.values():
+            cast(AlignedCondition, aligned).initialise()
+        for unfolded in self.unfolded.values():
+            nn.init.normal_(cast(UnfoldedCondition, unfolded).embedding.weight, std=EMBEDDING_STD)
+            cast(UnfoldedCondition, unfolded).initialise()
         if self.head is not None:
             nn.init.normal_(self.head.weight, std=HEAD_STD)
-
-
-class AlignedCondition(nn.Module):
-    """Embedded frames of a condition with a clock, laid on the target's steps.
-
-    Args:
-        narrow: E, width of the embeddings.
-        width: D, of the steps.
-        ratio: target frames per frame of the condition. Each of them has a projection of its own, so that a
-            step knows which part of the condition's frame it is in.
-        lookahead: frames of the condition seen ahead.
-    """
-
-    def __init__(self, narrow: int, width: int, *, ratio: int, lookahead: int) -> None:
-        super().__init__()
-        self.ratio = ratio
-        self.lookahead = lookahead
-        self.projection = nn.Linear((lookahead + 1) * narrow, ratio * width, bias=False)
-
-    def forward(self, condition: Tensor, frames: int, steps: int) -> Tensor:
-        """What a condition [B, T', E] adds to each of N steps, [B, N, D]: nothing beyond T target frames."""
-        batch, length, _ = condition.shape
-        padded = F.pad(condition, (0, 0, 0, self.lookahead))
-        seen = torch.cat([padded[:, ahead : ahead + length] for ahead in range(self.lookahead + 1)], dim=2)
-        laid = self.projection(seen).view(batch, length * self.ratio, -1)[:, :frames]  # [B, T, D]
-        return F.pad(laid, (0, 0, 0, steps - frames))
-
-    def initialise(self) -> None:
-        """Variance 1 / inputs, as everywhere."""
-        nn.init.normal_(self.projection.weight, std=self.projection.in_features**-0.5)
 
 
 def main_directions(entries: Tensor, width: int) -> Tensor:

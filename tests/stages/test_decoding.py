@@ -119,8 +119,12 @@ def test_guidance_of_one_is_off_and_more_weighs_the_condition_more(
         return seen[0]
 
     guided = first_logits(conditions, 1.0)
-    absent = first_logits({**conditions, "mulan": torch.full_like(codes["mulan"], ABSENT)}, 1.0)
-    assert torch.equal(first_logits({**conditions, "mulan": None}, 1.0), absent)
+    optional = [segment.name for segment in stage.layout.conditions if segment.optional]
+    dropped = {name: torch.full_like(codes[name], ABSENT) for name in optional}
+    absent = first_logits({**conditions, **dropped}, 1.0)
+    assert torch.equal(first_logits({**conditions, **dict.fromkeys(optional)}, 1.0), absent)
+    missing = {name: value for name, value in conditions.items() if name not in optional}
+    assert torch.equal(first_logits(missing, 1.0), absent)
     assert not torch.allclose(guided, absent)
     expected = absent + 2.5 * (guided - absent)
     torch.testing.assert_close(first_logits(conditions, 2.5), expected, atol=1e-4, rtol=1e-4)
@@ -166,6 +170,7 @@ COARSE = "coarse delay"
     [
         ({"semantic": ...}, r"conditions must be \['mulan', 'semantic'\], got \['mulan'\]"),
         ({"melody": torch.zeros(1, 1, 1, dtype=torch.int64)}, "conditions must be"),
+        ({"mulan": torch.zeros(1, 2, 0, dtype=torch.int64)}, r"mulan must be codes \[1, 2, T >= 1\]"),
         ({"semantic": None}, "semantic is not optional"),
         ({"semantic": torch.zeros(1, 2, 4, dtype=torch.int64)}, r"semantic must be codes \[1, 1, T >= 4\]"),
         ({"semantic": torch.zeros(1, 1, 3, dtype=torch.int64)}, r"T >= 4\] for 8 frames"),

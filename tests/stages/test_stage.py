@@ -22,10 +22,11 @@ def test_codes_that_sound_alike_begin_alike(name: str) -> None:
     books = {
         "acoustic": torch.randn(5, 8, 12, generator=generator),
         "semantic": torch.randn(1, 8, 16, generator=generator),
+        "melody": torch.randn(2, 8, 16, generator=generator),
     }
     stage.start_from(books)
-    rows = stage.embedding.weight.detach()
     for segment in stage.layout.segments:
+        rows = stage.table(segment).weight.detach()
         for level in range(segment.levels):
             ids = stage.layout.level_range(segment.name, level)
             own = rows[ids.start : ids.stop]

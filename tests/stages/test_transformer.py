@@ -159,8 +159,11 @@ def test_a_code_depends_on_no_code_that_is_due_later(name: str) -> None:
     layout = stage.layout
     codes = random_codes(stage, frames)
     stage.embedding = Looked(stage.embedding.weight.detach())
+    for unfolded in stage.unfolded.values():
+        unfolded.embedding = Looked(unfolded.embedding.weight.detach())
     logits = stage(codes)  # [1, Q, T, V]
     looked = stage.embedding.looked
+    looked += [pair for unfolded in stage.unfolded.values() for pair in unfolded.embedding.looked]
     steps, last = layout.step_of(frames), layout.steps(frames)
     columns = layout.columns
     read = next(v for ids, v in looked if ids.shape == (1, last, columns) and ids[0, 0, 0] == layout.blank)
@@ -178,7 +181,8 @@ def test_a_code_depends_on_no_code_that_is_due_later(name: str) -> None:
             assert bool((gradients[0][0, step + 1 :] == 0).all())
             assert bool((gradients[0][0, : step + 1] != 0).any(-1).all())
             for segment, gradient in zip(layout.aligned, gradients[1:], strict=True):
-                seen = min(step, frames - 1) // layout.ratio(segment) + layout.lookahead
+                ahead = 0 if segment in layout.unfolded else layout.lookahead
+                seen = min(step, frames - 1) // layout.ratio(segment) + ahead
                 assert bool((gradient[0, seen + 1 :] == 0).all())
                 assert bool((gradient[0, : seen + 1] != 0).any(-1).all())
 
