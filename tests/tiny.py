@@ -21,6 +21,7 @@ from musiclm.audio import Audio
 from musiclm.bundle import save_part
 from musiclm.corpus.melodies import TABLE_NAME, table_of
 from musiclm.data.store import (
+    MELODY_QUANTIZER,
     QUANTIZER,
     StoreDescription,
     TokenRow,
@@ -73,12 +74,16 @@ def make_token_store(
     held_out: int = 1,
     semantic: Sequence[np.ndarray] = (),
     semantic_size: int = 8,
+    melody: bool = False,
 ) -> None:
     """A token store as the tiny tokenizers would make it: MuLan 3 x 8, semantic 8, acoustic 12 levels.
 
     `lengths` in seconds, one recording each; the last `held_out` of them are. The semantic tokens of each are
-    drawn, or given, below `semantic_size`.
+    drawn, or given, below `semantic_size`. `melody` adds melodies, 2 x 8.
     """
+    fingerprints = {"soundstream": "0123", "kmeans": "0123"}
+    if melody:
+        fingerprints |= {"melody": "0123", "melody_rvq": "0123"}
     description = StoreDescription(
         semantic_frame_rate=25.0,
         semantic_codebook_size=semantic_size,
@@ -88,7 +93,10 @@ def make_token_store(
         mulan_dimension=4,
         mulan_window_seconds=10.0,
         mulan_stride_seconds=1.0,
-        fingerprints={"soundstream": "0123", "kmeans": "0123"},
+        fingerprints=fingerprints,
+        melody_dimension=6 if melody else 0,
+        melody_window_seconds=4.0 if melody else 0.0,
+        melody_stride_seconds=1.0 if melody else 0.0,
     )
     random = np.random.default_rng(0)
     rows = [
@@ -104,6 +112,7 @@ def make_token_store(
             ).astype(np.uint16),
             acoustic=random.integers(0, 1024, (12, round(50 * seconds))).astype(np.uint16),
             mulan=random.normal(size=(3, 4)).astype(np.float16),
+            melody=random.normal(size=(math.ceil(seconds) * melody, 6)).astype(np.float16),
         )
         for index, seconds in enumerate(lengths)
     ]
@@ -112,12 +121,19 @@ def make_token_store(
     write_codebooks(
         folder, {"acoustic": torch.randn(12, 1024, 6), "semantic": torch.randn(1, semantic_size, 6)}
     )
-    words = {"dimension": 4, "num_quantizers": 3, "codebook_size": 8}
+    save_quantizer(folder, QUANTIZER, dimension=4, num_quantizers=3)
+    if melody:
+        save_quantizer(folder, MELODY_QUANTIZER, dimension=6, num_quantizers=2)
+
+
+def save_quantizer(folder: Path, name: str, *, dimension: int, num_quantizers: int) -> None:
+    """A store's residual quantizer with random codebooks of 8."""
+    words = {"dimension": dimension, "num_quantizers": num_quantizers, "codebook_size": 8}
     quantizer = ResidualQuantizer(**words)
     quantizer.codebooks.normal_()
     save_part(
-        folder / QUANTIZER,
-        "mulan_rvq",
+        folder / name,
+        name,
         quantizer,
         class_path="musiclm.tokenizers.rvq.ResidualQuantizer",
         init_args=words,

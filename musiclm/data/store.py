@@ -2,13 +2,14 @@
 
 A folder holds shards `tokens-00000.arrow` …, `store.yaml` (what the tokens mean, which tokenizers made them),
 `codebooks.safetensors` (what each semantic and acoustic code stands for) and `mulan_rvq/`, the residual
-quantizer as a bundle of one, which turns the MuLan embedding of any crop into conditioning tokens. So the
-stages train from the folder alone, where neither fairseq2 nor audio is present.
+quantizer as a bundle of one, which turns the MuLan embedding of any crop into conditioning tokens; where the
+store has melodies, `melody_rvq/` does the same for theirs. So the stages train from the folder alone, where
+neither fairseq2 nor audio is present.
 """
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,10 @@ DESCRIPTION = "store.yaml"
 CODEBOOKS = "codebooks.safetensors"
 SHARD = "tokens-{index:05d}.arrow"
 QUANTIZER = "mulan_rvq"
+MELODY_QUANTIZER = "melody_rvq"
 MADE_BY = {  # the tokenizers behind each source of codes
     "mulan": ("mulan", QUANTIZER),
+    "melody": ("melody", MELODY_QUANTIZER),
     "semantic": ("w2v_bert", "kmeans"),
     "acoustic": ("soundstream",),
 }
@@ -41,7 +44,10 @@ class StoreDescription:
     mulan_dimension: int
     mulan_window_seconds: float
     mulan_stride_seconds: float
-    fingerprints: dict[str, str]  # of the tokenizers: soundstream, w2v_bert, kmeans, mulan, mulan_rvq
+    fingerprints: dict[str, str]  # of the tokenizers: soundstream, w2v_bert, kmeans, mulan, mulan_rvq, ...
+    melody_dimension: int = 0  # 0: the store has no melodies
+    melody_window_seconds: float = 0.0
+    melody_stride_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,7 @@ class TokenRow:
     semantic: np.ndarray  # uint16 [T]
     acoustic: np.ndarray  # uint16 [Q, T]
     mulan: np.ndarray  # float16 [windows, dimension], one window per second
+    melody: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float16))  # as mulan
 
 
 def write_description(folder: Path, description: StoreDescription) -> None:
@@ -172,21 +179,24 @@ class TokenStore:
             raise ValueError(
                 f"expected whole shards in {self.folder}: {error}; remove the broken one"
             ) from None
-        self.table = pyarrow.concat_tables(tables)
+        self.table = pyarrow.concat_tables(tables, promote_options="default")  # old shards have no melody
 
     def __len__(self) -> int:
         return self.table.num_rows
 
     def __getitem__(self, index: int) -> TokenRow:
         row = {name: self.table.column(name)[index] for name in self.table.column_names}
-        semantic, acoustic, mulan = (
-            row[name].values.to_numpy(zero_copy_only=True) for name in ("semantic", "acoustic", "mulan")
-        )
+        names = ["semantic", "acoustic", "mulan", *(["melody"] if self.description.melody_dimension else [])]
+        tokens = {name: row[name].values.to_numpy(zero_copy_only=True) for name in names}
+        shapes = {
+            "semantic": (-1,),
+            "acoustic": (self.description.num_quantizers, -1),
+            "mulan": (-1, self.description.mulan_dimension),
+            "melody": (-1, self.description.melody_dimension),
+        }
         return TokenRow(
             **{name: row[name].as_py() for name in ("id", "path", "seconds", "licence", "split", "captions")},
-            semantic=semantic,
-            acoustic=acoustic.reshape(self.description.num_quantizers, -1),
-            mulan=mulan.reshape(-1, self.description.mulan_dimension),
+            **{name: values.reshape(shapes[name]) for name, values in tokens.items()},
         )
 
     def check_learned_by(self, trained_on: Mapping[str, str]) -> None:
@@ -234,6 +244,7 @@ def _schema() -> Any:
             "semantic": pyarrow.list_(pyarrow.uint16()),
             "acoustic": pyarrow.list_(pyarrow.uint16()),  # [Q, T] flattened
             "mulan": pyarrow.list_(pyarrow.float16()),  # [windows, dimension] flattened
+            "melody": pyarrow.list_(pyarrow.float16()),  # as mulan
         }
     )
 
@@ -244,4 +255,5 @@ def _to_arrow(row: TokenRow) -> dict[str, Any]:
         "semantic": row.semantic,
         "acoustic": row.acoustic.ravel(),
         "mulan": row.mulan.ravel(),
+        "melody": row.melody.ravel(),
     }

@@ -1,9 +1,11 @@
 """Random crops of a token store: what the stages train on.
 
-A batch is a dict of codes: `mulan` [B, 12, 1], `semantic` [B, 1, T], `acoustic` [B, Q, T'], all of the same
-stretch of music. As in `musiclm.data.crops`, which crop comes when depends on seed and step alone.
+A batch is a dict of codes: `mulan` [B, 12, 1], `semantic` [B, 1, T], `acoustic` [B, Q, T'] and, of a store
+with melodies, `melody` [B, 24, W], all of the same stretch of music. As in `musiclm.data.crops`, which crop
+comes when depends on seed and step alone.
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from musiclm.bundle import load_part
 from musiclm.data.crops import ResumableLoader, ResumableSampler, check_crops
 from musiclm.data.store import (
+    MELODY_QUANTIZER,
     QUANTIZER,
     StoreDescription,
     TokenRow,
@@ -23,10 +26,14 @@ from musiclm.data.store import (
     read_codebooks,
     read_description,
 )
+from musiclm.tokenizers.melody import HOP_SECONDS
 
 
 class TokenCropDataset(Dataset[dict[str, Tensor]]):
-    """Item `i` is the i-th random crop: MuLan embedding [D], semantic [1, T], acoustic [Q, T']."""
+    """Item `i` is the i-th random crop: MuLan embedding [D], semantic [1, T], acoustic [Q, T'].
+
+    Of a store with melodies, also their embeddings [W, D]; crops then begin where a window of them does.
+    """
 
     def __init__(
         self,
@@ -36,14 +43,19 @@ class TokenCropDataset(Dataset[dict[str, Tensor]]):
         *,
         seed: int,
         mulan_noise: float = 0.0,
+        melody_noise: float = 0.0,
         clear_of_end: float = 0.0,
     ) -> None:
         self.mulan_noise = mulan_noise
+        self.melody_noise = melody_noise
         self.clear_of_end = clear_of_end
         self.description = description
         self.seconds = seconds
         self.seed = seed
         self.tokens = round(seconds * description.semantic_frame_rate)
+        # Crops begin this many tokens apart
+        stride = description.melody_stride_seconds * description.semantic_frame_rate
+        self.grid = round(stride) if description.melody_dimension else 1
         self.ratio = description.acoustic_frame_rate / description.semantic_frame_rate
         self.rows = [row for row in rows if self._places(row) > 0]
         if not self.rows:
@@ -57,23 +69,32 @@ class TokenCropDataset(Dataset[dict[str, Tensor]]):
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + index)
         row = self.rows[int(torch.multinomial(self.weights, 1, generator=generator))]
-        first = int(torch.randint(self._places(row), (), generator=generator))
+        first = int(torch.randint(self._places(row), (), generator=generator)) * self.grid
         semantic = row.semantic[first : first + self.tokens]
         start, end = round(first * self.ratio), round((first + self.tokens) * self.ratio)
         begin = first / self.description.semantic_frame_rate
         embedding = crop_embedding(row, self.description, start=begin, seconds=self.seconds)
-        mulan = torch.from_numpy(embedding)  # [D]
-        noise = torch.randn(mulan.shape, generator=generator) / len(mulan) ** 0.5
-        return {
-            "mulan": torch.nn.functional.normalize(mulan + self.mulan_noise * noise, dim=0),
+        crop = {
+            "mulan": blurred(torch.from_numpy(embedding), self.mulan_noise, generator),  # [D]
             "semantic": torch.from_numpy(semantic.astype(np.int64))[None],
             "acoustic": torch.from_numpy(row.acoustic[:, start:end].astype(np.int64)),
         }
+        if self.description.melody_dimension:
+            windows = crop_melody(row, self.description, start=begin, seconds=self.seconds)
+            crop["melody"] = blurred(torch.from_numpy(windows), self.melody_noise, generator)  # [W, D]
+        return crop
 
     def _places(self, row: TokenRow) -> int:
-        """Where a crop may begin, in semantic tokens; none where the recording is shorter than a crop."""
+        """How many places, `grid` apart, a crop may begin at; none in a recording shorter than a crop."""
         end = round(self.clear_of_end * self.description.semantic_frame_rate)
-        return min(len(row.semantic), int(row.acoustic.shape[1] / self.ratio)) - end - self.tokens + 1
+        free = min(len(row.semantic), int(row.acoustic.shape[1] / self.ratio)) - end - self.tokens
+        return free // self.grid + 1
+
+
+def blurred(vectors: Tensor, noise: float, generator: torch.Generator) -> Tensor:
+    """Unit vectors [..., D] with a random vector of length `noise` added to each, back on the sphere."""
+    random = torch.randn(vectors.shape, generator=generator) / vectors.shape[-1] ** 0.5
+    return torch.nn.functional.normalize(vectors + noise * random, dim=-1)
 
 
 def crop_embedding(
@@ -93,6 +114,13 @@ def crop_embedding(
     return mean / max(float(np.linalg.norm(mean)), 1e-8)
 
 
+def crop_melody(row: TokenRow, description: StoreDescription, *, start: float, seconds: float) -> np.ndarray:
+    """The melody embeddings [W, D] of a stretch, a window every 3 s from its start, W = ceil(seconds / 3)."""
+    begins = start + HOP_SECONDS * np.arange(math.ceil(seconds / HOP_SECONDS))
+    rows = np.round(begins / description.melody_stride_seconds).astype(np.int64)
+    return row.melody[rows.clip(max=len(row.melody) - 1)].astype(np.float32)
+
+
 class TokenCrops(lightning.LightningDataModule):
     """Batches of token crops.
 
@@ -105,6 +133,7 @@ class TokenCrops(lightning.LightningDataModule):
         mulan_noise: length of a random vector added to a training crop's embedding, itself of length 1.
             From few recordings, a stage would learn their exact conditioning tokens by heart, and find none
             of them in a prompt's; the noise should be about as long as text and audio are apart.
+        melody_noise: the same for the melody's embeddings; about as far as a hum and the music are apart.
         clear_of_end: seconds at the end of every training recording that no crop reaches. A stage that has
             heard pieces fade out and stop does the same in the middle of what it generates.
         seed: of the draw of crops.
@@ -119,6 +148,7 @@ class TokenCrops(lightning.LightningDataModule):
         crops_per_epoch: int = 4096,
         validation_crops: int = 64,
         mulan_noise: float = 0.0,
+        melody_noise: float = 0.0,
         clear_of_end: float = 0.0,
         seed: int = 0,
     ) -> None:
@@ -130,16 +160,23 @@ class TokenCrops(lightning.LightningDataModule):
         self.crops_per_epoch = crops_per_epoch
         self.validation_crops = validation_crops
         self.mulan_noise = mulan_noise
+        self.melody_noise = melody_noise
         self.clear_of_end = clear_of_end
         self.seed = seed
         self.description = read_description(self.tokens)
-        self.quantizer = load_part(self.tokens / QUANTIZER)
+        self.quantizers = {"mulan": load_part(self.tokens / QUANTIZER)}
+        if self.description.melody_dimension:
+            self.quantizers["melody"] = load_part(self.tokens / MELODY_QUANTIZER)
         # By source, what the stages' embeddings start from
-        self.codebooks = read_codebooks(self.tokens) | {"mulan": self.quantizer.codebooks}
+        self.codebooks = read_codebooks(self.tokens)
+        self.codebooks |= {name: quantizer.codebooks for name, quantizer in self.quantizers.items()}
         self._rows: list[TokenRow] = []
         # What the stages are linked to (`musiclm.training.cli.LINKS`)
-        self.mulan_levels = self.quantizer.num_quantizers
-        self.mulan_codebook_size = self.quantizer.codebook_size
+        self.mulan_levels = self.quantizers["mulan"].num_quantizers
+        self.mulan_codebook_size = self.quantizers["mulan"].codebook_size
+        melody = self.quantizers.get("melody")
+        self.melody_levels = melody.num_quantizers if melody else 0
+        self.melody_codebook_size = melody.codebook_size if melody else 0
         self.semantic_codebook_size = self.description.semantic_codebook_size
         self.semantic_frame_rate = self.description.semantic_frame_rate
         self.acoustic_codebook_size = self.description.acoustic_codebook_size
@@ -159,6 +196,7 @@ class TokenCrops(lightning.LightningDataModule):
             self.seconds,
             seed=self.seed,
             mulan_noise=self.mulan_noise,
+            melody_noise=self.melody_noise,
             clear_of_end=self.clear_of_end,
         )
         sampler = ResumableSampler(self.crops_per_epoch, self)
@@ -171,6 +209,10 @@ class TokenCrops(lightning.LightningDataModule):
         return DataLoader(data, batch_size=self.batch_size, sampler=range(self.validation_crops))
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
-        """Embeddings [B, D] to conditioning tokens [B, 12, 1], on the device."""
-        quantizer = self.quantizer.to(batch["mulan"].device)
-        return {**batch, "mulan": quantizer.encode(batch["mulan"])[..., None]}
+        """Embeddings [B, D] or [B, W, D] to conditioning tokens [B, levels, 1 or W], on the device."""
+        codes = {}
+        for name, quantizer in self.quantizers.items():
+            vectors = batch[name] if batch[name].dim() == 3 else batch[name][:, None]  # [B, W, D]
+            tokens = quantizer.to(vectors.device).encode(vectors.flatten(0, 1))  # [B * W, levels]
+            codes[name] = tokens.unflatten(0, vectors.shape[:2]).transpose(1, 2)
+        return {**batch, **codes}

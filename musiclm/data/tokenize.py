@@ -18,6 +18,7 @@ from musiclm.audio import Audio
 from musiclm.bundle import Bundle, merge
 from musiclm.data.sources import Recording, find_recordings
 from musiclm.data.store import (
+    MELODY_QUANTIZER,
     QUANTIZER,
     StoreDescription,
     TokenRow,
@@ -29,10 +30,12 @@ from musiclm.data.store import (
 )
 from musiclm.progress import Progress
 from musiclm.tokenizers.embedding_windows import STRIDE_SECONDS
+from musiclm.tokenizers.melody import WINDOW_SECONDS, MelodyEmbedding
 from musiclm.tokenizers.protocols import AcousticTokenizer, JointEmbedding, SemanticTokenizer
 from musiclm.tokenizers.w2v_bert import W2VBertTokens
 
 TOKENIZERS = ("soundstream", "w2v_bert", "kmeans", "mulan", QUANTIZER)
+MELODY = ("melody", MELODY_QUANTIZER)  # of bundles that have them
 MAX_SECONDS = 7200.0  # two hours: a longer recording is refused, cut it first
 
 
@@ -43,6 +46,7 @@ class Tokenizers:
     acoustic: AcousticTokenizer
     semantic: SemanticTokenizer
     mulan: JointEmbedding
+    melody: MelodyEmbedding | None = None
 
     @classmethod
     def load(cls, bundle: Bundle) -> "Tokenizers":
@@ -50,6 +54,7 @@ class Tokenizers:
             acoustic=bundle.load("soundstream"),
             semantic=W2VBertTokens(bundle.load("w2v_bert"), bundle.load("kmeans")),
             mulan=bundle.load("mulan"),
+            melody=bundle.load("melody") if "melody" in bundle.parts else None,
         )
 
     def describe(self, fingerprints: dict[str, str]) -> StoreDescription:
@@ -63,6 +68,9 @@ class Tokenizers:
             mulan_window_seconds=self.mulan.window_seconds,
             mulan_stride_seconds=STRIDE_SECONDS,
             fingerprints=fingerprints,
+            melody_dimension=self.melody.dimension if self.melody else 0,
+            melody_window_seconds=WINDOW_SECONDS if self.melody else 0.0,
+            melody_stride_seconds=STRIDE_SECONDS if self.melody else 0.0,
         )
 
     def codebooks(self) -> dict[str, Tensor]:
@@ -80,6 +88,10 @@ class Tokenizers:
         mulan = self.mulan.embed_windows(
             audio.resample(self.mulan.sample_rate).waveform[None]
         )  # [windows, D]
+        melody = torch.empty(0, 0)
+        if self.melody:
+            sound = audio.resample(self.melody.sample_rate).waveform[None]
+            melody = self.melody.embed_windows(sound, hop_seconds=STRIDE_SECONDS)  # [windows, D]
         return TokenRow(
             id=recording.id,
             path=str(recording.path),
@@ -90,6 +102,7 @@ class Tokenizers:
             semantic=semantic[0].numpy().astype(np.uint16),
             acoustic=acoustic[0].numpy().astype(np.uint16),
             mulan=mulan.numpy().astype(np.float16),
+            melody=melody.numpy().astype(np.float16),
         )
 
 
@@ -121,10 +134,16 @@ def tokenize(
             f"expected recordings of at most two hours, {too_long[0].path} is longer: cut it first"
         )
     source = Bundle.find(bundle)
+    if len(set(MELODY) & set(source.parts)) == 1:
+        raise ValueError(
+            f"expected both {' and '.join(MELODY)} in {bundle}, or neither: pack the other as well"
+        )
     tokenizers = Tokenizers.load(source)
-    write_description(out, tokenizers.describe({name: source.fingerprint(name) for name in TOKENIZERS}))
-    if not (out / QUANTIZER / "model.yaml").is_file():
-        merge([source], out / QUANTIZER, {}, only=[QUANTIZER])
+    makers = [*TOKENIZERS, *(MELODY if tokenizers.melody else ())]
+    write_description(out, tokenizers.describe({name: source.fingerprint(name) for name in makers}))
+    for quantizer in {QUANTIZER, MELODY_QUANTIZER}.intersection(makers):
+        if not (out / quantizer / "model.yaml").is_file():
+            merge([source], out / quantizer, {}, only=[quantizer])
     write_codebooks(out, tokenizers.codebooks())
 
     shards = [recordings[start : start + shard_size] for start in range(0, len(recordings), shard_size)]

@@ -1,14 +1,17 @@
 """The token store: rows come back, shards are whole, tokens of other tokenizers are refused."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow
 import pytest
 import torch
+import yaml
 
-from musiclm.bundle import save_part
 from musiclm.data.store import (
+    MELODY_QUANTIZER,
     QUANTIZER,
     StoreDescription,
     TokenRow,
@@ -21,7 +24,7 @@ from musiclm.data.store import (
     write_shard,
 )
 from musiclm.data.token_crops import TokenCrops, crop_embedding
-from musiclm.tokenizers.rvq import ResidualQuantizer
+from tests.tiny import save_quantizer
 
 CODEBOOKS = {"acoustic": torch.randn(3, 8, 6), "semantic": torch.randn(1, 16, 5)}
 DESCRIPTION = StoreDescription(
@@ -35,6 +38,9 @@ DESCRIPTION = StoreDescription(
     mulan_stride_seconds=1.0,
     fingerprints={"soundstream": "0123"},
 )
+
+
+WITH_MELODY = replace(DESCRIPTION, melody_dimension=6, melody_window_seconds=4.0, melody_stride_seconds=1.0)
 
 
 def _row(index: int, *, seconds: float = 14.0, split: str = "train") -> TokenRow:
@@ -53,30 +59,56 @@ def _row(index: int, *, seconds: float = 14.0, split: str = "train") -> TokenRow
     )
 
 
-def _store(folder: Path) -> list[TokenRow]:
+def _with_melody(row: TokenRow) -> TokenRow:
+    melody = np.random.default_rng(len(row.id)).normal(size=(math.ceil(row.seconds), 6))
+    melody /= np.linalg.norm(melody, axis=1, keepdims=True)
+    return replace(row, melody=melody.astype(np.float16))
+
+
+def _store(folder: Path, description: StoreDescription = DESCRIPTION) -> list[TokenRow]:
     rows = [_row(index, split="valid" if index == 3 else "train") for index in range(5)]
-    write_description(folder, DESCRIPTION)
+    if description.melody_dimension:
+        rows = [_with_melody(row) for row in rows]
+        save_quantizer(folder, MELODY_QUANTIZER, dimension=6, num_quantizers=3)
+    write_description(folder, description)
     write_shard(shard_path(folder, 0), rows[:2])
     write_shard(shard_path(folder, 1), rows[2:])
     write_codebooks(folder, CODEBOOKS)
-    words = {"dimension": 4, "num_quantizers": 2, "codebook_size": 8}
-    quantizer = ResidualQuantizer(**words)
-    quantizer.codebooks.normal_()
-    class_path = "musiclm.tokenizers.rvq.ResidualQuantizer"
-    save_part(
-        folder / QUANTIZER, QUANTIZER, quantizer, class_path=class_path, init_args=words, storage="float32"
-    )
+    save_quantizer(folder, QUANTIZER, dimension=4, num_quantizers=2)
     return rows
 
 
-def test_rows_come_back_as_they_went_in(tmp_path: Path) -> None:
-    rows = _store(tmp_path)
+@pytest.mark.parametrize("description", [DESCRIPTION, WITH_MELODY], ids=["plain", "melody"])
+def test_rows_come_back_as_they_went_in(tmp_path: Path, description: StoreDescription) -> None:
+    rows = _store(tmp_path, description)
     store = TokenStore(tmp_path)
+    assert store.description == description
     assert len(store) == 5
     for before, after in zip(rows, store, strict=True):
         assert (before.id, before.captions, before.split) == (after.id, after.captions, after.split)
-        for name in ("semantic", "acoustic", "mulan"):
+        for name in ("semantic", "acoustic", "mulan", "melody"):
             np.testing.assert_array_equal(getattr(before, name), getattr(after, name))
+
+
+def test_a_store_written_before_there_were_melodies_is_one_without(tmp_path: Path) -> None:
+    rows = _store(tmp_path)
+    words = yaml.safe_load((tmp_path / "store.yaml").read_text())
+    kept = {name: value for name, value in words.items() if not name.startswith("melody")}
+    assert len(kept) == len(words) - 3
+    (tmp_path / "store.yaml").write_text(yaml.safe_dump(kept))
+    old = TokenStore(tmp_path).table.slice(0, 2).drop_columns(["melody"])  # beside a shard written today
+    shard = shard_path(tmp_path, 0)
+    shard.unlink()  # what is still mapped stays what it was
+    with pyarrow.OSFile(str(shard), "wb") as file, pyarrow.ipc.new_file(file, old.schema) as writer:
+        writer.write_table(old)
+    write_description(tmp_path, DESCRIPTION)  # the same tokenizers: refuses nothing
+    store = TokenStore(tmp_path)
+    assert [row.id for row in store] == [row.id for row in rows]
+    assert all(row.melody.size == 0 for row in store)
+    crops = TokenCrops(tmp_path, 2.0, batch_size=4, crops_per_epoch=8)
+    assert crops.melody_levels == 0
+    batch = crops.on_after_batch_transfer(next(iter(crops.train_dataloader())), 0)
+    assert set(batch) == {"mulan", "semantic", "acoustic"}
 
 
 def test_writing_leaves_whole_shards_and_nothing_else(tmp_path: Path) -> None:
@@ -144,6 +176,44 @@ def test_a_batch_of_token_crops_shows_one_stretch_of_music(tmp_path: Path) -> No
         row, start = places[0]
         assert row.split == "train"
         np.testing.assert_array_equal(acoustic, row.acoustic[:, 2 * start : 2 * start + 100])
+
+
+@pytest.mark.parametrize("seconds", [2.0, 3.0, 7.5])
+def test_a_crop_s_melody_is_that_of_its_own_seconds(tmp_path: Path, seconds: float) -> None:
+    rows = {row.id: row for row in _store(tmp_path, WITH_MELODY)}
+    crops = TokenCrops(tmp_path, seconds, batch_size=8, crops_per_epoch=8)
+    assert (crops.melody_levels, crops.melody_codebook_size) == (3, 8)
+    quantizer, windows = crops.quantizers["melody"], math.ceil(seconds / 3)
+    assert torch.equal(crops.codebooks["melody"], quantizer.codebooks)
+    batch = crops.on_after_batch_transfer(next(iter(crops.train_dataloader())), 0)
+    assert batch["melody"].shape == (8, 3, windows)
+    assert batch["melody"].dtype == torch.int64
+    starts = set()
+    for semantic, melody in zip(batch["semantic"], batch["melody"], strict=True):
+        tokens = semantic[0].numpy().astype(np.uint16)
+        (row, second), *others = [
+            (row, second)
+            for row in rows.values()
+            for second in range(14)
+            if np.array_equal(row.semantic[25 * second :][: len(tokens)], tokens)
+        ]
+        assert not others  # it begins on a whole second of one recording
+        own = torch.from_numpy(row.melody[second : second + math.ceil(seconds) : 3].astype(np.float32))
+        own = torch.nn.functional.normalize(own, dim=-1)
+        assert torch.equal(melody, quantizer.encode(own).T)
+        starts.add(second)
+    assert len(starts) > 2
+
+
+def test_noise_turns_training_melodies_and_spares_validation(tmp_path: Path) -> None:
+    _store(tmp_path, WITH_MELODY)
+    plain, noisy = (TokenCrops(tmp_path, 4.0, melody_noise=noise, crops_per_epoch=64) for noise in (0.0, 1.0))
+    before, after = (crops.train_dataloader().dataset for crops in (plain, noisy))
+    cosines = torch.cat([(before[i]["melody"] * after[i]["melody"]).sum(dim=-1) for i in range(64)])
+    assert 0.5 < cosines.mean() < 0.9  # 1 / sqrt(1 + noise²) = 0.71
+    assert all(torch.equal(before[i]["mulan"], after[i]["mulan"]) for i in range(64))
+    held_out = noisy.val_dataloader().dataset
+    assert torch.equal(held_out[0]["melody"], plain.val_dataloader().dataset[0]["melody"])
 
 
 def test_a_crop_is_conditioned_on_the_windows_whose_middle_it_holds(tmp_path: Path) -> None:
