@@ -65,7 +65,8 @@ def test_fewer_bits_hardly_change_what_the_stages_say(precision: Precision) -> N
     codes = {"mulan": exact.quantizer.encode(exact.mulan.embed_text([PROMPT, "fast techno"]))[..., None]}
     for name, frames in (("semantic", 40), ("coarse", 76), ("fine", 60)):
         stage = getattr(exact, name)
-        conditions = {segment.name: codes[segment.name] for segment in stage.layout.conditions}
+        names = [segment.name for segment in stage.layout.conditions]
+        conditions = {name: codes[name] for name in names if name in codes}  # all but a melody
         drawn = generate(stage, conditions, frames=frames, generator=generator)
         codes[name] = drawn
         given = {**conditions, name: drawn}

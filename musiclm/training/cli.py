@@ -35,6 +35,8 @@ CHECKPOINT = "last.ckpt"
 LINKS = (
     "mulan_levels",
     "mulan_codebook_size",
+    "melody_levels",
+    "melody_codebook_size",
     "semantic_codebook_size",
     "semantic_frame_rate",
     "acoustic_codebook_size",

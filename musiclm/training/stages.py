@@ -1,7 +1,8 @@
 """Training of a stage: the next code of each level, given all before it (MusicLM, sec. 4.1).
 
 Cross-entropy on the targets only, levels weighted alike and averaged over codes, so that figures of different
-lengths compare. Optional conditions are dropped for some rows, so that one model serves guidance as well.
+lengths compare. Optional conditions are dropped for some rows, each on its own, so that one model serves
+with and without a melody, and guidance as well.
 What is exported, and what validation measures, is an exponential moving average of the weights.
 """
 
@@ -16,7 +17,7 @@ import torch.nn.functional as F
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
-from musiclm.stages.layout import ABSENT, Layout
+from musiclm.stages.layout import ABSENT
 from musiclm.stages.stage import Stage
 from musiclm.training.seeds import seed_step
 
@@ -33,6 +34,7 @@ class StageTraining(lightning.LightningModule):
         warmup_steps: of the learning rate.
         final_rate: fraction of the peak rate that is left at the end.
         condition_dropout: fraction of the rows that lose an optional condition.
+        melody_dropout: the same of the melody, which most requests come without.
         ema_decay: of the averaged weights; less at first, so that the average forgets the initial values.
         activation_checkpointing: keep only what goes from block to block, and compute the rest again in the
             backward pass: a third more time, a small part of the memory.
@@ -48,15 +50,20 @@ class StageTraining(lightning.LightningModule):
         warmup_steps: int = 100,
         final_rate: float = 0.02,
         condition_dropout: float = 0.1,
+        melody_dropout: float = 0.5,
         ema_decay: float = 0.995,
         activation_checkpointing: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if not (0 <= condition_dropout <= 1 and 0 <= ema_decay < 1 and warmup_steps >= 0):
+        if not (0 <= condition_dropout <= 1 and 0 <= melody_dropout <= 1):
             raise ValueError(
-                "expected condition_dropout in [0, 1], ema_decay in [0, 1), warmup_steps of 0 or more, got "
-                f"{condition_dropout}, {ema_decay}, {warmup_steps}"
+                "expected condition_dropout and melody_dropout in [0, 1], got "
+                f"{condition_dropout}, {melody_dropout}"
+            )
+        if not (0 <= ema_decay < 1 and warmup_steps >= 0):
+            raise ValueError(
+                f"expected ema_decay in [0, 1), warmup_steps of 0 or more, got {ema_decay}, {warmup_steps}"
             )
         self.part = part
         self.part.transformer.recomputes = activation_checkpointing
@@ -64,7 +71,11 @@ class StageTraining(lightning.LightningModule):
         self.optimizer = optimizer
         self.warmup_steps = warmup_steps
         self.final_rate = final_rate
-        self.condition_dropout = condition_dropout
+        self.dropped = {
+            segment.name: melody_dropout if segment.name == "melody" else condition_dropout
+            for segment in part.layout.conditions
+            if segment.optional
+        }
         self.ema_decay = ema_decay
         self.seed = seed
         self._averaged_step = 0
@@ -83,7 +94,7 @@ class StageTraining(lightning.LightningModule):
 
     def training_step(self, batch: Mapping[str, Tensor], index: int) -> Tensor:
         seed_step(self, self.seed)
-        codes = drop_conditions(self.part.layout, self.part.layout.pick(batch), self.condition_dropout)
+        codes = drop_conditions(self.part.layout.pick(batch), self.dropped)
         losses = level_losses(self.part, codes)  # [Q]
         self._log(losses, "train")
         return losses.mean()
@@ -92,6 +103,10 @@ class StageTraining(lightning.LightningModule):
         codes = self.part.layout.pick(batch)
         rows = codes[self.part.layout.target.name].shape[0]
         self._log(level_losses(self.average, codes), "val", rows)
+        if "melody" in codes:
+            without = {name: value for name, value in codes.items() if name != "melody"}
+            loss = level_losses(self.average, without).mean()
+            self.log("val/loss_without_melody", loss, batch_size=rows)
 
     def on_train_start(self) -> None:
         self._averaged_step = self.global_step
@@ -150,11 +165,11 @@ def level_losses(stage: Stage, codes: Mapping[str, Tensor]) -> Tensor:
     return losses.view(target.shape).mean(dim=(0, 2))
 
 
-def drop_conditions(layout: Layout, codes: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
-    """Make each optional condition absent in a random `share` of the rows, each on its own."""
+def drop_conditions(codes: Mapping[str, Tensor], shares: Mapping[str, float]) -> dict[str, Tensor]:
+    """Make each named condition [B, levels, T] absent in a random share of the rows, each on its own."""
     kept = dict(codes)
-    for segment in layout.conditions:
-        if segment.optional:
-            dropped = torch.rand(codes[segment.name].shape[0], device=codes[segment.name].device) < share
-            kept[segment.name] = codes[segment.name].masked_fill(dropped[:, None, None], ABSENT)
+    for name, share in shares.items():
+        if name in codes:
+            dropped = torch.rand(len(codes[name]), device=codes[name].device) < share
+            kept[name] = codes[name].masked_fill(dropped[:, None, None], ABSENT)
     return kept

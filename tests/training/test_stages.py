@@ -1,5 +1,6 @@
 """Training of the stages: a sequence is learned and given back, and a resumed run is the unbroken one."""
 
+import math
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from musiclm.stages.coarse import Coarse
 from musiclm.stages.decoding import generate
 from musiclm.stages.fine import Fine
 from musiclm.stages.layout import ABSENT
+from musiclm.stages.semantic import Semantic
 from musiclm.stages.stage import Stage
 from musiclm.stages.transformer import TransformerConfig
 from musiclm.training.cli import main
@@ -148,11 +150,58 @@ def test_dropped_conditions_are_absent_in_whole_rows_and_only_optional_ones() ->
     torch.manual_seed(0)
     stage = make_stage()
     codes = {"mulan": torch.ones(1000, 2, 1).long(), "semantic": torch.ones(1000, 1, 5).long()}
-    dropped = drop_conditions(stage.layout, codes, 0.1)
+    dropped = drop_conditions(codes, StageTraining(stage).dropped)
     absent = (dropped["mulan"] == ABSENT).all(dim=(1, 2))
     assert torch.equal(absent, (dropped["mulan"] == ABSENT).any(dim=2).any(dim=1))
     assert 70 < int(absent.sum()) < 130
     assert torch.equal(dropped["semantic"], codes["semantic"])
+
+
+def test_a_melody_is_dropped_in_half_of_the_rows_on_its_own() -> None:
+    torch.manual_seed(0)
+    config = TransformerConfig(width=16, layers=1, heads=2, feed_forward=24)
+    training = StageTraining(Semantic(config, mulan_levels=2, mulan_codebook_size=8, melody_levels=2))
+    assert training.dropped == {"mulan": 0.1, "melody": 0.5}
+    codes = {"mulan": torch.ones(4000, 2, 1).long(), "melody": torch.ones(4000, 2, 5).long()}
+    dropped = drop_conditions(codes, training.dropped)
+    mulan, melody = ((dropped[name] == ABSENT).all(dim=(1, 2)) for name in ("mulan", "melody"))
+    assert torch.equal(melody, (dropped["melody"] == ABSENT).any(dim=2).any(dim=1))
+    assert melody.float().mean() == pytest.approx(0.5, abs=0.03)
+    assert (mulan & melody).float().mean() == pytest.approx(0.05, abs=0.02)
+    with pytest.raises(ValueError, match=r"melody_dropout in \[0, 1\], got 0.1, 1.5"):
+        StageTraining(make_stage(), melody_dropout=1.5)
+
+
+def test_a_stage_learns_to_follow_the_melody_and_the_loss_without_it_is_told(tmp_path: Path) -> None:
+    """Two songs that only their melodies tell apart, the second one changing from window to window."""
+
+    class Tunes(Songs):
+        def __getitem__(self, index: int) -> dict[str, Tensor]:
+            melody = torch.tensor([0, index % 2, 0]).expand(2, 3)
+            semantic = torch.repeat_interleave(melody[:1], 3, dim=1)
+            return {"mulan": torch.zeros(2, 1).long(), "melody": melody, "semantic": semantic}
+
+    torch.manual_seed(0)
+    part = Semantic(
+        TransformerConfig(width=32, layers=2, heads=2, feed_forward=48, dropout=0.0),
+        pattern="delay",
+        mulan_levels=2,
+        mulan_codebook_size=SIZE,
+        melody_levels=2,
+        melody_codebook_size=SIZE,
+        semantic_codebook_size=SIZE,
+        semantic_frame_rate=1.0,
+    )
+    training = StageTraining(part, optimizer=adam, warmup_steps=5, ema_decay=0.9)
+    trainer = make_trainer(tmp_path, 80, gradient_clip_val=1.0)
+    trainer.fit(training, DataLoader(Tunes(320), batch_size=4), DataLoader(Tunes(8), batch_size=4))
+    assert trainer.callback_metrics["val/loss"] < 0.02
+    # Nobody can know better than by chance which of two it is, once in nine tokens
+    assert trainer.callback_metrics["val/loss_without_melody"] > math.log(2) / 9 - 1e-4
+    for song in range(2):
+        conditions = {name: Tunes(2)[song][name][None] for name in ("mulan", "melody")}
+        drawn = generate(training.part.eval(), conditions, frames=9, temperature=0)
+        assert torch.equal(drawn[0], Tunes(2)[song]["semantic"])
 
 
 def test_the_loss_is_a_mean_over_codes_whatever_the_length() -> None:
@@ -206,21 +255,24 @@ def test_the_rate_has_fallen_when_the_time_is_over(tmp_path: Path) -> None:
     assert training.rate(10, float("inf")) < 0.1
 
 
+@pytest.mark.parametrize("melody", [False, True], ids=["plain", "melody"])
 @pytest.mark.parametrize("name", ["semantic", "coarse", "fine"])
 def test_the_recipe_trains_a_stage_from_a_token_store_and_keeps_it(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, melody: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.argv", ["musiclm"])  # Lightning CLI warns when pytest's arguments stand there
     monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # Lightning CLI calls what it deprecates
     torch.manual_seed(0)
-    make_token_store(tmp_path / "tokens")
+    make_token_store(tmp_path / "tokens", melody=melody)
     configs = [f"--config={CONFIGS / f'{name}.yaml'}", f"--config={CONFIGS / 'tiny' / f'{name}.yaml'}"]
     tokens, root = f"--data.init_args.tokens={tmp_path / 'tokens'}", tmp_path / "runs" / name
     main(["fit", *configs, tokens, f"--trainer.default_root_dir={root}"])
     trained_on = Bundle(root / "part").parts[name]["trained_on"]  # only what made the tokens it reads
     sources = {"semantic": ["kmeans"], "coarse": ["kmeans", "soundstream"], "fine": ["soundstream"]}
-    assert trained_on == dict.fromkeys(sources[name], "0123")
+    tunes = ["melody", "melody_rvq"] if melody and name != "fine" else []
+    assert trained_on == dict.fromkeys([*sources[name], *tunes], "0123")
     stage = load_part(root / "part")
+    assert ("melody" in [segment.name for segment in stage.layout.conditions]) == bool(tunes)
     conditions = {
         segment.name: torch.zeros(1, segment.levels, 10 if segment.frame_rate else 1, dtype=torch.int64)
         for segment in stage.layout.conditions
