@@ -38,6 +38,8 @@ class StageTraining(lightning.LightningModule):
         ema_decay: of the averaged weights; less at first, so that the average forgets the initial values.
         activation_checkpointing: keep only what goes from block to block, and compute the rest again in the
             backward pass: a third more time, a small part of the memory.
+        compile_backend: of torch.compile, `inductor` for one, which needs a C++ compiler: each block is
+            compiled by itself, so that all layers share the result. None leaves them as they are.
         seed: of dropout; a step's draw depends on the seed and the step alone, so a resumed run is the same
             run.
     """
@@ -53,6 +55,7 @@ class StageTraining(lightning.LightningModule):
         melody_dropout: float = 0.5,
         ema_decay: float = 0.995,
         activation_checkpointing: bool = False,
+        compile_backend: str | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -68,6 +71,8 @@ class StageTraining(lightning.LightningModule):
         self.part = part
         self.part.transformer.recomputes = activation_checkpointing
         self.average = copy.deepcopy(part).requires_grad_(False)
+        if compile_backend is not None:
+            compile_blocks(self.part, compile_backend)
         self.optimizer = optimizer
         self.warmup_steps = warmup_steps
         self.final_rate = final_rate
@@ -155,6 +160,18 @@ class StageTraining(lightning.LightningModule):
         figures = {f"{split}/loss": losses.mean(), f"{split}/perplexity": losses.mean().exp()}
         figures |= {f"{split}/level_{first + q}": loss.exp() for q, loss in enumerate(losses)}
         self.log_dict({name: value.detach() for name, value in figures.items()}, batch_size=rows or 1)
+
+
+def compile_blocks(stage: Stage, backend: str) -> None:
+    """Compile each block in place: names of weights, and so checkpoints, stay what they are.
+
+    Raises:
+        ValueError: torch has no such backend.
+    """
+    if backend not in torch.compiler.list_backends(exclude_tags=()):
+        raise ValueError(f"expected a compile_backend of torch, inductor for one, got {backend!r}")
+    for block in stage.transformer.blocks:
+        block.compile(backend=backend)
 
 
 def level_losses(stage: Stage, codes: Mapping[str, Tensor]) -> Tensor:

@@ -28,6 +28,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*Checkpoint directory.*exists and is not empty.*"),
 ]
 
+# torch.compile looks whether what goes in has a gradient yet
+COMPILES = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 SIZE = 8
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -104,12 +106,16 @@ def test_levels_are_named_as_in_the_codec() -> None:
     assert "val/level_4" in logged
 
 
-def test_a_resumed_run_is_the_unbroken_one(tmp_path: Path) -> None:
+@COMPILES
+@pytest.mark.parametrize("backend", [None, "aot_eager"])
+def test_a_resumed_run_is_the_unbroken_one(backend: str | None, tmp_path: Path) -> None:
     """Weights, average, optimizer, schedule, dropout: all of it goes on where it was."""
 
     def run(root: Path, *stops: int) -> StageTraining:
         for number, stop in enumerate(stops):
-            training = StageTraining(make_stage(dropout=0.1), optimizer=adam, condition_dropout=0.5)
+            training = StageTraining(
+                make_stage(dropout=0.1), optimizer=adam, condition_dropout=0.5, compile_backend=backend
+            )
             last = lightning.pytorch.callbacks.ModelCheckpoint(dirpath=root, save_last=True, save_top_k=0)
             ends = StopAt(stop)
             trainer = make_trainer(root, 12, callbacks=[last, ends], enable_checkpointing=True)
@@ -120,6 +126,32 @@ def test_a_resumed_run_is_the_unbroken_one(tmp_path: Path) -> None:
     assert resumed.global_step == 12
     for name, value in unbroken.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], value), name
+
+
+@COMPILES
+@pytest.mark.parametrize("recomputes", [False, True])
+def test_a_compiled_stage_learns_as_the_plain_one_and_its_weights_keep_their_names(recomputes: bool) -> None:
+    losses, gradients, names = [], [], []
+    for backend in (None, "aot_eager"):  # traced whole, forward and backward; run by the same operations
+        training = StageTraining(
+            make_stage(dropout=0.3), compile_backend=backend, activation_checkpointing=recomputes
+        )
+        part = training.part.train()
+        compiled = [block._compiled_call_impl is not None for block in part.transformer.blocks]
+        assert compiled == [backend is not None] * 2
+        torch.manual_seed(0)  # of dropout
+        losses.append(level_losses(part, part.layout.pick(next(iter(songs())))))
+        losses[-1].mean().backward()
+        gradients.append([parameter.grad for parameter in part.parameters()])
+        names.append(list(training.state_dict()))
+    assert names[0] == names[1]
+    torch.testing.assert_close(losses[1], losses[0])
+    torch.testing.assert_close(gradients[1], gradients[0])
+
+
+def test_a_backend_that_torch_has_not_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected a compile_backend of torch, inductor for one, got 'fast'"):
+        StageTraining(make_stage(), compile_backend="fast")
 
 
 class StopAt(lightning.pytorch.callbacks.Callback):
