@@ -27,6 +27,8 @@ from musiclm.bundle import Bundle, Storage, save_part
 from musiclm.data.store import MADE_BY
 from musiclm.data.token_crops import TokenCrops
 from musiclm.stages.stage import Stage
+from musiclm.training.sharded import Sharded
+from musiclm.training.stages import StageTraining
 
 CHECKPOINT = "last.ckpt"
 
@@ -147,9 +149,14 @@ class TrainingCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> lightning.Trainer:
         settings = self._get(self.config_init, "trainer")
         root = Path(settings.default_root_dir)
+        model = self._get(self.config_init, "model")
+        if settings.strategy == "fsdp":
+            if not isinstance(model, StageTraining):
+                raise ValueError(f"expected a stage to shard, got {type(model.part).__name__}: use ddp")
+            kwargs["strategy"] = Sharded()
         kwargs["callbacks"] = [
             *(settings.callbacks or []),
-            LastCheckpoint(root / CHECKPOINT, type(self._get(self.config_init, "model").part).__name__),
+            LastCheckpoint(root / CHECKPOINT, type(model.part).__name__),
             PlainLines(),
         ]
         kwargs["logger"] = TensorBoardLogger(root, name="", version="")

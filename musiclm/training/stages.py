@@ -20,6 +20,7 @@ from torch import Tensor
 from musiclm.stages.layout import ABSENT
 from musiclm.stages.stage import Stage
 from musiclm.training.seeds import seed_step
+from musiclm.training.sharded import gather, own_share, shard
 
 
 class StageTraining(lightning.LightningModule):
@@ -84,6 +85,7 @@ class StageTraining(lightning.LightningModule):
         self.ema_decay = ema_decay
         self.seed = seed
         self._averaged_step = 0
+        self._unsharded: list[Stage] = []  # what a sharded part becomes again; a list hides it from Lightning
 
     @property
     def part_name(self) -> str:
@@ -96,6 +98,13 @@ class StageTraining(lightning.LightningModule):
             source = self.trainer.datamodule  # type: ignore[attr-defined]  # None beside plain loaders
             self.part.start_from(getattr(source, "codebooks", {}))
             self.average.load_state_dict(self.part.state_dict())
+
+    def configure_model(self) -> None:
+        """Shard the stage and its average where the strategy says so, which is after `setup`."""
+        if self.device_mesh is not None and not self._unsharded:
+            self._unsharded = [copy.deepcopy(self.part).to("meta")]
+            for stage in (self.part, self.average):
+                shard(stage, self.device_mesh["data_parallel"])
 
     def training_step(self, batch: Mapping[str, Tensor], index: int) -> Tensor:
         seed_step(self, self.seed)
@@ -122,11 +131,15 @@ class StageTraining(lightning.LightningModule):
         self._averaged_step = self.global_step
         decay = min(self.ema_decay, (1 + self.global_step) / (10 + self.global_step))
         with torch.no_grad():
-            torch._foreach_lerp_(list(self.average.parameters()), list(self.part.parameters()), 1 - decay)
+            average, weights = (own_share(stage.parameters()) for stage in (self.average, self.part))
+            torch._foreach_lerp_(average, weights, 1 - decay)
 
     def on_fit_end(self) -> None:
         """The averaged weights are the ones to keep."""
-        self.part.load_state_dict(self.average.state_dict())
+        if self._unsharded:
+            self.part = gather(self.average, self._unsharded.pop())
+        else:
+            self.part.load_state_dict(self.average.state_dict())
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer(self.part.parameters())
