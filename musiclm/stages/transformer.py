@@ -21,8 +21,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from musiclm.stages import flex
+
 QUERIES_AT_ONCE = 256  # of whole sequences on a CPU
 Keep = Callable[[Tensor, Tensor], None]
+Bias = flex.FlexBias | Tensor | list[Tensor]  # whole [H, S, S], or in blocks of queries
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,9 @@ class TransformerConfig:
         layers: blocks.
         heads: attention heads; they share the width evenly.
         feed_forward: width of the gated feed-forward.
-        dropout: on attention weights, inside the feed-forward, on each branch and on the embeddings.
+        dropout: inside the feed-forward, on each branch and on the embeddings.
+        attention_dropout: on attention weights; as `dropout` unless given. Without any, CUDA trains by flex
+            attention (`flex.py`).
         embedding_width: of the embedding tables, projected to `width`; `width` itself unless given. Small
             models would otherwise spend most of their parameters on rarely seen ids.
         tie_embeddings: the heads share the target's embedding table.
@@ -51,12 +56,18 @@ class TransformerConfig:
     tie_embeddings: bool = False
     buckets: int = 32
     max_distance: int = 128
+    attention_dropout: float | None = None
 
     def __post_init__(self) -> None:
         if min(self.width, self.layers, self.heads, self.feed_forward) < 1 or self.width % self.heads:
             raise ValueError(f"a transformer's width must be a multiple of its heads, got {self}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must lie in [0, 1), got {self.dropout}")
+        if not (0 <= self.dropout < 1 and 0 <= self.dropout_of_weights < 1):
+            raise ValueError(f"dropout must lie in [0, 1), got {self.dropout}, {self.attention_dropout}")
+
+    @property
+    def dropout_of_weights(self) -> float:
+        """On attention weights."""
+        return self.dropout if self.attention_dropout is None else self.attention_dropout
 
 
 @dataclass
@@ -109,10 +120,8 @@ class RelativePositionBias(nn.Module):
         return line.unfold(1, length, 1).flip(1)  # row i is the window that begins at distance i
 
     def blocks(self, length: int) -> list[Tensor]:
-        """The same in the blocks that `attention` takes at a time, each to its own end: [H, q, k]."""
+        """The same in blocks of queries, each with the keys to its own end: [H, q, k]."""
         bias = self(length)
-        if bias.is_cuda:
-            return [bias]
         ends = [*range(QUERIES_AT_ONCE, length, QUERIES_AT_ONCE), length]
         return [bias[:, start:end, :end] for start, end in zip([0, *ends], ends, strict=False)]
 
@@ -124,6 +133,7 @@ class Block(nn.Module):
         super().__init__()
         self.heads = config.heads
         self.dropout = config.dropout
+        self.attention_dropout = config.dropout_of_weights
         self.attention_norm: nn.Module = nn.RMSNorm(config.width, eps=1e-6)  # T5's epsilon
         self.qkv = nn.Linear(config.width, 3 * config.width, bias=False)
         self.attention_out = nn.Linear(config.width, config.width, bias=False)
@@ -131,12 +141,13 @@ class Block(nn.Module):
         self.feed_forward_in = nn.Linear(config.width, 2 * config.feed_forward, bias=False)  # gate, value
         self.feed_forward_out = nn.Linear(config.feed_forward, config.width, bias=False)
 
-    def forward(self, x: Tensor, bias: list[Tensor], keep: Keep | None = None) -> Tensor:
+    def forward(self, x: Tensor, bias: Bias, keep: Keep | None = None) -> Tensor:
         """Hidden states [B, S, D] of whole sequences; `keep` gets keys and values [B * H, S, D / H]."""
         queries, keys, values = self._split(self.qkv(self.attention_norm(x)))  # [B, H, S, D/H] each
         if keep is not None:
             keep(keys.flatten(0, 1), values.flatten(0, 1))
-        attended = attention(queries, keys, values, bias, dropout=self.dropout if self.training else 0.0)
+        dropout = self.attention_dropout if self.training else 0.0
+        attended = attention(queries, keys, values, bias, dropout=dropout)
         attended = self.attention_out(attended.transpose(1, 2).flatten(2))  # [B, S, D]
         x = x + F.dropout(attended, self.dropout, self.training)
         return x + F.dropout(self._feed_forward(self.feed_forward_norm(x)), self.dropout, self.training)
@@ -197,13 +208,21 @@ class Transformer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Hidden states [B, S, D] of embedded steps [B, S, D]; step s depends on steps 0 ... s only."""
         x = F.dropout(x, self.config.dropout, self.training)
-        bias = self.position_bias.blocks(x.shape[1])  # the same for every layer
+        bias = self._bias(x.shape[1])  # the same for every layer
         for block in self.blocks:
             if self.recomputes and self.training:
                 x = checkpoint(block, x, bias, use_reentrant=False)
             else:
                 x = block(x, bias)
         return self.final_norm(x)
+
+    def _bias(self, length: int) -> Bias:
+        """The bias in the form that decides how `attention` computes: chosen by the device, here alone."""
+        config, table = self.config, self.position_bias
+        device, head = table.weight.device, config.width // config.heads
+        if self.training and flex.serves(device=device, head=head, dropout=config.dropout_of_weights):
+            return flex.flex_bias(table.by_distance, length)
+        return table(length) if device.type == "cuda" else table.blocks(length)
 
     def new_cache(self, batch: int, length: int) -> KVCache:
         """An empty cache for `batch` rows of at least `length` steps, where and as the weights are."""
@@ -222,7 +241,7 @@ class Transformer(nn.Module):
     def prefill(self, x: Tensor, cache: KVCache) -> tuple[Tensor, KVCache]:
         """Hidden states [B, S, D] of the first S steps [B, S, D], and the cache that now holds them."""
         assert cache.length == 0
-        bias = self.position_bias.blocks(x.shape[1])
+        bias = self._bias(x.shape[1])
         for layer, block in enumerate(self.blocks):
             x = block(x, bias, keep=partial(cache.fill, layer))
         cache.length = x.shape[1]
@@ -270,16 +289,19 @@ def distance_buckets(distances: Tensor, *, buckets: int, max_distance: int) -> T
     return torch.where(distances < exact, distances, (exact + far.long()).clamp(max=buckets - 1))
 
 
-def attention(queries: Tensor, keys: Tensor, values: Tensor, bias: list[Tensor], *, dropout: float) -> Tensor:
-    """Causal self-attention [B, H, S, D / H] with an additive bias, `RelativePositionBias.blocks`.
+def attention(queries: Tensor, keys: Tensor, values: Tensor, bias: Bias, *, dropout: float) -> Tensor:
+    """Causal self-attention [B, H, S, D / H] with an additive bias, in the form `Transformer._bias` gives it.
 
-    A fused kernel has no gradient for the bias, and on a CPU SDPA then computes in float32: under bfloat16
-    autocast these few lines made a whole training step a quarter faster. A block of queries at a time sees
-    the keys up to its own end only, which leaves out nearly half of the work of long sequences.
+    In blocks, on a CPU: SDPA's fused kernel has no gradient for the bias there, and SDPA computes in float32:
+    under bfloat16 autocast these few lines made a whole training step a quarter faster. A block of queries at
+    a time sees the keys up to its own end only, which leaves out nearly half of the work of long sequences.
     """
-    if queries.is_cuda:
+    if isinstance(bias, flex.FlexBias):
+        assert dropout == 0
+        return flex.flexible(queries, keys, values, bias)
+    if isinstance(bias, Tensor):
         return F.scaled_dot_product_attention(
-            queries, keys, values, attn_mask=bias[0].to(queries.dtype), dropout_p=dropout
+            queries, keys, values, attn_mask=bias.to(queries.dtype), dropout_p=dropout
         )
     blocks, keys = [], keys.transpose(2, 3)
     for some, block in zip(
