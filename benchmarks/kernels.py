@@ -8,6 +8,7 @@ one layer, and the rate at which memory was read.
 
 import argparse
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +18,8 @@ from torch import Tensor
 from benchmarks.hardware import bandwidth, describe, usual_time
 from benchmarks.report import say
 from benchmarks.sizes import SIZES
+from musiclm.stages import native
+from musiclm.stages.native import NativeMatrix
 from musiclm.stages.precision import Int8Matrix, StoredMatrix
 
 LAYERS = 12  # enough to lie far beyond any cache
@@ -48,6 +51,9 @@ def products() -> Iterator[dict[str, Any]]:
         "int8 weights alone": (1, weight_only),
         "int8, dynamic": (1, Int8Matrix),
     }
+    if native.available():
+        for size, dtype in ((4, torch.float32), (2, torch.bfloat16), (1, torch.int8)):
+            ways[f"{name_of(dtype)}, step.c"] = (size, partial(NativeMatrix, dtype=dtype))
     for name, (size, make) in ways.items():
         products = [make(weight) for weight in weights]
         for rows in (1, 8):
@@ -60,6 +66,10 @@ def products() -> Iterator[dict[str, Any]]:
             seconds = usual_time(work, CPU, seconds=1.0)
             read = size * sum(weight.numel() for weight in weights) / seconds
             yield {"product": name, "rows": rows, "ms": 1e3 * seconds, "gb_per_s": read / 1e9}
+
+
+def name_of(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def transposed(weight: Tensor) -> Callable[[Tensor], Tensor]:
@@ -105,7 +115,7 @@ def attentions() -> Iterator[dict[str, Any]]:
                 read = 2 * keys[0, :, :position].numel() * keys.element_size() / seconds
                 yield {
                     "attention": name,
-                    "dtype": str(dtype).removeprefix("torch."),
+                    "dtype": name_of(dtype),
                     "position": position,
                     "ms": 1e3 * seconds,
                     "gb_per_s": read / 1e9,

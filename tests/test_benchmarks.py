@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 import torch
 
-from benchmarks import decode, hardware, patterns, tokenizers, train
+from benchmarks import decode, hardware, kernels, patterns, profile, tokenizers, train
 from benchmarks.report import Bar, judge, table
 from musiclm.bundle import Bundle
 from musiclm.stages import native
@@ -89,6 +89,30 @@ def call_once(work: Callable[[], object], *_: object, **__: object) -> float:
     """In place of `usual_time`: the work is done, and is said to take 50 ms."""
     work()
     return 0.05
+
+
+@pytest.mark.skipif(not native.available(), reason="the step was not compiled")
+@pytest.mark.parametrize("precision", get_args(Precision))
+def test_the_parts_of_a_step_add_up_to_it(precision: Precision, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = decode.prepare_to_decode(decode.Semantic(TINY["small"], pattern="flatten"), precision)
+    monkeypatch.setattr(profile, "usual_time", call_once)
+    times = profile.measure(stage, 5)
+    assert set(times.values()) == {50.0}
+    times = {name: 2.0**place for place, name in enumerate(reversed(times))}
+    parts = profile.divide(times)
+    assert parts["attention"] == times["blocks"] - times["blocks, first step"]
+    assert sum(parts.values()) == pytest.approx(2 * times["whole"])
+    assert "100%" in profile.shares([{"size": "small", "precision": precision, "position": 5, **parts}])
+
+
+def test_the_compiled_products_stand_beside_the_other_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "SIZES", {"paper": TINY["small"]})
+    monkeypatch.setattr(kernels, "usual_time", call_once)
+    cases = list(kernels.products())
+    assert {case["rows"] for case in cases} == {1, 8}
+    compiled = {case["product"] for case in cases if case["product"].endswith("step.c")}
+    assert len(compiled) == (3 if native.available() else 0)
+    assert len(list(kernels.attentions())) == 8
 
 
 def test_real_time_is_seconds_of_music_in_a_second(
