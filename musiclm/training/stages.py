@@ -172,7 +172,8 @@ class StageTraining(lightning.LightningModule):
         first = self.part.layout.target.first_level + 1
         figures = {f"{split}/loss": losses.mean(), f"{split}/perplexity": losses.mean().exp()}
         figures |= {f"{split}/level_{first + q}": loss.exp() for q, loss in enumerate(losses)}
-        self.log_dict({name: value.detach() for name, value in figures.items()}, batch_size=rows or 1)
+        figures = {name: value.detach() for name, value in figures.items()}
+        self.log_dict(figures, batch_size=rows or 1, sync_dist=split == "val")  # of all devices' rows
 
 
 def compile_blocks(stage: Stage, backend: str) -> None:

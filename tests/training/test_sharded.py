@@ -91,7 +91,7 @@ def words(tokens: Path, root: Path, *more: str) -> list[str]:
 
 
 def test_the_users_command_trains_in_shards_goes_on_and_keeps_the_whole_average(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     torch.manual_seed(0)
     make_token_store(tmp_path / "tokens")
@@ -109,6 +109,8 @@ def test_the_users_command_trains_in_shards_goes_on_and_keeps_the_whole_average(
     monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # Lightning CLI calls what it deprecates
     more = ["--data.init_args.batch_size=4", "--trainer.max_steps=4", "--model.init_args.final_rate=1"]
     main(words(tmp_path / "tokens", tmp_path / "one", *more))
+    measured = [said.split("val/loss=")[-1].split()[0] for said in (run.stderr, capsys.readouterr().err)]
+    assert float(measured[0]) == pytest.approx(float(measured[1]), abs=0.002)  # four digits are printed
     sharded, one = (load_part(tmp_path / folder / "part").state_dict() for folder in ("run", "one"))
     assert sharded.keys() == one.keys()
     for name, value in one.items():
