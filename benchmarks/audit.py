@@ -157,7 +157,7 @@ def guard_cost(store: Path, *, recordings: int) -> dict[str, Any]:
     times = []
     for _ in range(3):
         started = time.perf_counter()
-        Guard.of(store, model).judge(semantic[0])
+        Guard.of(store, model).judge(torch.cat(semantic, dim=2))
         times.append(time.perf_counter() - started)
     return {
         "guarded_recordings": recordings,

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -104,29 +104,50 @@ class Audio:
             FileNotFoundError: the folder does not exist.
             ValueError: the suffix names no audio format, or the metadata has an unknown field.
         """
-        import soundfile
+        with writing(path, self.sample_rate, metadata, channels=self.waveform.shape[0]) as write:
+            write(self.waveform)
+        return Path(path)
 
-        path = Path(path)
-        check_writable(path)
-        unknown = set(metadata or {}) - set(METADATA_FIELDS)
-        if unknown:
-            raise ValueError(f"metadata fields are {', '.join(METADATA_FIELDS)}; got {sorted(unknown)}")
-        kind = path.suffix[1:].upper()
 
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            with soundfile.SoundFile(
-                str(temporary), "w", self.sample_rate, self.waveform.shape[0], "PCM_16", format=kind
-            ) as file:
-                for field, value in (metadata or {}).items():
-                    setattr(file, field, value)
-                file.write(self.waveform.T.cpu().numpy())  # [L, C]
-            temporary.replace(path)
-        except soundfile.LibsndfileError as error:
-            raise OSError(f"expected room for the output, {path} cannot be written: {error}") from None
-        finally:
-            temporary.unlink(missing_ok=True)
-        return path
+@contextmanager
+def writing(
+    path: str | Path, sample_rate: int, metadata: Mapping[str, str] | None = None, *, channels: int = 1
+) -> Iterator[Callable[[Tensor], None]]:
+    """A function that appends blocks [C, l] to a file, which is there when the `with` block ends well.
+
+    The arguments and what is raised are those of `Audio.save`.
+    """
+    import soundfile
+
+    path = Path(path)
+    check_writable(path)
+    unknown = set(metadata or {}) - set(METADATA_FIELDS)
+    if unknown:
+        raise ValueError(f"metadata fields are {', '.join(METADATA_FIELDS)}; got {sorted(unknown)}")
+    kind = path.suffix[1:].upper()
+
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with soundfile.SoundFile(str(temporary), "w", sample_rate, channels, "PCM_16", format=kind) as file:
+            for field, value in (metadata or {}).items():
+                setattr(file, field, value)
+            yield lambda block: file.write(block.T.cpu().numpy())  # [l, C]
+        temporary.replace(path)
+    except soundfile.LibsndfileError as error:
+        raise OSError(f"expected room for the output, {path} cannot be written: {error}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def seconds_of(path: str | Path) -> float:
+    """Length of a file of audio, by what it says of itself.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not audio.
+    """
+    with _opened(path) as file:
+        return file.frames / file.samplerate
 
 
 def check_writable(path: Path) -> None:

@@ -6,15 +6,22 @@ the traceback shows where.
 
 import importlib
 import importlib.metadata
+import inspect
 import os
+import re
 import signal
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
 
 # Words of the command line → the function behind them, and what it is for. Imported only when called.
 COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
-    ("generate",): ("musiclm.pipeline:generate", "make music from words"),
+    ("generate",): ("musiclm.commands:generate", "make music from words"),
+    ("story",): ("musiclm.commands:story", "make music whose description changes as it goes on"),
     ("fit",): ("musiclm.training.cli:main", "train a part: --config configs/PART.yaml"),
     ("validate",): ("musiclm.training.cli:main", "measure a part on held-out recordings"),
     ("test",): ("musiclm.training.cli:main", "the same, on the test split"),
@@ -78,10 +85,8 @@ def _run(command: tuple[str, ...], arguments: list[str]) -> None:
 
     description = COMMANDS[command][1]
     parser = ArgumentParser(prog=f"musiclm {' '.join(command)}", description=description, exit_on_error=False)
-    lists = [name for name, kind in get_type_hints(function).items() if kind == list[Path]]
-    for name in lists:  # jsonargparse alone would want them as one word, "[a, b]"
-        parser.add_argument(name, nargs="+", type=Path)
-    names = lists + parser.add_function_arguments(function, as_positional=True, skip=set(lists))
+    own = _add_own_arguments(parser, function)
+    names = parser.add_function_arguments(function, as_positional=True, skip=set(own))
     try:
         values = parser.parse_args(arguments)
     except ArgumentError as error:
@@ -89,11 +94,54 @@ def _run(command: tuple[str, ...], arguments: list[str]) -> None:
         if command == ("generate",) and words.startswith("unrecognized arguments"):
             words += ': expected one prompt, put it in quotes: "a calm violin"'
         raise ValueError(f"{words} (see musiclm {' '.join(command)} --help)") from None
-    function(**{name: values[name] for name in names})
+    function(**{name: values[name] for name in names}, **{name: values[key] for name, key in own.items()})
+
+
+def _add_own_arguments(parser: "ArgumentParser", function: Callable[..., None]) -> dict[str, str]:
+    """Add the parameters that jsonargparse alone would not read as a shell's user writes them.
+
+    Several paths, pairs of words, a word that may be left out (before the `*` of a function that has one),
+    and an option with the name of a Python keyword: its parameter ends in an underscore.
+
+    Returns:
+        The key of each parameter's value.
+    """
+    from docstring_parser import parse
+
+    help = {entry.arg_name: entry.description for entry in parse(function.__doc__ or "").params}
+    parameters = inspect.signature(function).parameters
+    has_options = any(each.kind is each.KEYWORD_ONLY for each in parameters.values())
+    own = {}
+    for name, kind in get_type_hints(function).items():
+        if name not in parameters:
+            continue
+        each, key = parameters[name], name.rstrip("_")
+        words: dict[str, Any] = {"help": help.get(name)}
+        if kind == list[Path]:
+            parser.add_argument(name, nargs="+", type=Path, **words)
+        elif kind == Sequence[tuple[str, str]]:
+            parser.add_argument(
+                f"--{key}", nargs=2, action="append", metavar=("TIME", "TEXT"), default=[], **words
+            )
+        elif has_options and each.kind is each.POSITIONAL_OR_KEYWORD and each.default is not each.empty:
+            parser.add_argument(name, nargs="?", type=kind, default=each.default, **words)
+        elif name != key:
+            parser.add_argument(f"--{key}", type=kind, default=each.default, **words)
+        else:
+            continue
+        own[name] = key
+    return own
 
 
 def _in_plain_words(words: str) -> str:
     """jsonargparse's message, with what it expected called as users call it."""
+    words = " ".join(words.split())
+    # Of what may also be left out it says so at length.
+    words = re.sub(
+        r"Does not validate against any of the Union subtypes.*?Expected a ([^-]*?) - .*Given value: (.*)",
+        r"Expected a \1. Got value: \2",
+        words,
+    )
     for kind, plain in (
         ("collections.abc.Sequence", "a list such as [0,25]"),
         ("float", "a number"),

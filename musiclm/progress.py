@@ -58,21 +58,22 @@ def progress(items: Iterable[Item], *, total: int | None = None, description: st
 
 
 class Stages:
-    """A bar after another, each with the name of its stage; call with (stage, done, total)."""
+    """A bar for each stage, which take turns; call with (stage, done, total)."""
 
     def __init__(self) -> None:
-        self.stage = ""
-        self.bar: Progress | None = None
+        self.bars: dict[str, Progress] = {}
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        if stage != self.stage or self.bar is None or done < self.bar.count:
+        if stage in self.bars and done < self.bars[stage].count:  # all begins again
             self.close()
-            self.stage, self.bar = stage, Progress(stage, total, unit="frame")
-        self.bar.advance(done - self.bar.count)
+        if stage not in self.bars:
+            self.bars[stage] = Progress(stage, total, unit="frame")
+        self.bars[stage].advance(done - self.bars[stage].count)
 
     def close(self) -> None:
-        if self.bar is not None:
-            self.bar.__exit__(None, None, None)
+        for bar in self.bars.values():
+            bar.__exit__(None, None, None)
+        self.bars.clear()
 
     def __enter__(self) -> Self:
         return self

@@ -19,7 +19,7 @@ from musiclm import Audio, MusicLM
 from musiclm.bundle import Bundle
 from musiclm.cli import main
 from musiclm.data.store import TokenStore, shard_path, write_shard
-from musiclm.pipeline import _BlockDecoder
+from musiclm.sound import BlockDecoder
 from musiclm.tokenizers.convnext import Spectrum
 
 ROOT = Path(__file__).parent.parent
@@ -130,7 +130,7 @@ class Chord:
 
 
 def test_no_seam_is_heard_between_blocks() -> None:
-    decoder = _BlockDecoder(Chord(), context=32)
+    decoder = BlockDecoder(Chord(), context=32)
     lengths = (90, 7, 110, 93)
     blocks = [decoder(torch.zeros(1, 12, n), last=number == 3) for number, n in enumerate(lengths)]
     sound = torch.cat(blocks, dim=2)[0, 0]

@@ -33,8 +33,9 @@ from musiclm.audit.search import WindowSearch
 from musiclm.audit.sinkhorn import centroid_distances, default_regularization
 from musiclm.bundle import Bundle, load_part
 from musiclm.data.store import QUANTIZER, TokenStore, read_codebooks
-from musiclm.pipeline import MusicLM, check_seed
+from musiclm.pipeline import MusicLM
 from musiclm.progress import Progress
+from musiclm.request import check_seed
 from musiclm.stages.precision import Precision, prepare_to_decode
 from musiclm.stages.stage import Stage
 

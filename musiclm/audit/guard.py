@@ -1,8 +1,8 @@
 """A guard at generation: music that is nearer to a training recording than unrelated music is does not pass.
 
 `musiclm generate --guard tokens/` looks for every five seconds of the new semantic tokens in the whole
-training store, before they are made audible. What is near is read off the store itself: nearer than all but
-one in a thousand windows of unrelated music (`nearness.null_costs`).
+training store, window by window as they are drawn, before they are made audible. What is near is read off the
+store itself: nearer than all but one in a thousand windows of unrelated music (`nearness.null_costs`).
 """
 
 import json
@@ -18,7 +18,9 @@ from musiclm.audit.nearness import null_costs
 from musiclm.audit.search import WINDOW, WindowSearch
 from musiclm.data.store import TokenStore
 from musiclm.files import write_whole
-from musiclm.pipeline import GuardAction, MusicLM, OnProgress
+from musiclm.pipeline import MusicLM
+from musiclm.request import GuardAction
+from musiclm.windows import OnProgress
 
 QUANTILE = 0.001  # of unrelated windows: how many a guard may take for copies
 NULL_WINDOWS = 5_000  # at most; of fewer than a thousand, none is nearer than the threshold
@@ -128,15 +130,22 @@ class Guard:
             ValueError: nothing passed.
         """
         self._check_length(round(seconds * self.search.store.description.semantic_frame_rate))
-        verdict: Verdict | None = None
+        heard: Tensor
+        verdict: Verdict | None
 
         def check(semantic: Tensor) -> None:
-            nonlocal verdict
-            verdict = self.judge(semantic)
+            nonlocal heard, verdict
+            heard = torch.cat([heard, semantic], dim=2)
+            if heard.shape[2] < WINDOW:
+                return
+            found = self.judge(heard)
+            heard = heard[:, :, 1 - WINDOW :]  # windows across the border are looked at as well
+            verdict = found if verdict is None or found.cost < verdict.cost else verdict
             if action != "label" and not verdict.passes:
                 raise TooNear(verdict)
 
         for take in range(tries if action == "regenerate" else 1):
+            heard, verdict = torch.empty(1, 1, 0, dtype=torch.int64), None
             try:
                 audio = model.generate(
                     prompt, seconds=seconds, seed=seed + take, on_progress=on_progress, on_semantic=check

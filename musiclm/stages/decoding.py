@@ -1,17 +1,20 @@
 """Drawing codes from a stage, step by step (MusicLM, sec. 4.3; temperatures there: 1.0, 0.95, 0.4).
 
 At each step the layout says which levels are due and only their logits are computed, so that no code
-outside its level's range can come out. All randomness comes from the generator passed in; temperature 0
-takes the most likely code.
+outside its level's range can come out. All randomness comes from the generator passed in, or from one for
+each take that the rows are of, so that a take is drawn as it would be alone; temperature 0 takes the most
+likely code.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from musiclm.stages.layout import ABSENT, Layout, check_range
 from musiclm.stages.stage import Stage
+
+Generators = torch.Generator | Sequence[torch.Generator] | None
 
 
 @torch.inference_mode()
@@ -25,7 +28,7 @@ def generate(
     top_k: int | None = None,
     top_p: float | None = None,
     guidance: float = 1.0,
-    generator: torch.Generator | None = None,
+    generator: Generators = None,
     on_step: Callable[[int], None] | None = None,
 ) -> Tensor:
     """Draw target codes [B, Q, frames] for B independent rows.
@@ -42,7 +45,8 @@ def generate(
         top_p: draw among the fewest codes whose probabilities reach p only.
         guidance: classifier-free guidance scale against all optional conditions absent (the prompt and the
             melody, as in MusicGen); 1 is off.
-        generator: source of all randomness, on the stage's device.
+        generator: source of all randomness, on the stage's device; of several, each draws an equal share of
+            the rows, in order.
         on_step: called after each step with the number of frames begun beyond the prompt.
 
     Raises:
@@ -125,7 +129,7 @@ def sample(
     temperature: float,
     top_k: int | None = None,
     top_p: float | None = None,
-    generator: torch.Generator | None = None,
+    generator: Generators = None,
 ) -> Tensor:
     """Indices [...] drawn from logits [..., V]; the arguments are those of `generate`."""
     if temperature == 0:
@@ -140,7 +144,11 @@ def sample(
         beyond = ordered.cumsum(dim=-1) - ordered >= top_p  # p was reached before this one
         probabilities = probabilities.masked_fill(beyond.gather(-1, order.argsort(dim=-1)), 0.0)
     # The shortest of exponential waiting times with these rates is a draw, and needs no sync (gpt-fast).
-    waiting = torch.empty_like(probabilities).exponential_(generator=generator)
+    waiting = torch.empty_like(probabilities)
+    sources = generator if isinstance(generator, Sequence) else [generator]
+    assert len(waiting) % len(sources) == 0
+    for rows, source in zip(waiting.chunk(len(sources)), sources, strict=True):
+        rows.exponential_(generator=source)
     return (probabilities / waiting).argmax(dim=-1)
 
 

@@ -1,0 +1,85 @@
+"""What the music is to be, over time: MuLan tokens and, where it follows a melody, the melody's.
+
+A plain prompt is a course of one part, a story one of several (MusicLM, sec. 4.2), and what blends two texts
+is only more parts, each of a second, whose embeddings lie between theirs.
+"""
+
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from musiclm.stages.layout import ABSENT
+from musiclm.tokenizers.rvq import ResidualQuantizer
+
+BLEND_STEP = 1.0  # seconds that a mixture of two texts lasts
+MELODY_HOP = 3.0  # seconds from one melody code to the next (MusicLM, appendix C)
+
+
+@dataclass(frozen=True)
+class Course:
+    """Conditions of every moment, in seconds from where new music begins.
+
+    Args:
+        starts: where the parts begin, ascending, the first 0.
+        mulan: MuLan tokens [1, 12, 1] of each part.
+        melody: codes [1, 24, W], the w-th of the seconds from `MELODY_HOP` w on; None without a melody.
+    """
+
+    starts: tuple[float, ...]
+    mulan: tuple[Tensor, ...]
+    melody: Tensor | None = None
+
+    @classmethod
+    def of(
+        cls,
+        starts: Sequence[float],
+        embeddings: Tensor,
+        quantizer: ResidualQuantizer,
+        *,
+        blend: float = 0.0,
+        melody: Tensor | None = None,
+    ) -> "Course":
+        """The course of parts with MuLan embeddings [parts, D], each going over into the next.
+
+        Args:
+            starts: of the parts, in seconds.
+            embeddings: on the unit sphere.
+            quantizer: makes tokens of them.
+            blend: seconds from a part's start on over which the text goes over from the one before; 0
+                switches.
+            melody: codes [1, 24, W].
+        """
+        points = [(starts[0], embeddings[0])]
+        for index in range(1, len(starts)):
+            before, after = embeddings[index - 1], embeddings[index]
+            room = (starts[index + 1] if index + 1 < len(starts) else math.inf) - starts[index]
+            steps = math.ceil(min(blend, room) / BLEND_STEP)
+            for step in range(steps):
+                mixed = torch.lerp(before, after, (step + 1) / (steps + 1))
+                points.append((starts[index] + step * BLEND_STEP, functional.normalize(mixed, dim=-1)))
+            if steps * BLEND_STEP < room:
+                points.append((starts[index] + steps * BLEND_STEP, after))
+        tokens = quantizer.encode(torch.stack([point for _, point in points]))[..., None]  # [points, 12, 1]
+        return cls(tuple(start for start, _ in points), tuple(tokens.split(1)), melody)
+
+    def mulan_at(self, seconds: float) -> Tensor:
+        """MuLan tokens [1, 12, 1] of a moment."""
+        return self.mulan[max(bisect_right(self.starts, seconds + 1e-6) - 1, 0)]
+
+    def next_start(self, seconds: float) -> float:
+        """Where the part after the one of a moment begins; infinite in the last."""
+        index = bisect_right(self.starts, seconds + 1e-6)
+        return self.starts[index] if index < len(self.starts) else math.inf
+
+    def melody_from(self, seconds: float, length: float) -> Tensor | None:
+        """Melody codes [1, 24, ceil(length / 3)] from a moment of the 3 s grid on; absent past the end."""
+        if self.melody is None:
+            return None
+        first, count = round(seconds / MELODY_HOP), math.ceil(length / MELODY_HOP - 1e-6)
+        codes = self.melody[..., first : first + count]
+        return functional.pad(codes, (0, count - codes.shape[2]), value=ABSENT)

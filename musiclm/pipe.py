@@ -1,0 +1,56 @@
+"""Sound to standard output while it is made: `musiclm generate ... --out - | aplay`."""
+
+import os
+import struct
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from typing import Literal
+
+from torch import Tensor
+
+StreamFormat = Literal["wav", "raw"]  # raw: 16-bit little-endian samples, mono, and nothing else
+FULL_SCALE = 2**15 - 1  # as libsndfile has it, so that a pipe carries what a file would hold
+
+
+def check_pipe() -> None:
+    """Raise one clear line where sound would be written to a terminal."""
+    if sys.stdout.isatty():
+        raise ValueError(
+            "expected a pipe behind --out -, standard output is a terminal: "
+            'musiclm generate "a calm violin" --out - | aplay'
+        )
+
+
+@contextmanager
+def writing_to_pipe(
+    sample_rate: int, length: int, kind: StreamFormat = "wav"
+) -> Iterator[Callable[[Tensor], None]]:
+    """A function that writes blocks [1, l] to standard output at once, `length` samples in all.
+
+    What is printed meanwhile goes to standard error. A reader that has heard enough and closes the pipe ends
+    the `with` block, and nothing is said of it.
+    """
+    sound = sys.stdout.buffer
+
+    def write(block: Tensor) -> None:
+        samples = (block[0].clamp(-1, 1) * FULL_SCALE).round().numpy().astype("<i2")
+        sound.write(samples.tobytes())
+        sound.flush()
+
+    try:
+        with redirect_stdout(sys.stderr):
+            if kind == "wav":
+                sound.write(wav_header(sample_rate, length))
+            yield write
+    except BrokenPipeError:
+        # Python flushes standard output once more when it ends, which would fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def wav_header(sample_rate: int, length: int) -> bytes:
+    """What stands before `length` mono samples of 16 bits in a WAV file: 44 bytes."""
+    size = 2 * length
+    form = struct.pack("<4sI4s", b"RIFF", 36 + size, b"WAVE")
+    layout = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, sample_rate, 2 * sample_rate, 2, 16)
+    return form + layout + struct.pack("<4sI", b"data", size)

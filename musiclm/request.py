@@ -1,0 +1,169 @@
+"""What may be asked of a model, checked before anything is loaded or made."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+from musiclm.audio import Audio, seconds_of
+
+MAX_SECONDS = 600.0
+MAX_PROMPT = 2_000  # characters; more is no description, but a file pasted by mistake
+MAX_TAKES = 16
+DEFAULT_SECONDS = 10.0
+LAST_PART_SECONDS = 15.0  # of a story whose length is not given: a window's stride (MusicLM, sec. 4.2)
+SHORTEST_PART = 1.0  # seconds
+MELODY_SECONDS = (1.0, 60.0)
+CLIP_SECONDS = (1.0, 600.0)
+SILENT = 10 ** (-60 / 20)  # of full scale: a recording whose loudest sample is below holds nothing to follow
+
+# A description, or several with the second that each begins at: MusicLM's story mode.
+Prompt = str | Sequence[tuple[float, str]]
+Keep = Literal["semantic"]
+GuardAction = Literal["refuse", "regenerate", "label"]  # what a guard does with music that does not pass
+Recording = Audio | Path | str
+
+
+@dataclass(frozen=True)
+class Request:
+    """Music as it was asked for.
+
+    Args:
+        prompt: words, or the parts of a story; may be empty where there is a clip to go on from.
+        seconds: of new music; None for as long as the melody is, or 15 s beyond where a story's last part
+            begins, else 10.
+        seed: of the first take; the n-th takes seed + n - 1.
+        num: takes.
+        keep: `semantic` lets all takes share the first one's semantic tokens.
+        blend: seconds over which a story goes over from one part to the next; 0 switches.
+        melody: a recording whose melody is to be followed.
+        clip: a recording to go on from.
+
+    Raises:
+        ValueError, FileNotFoundError: one line, for what cannot be made.
+    """
+
+    prompt: Prompt
+    seconds: float | None = None
+    seed: int = 0
+    num: int = 1
+    keep: Keep | None = None
+    blend: float = 0.0
+    melody: Recording | None = None
+    clip: Recording | None = None
+
+    def __post_init__(self) -> None:
+        if self.prompt != "" or self.clip is None:
+            check_parts(self.parts)
+        check_seed(self.seed)
+        check_seed(self.seed + self.num)
+        if not 1 <= self.num <= MAX_TAKES:
+            raise ValueError(f"expected 1 to {MAX_TAKES} takes, got {self.num}")
+        if not 0 <= self.blend <= MAX_SECONDS:
+            raise ValueError(f"expected a blend of 0 to {MAX_SECONDS:g} s, got {self.blend:g}")
+        if self.melody is not None and self.clip is not None:
+            raise ValueError("expected a melody to follow or a clip to continue, got both: give one")
+        if self.melody is not None:
+            _check_length("melody", self.melody, *MELODY_SECONDS)
+        if self.clip is not None:
+            _check_length("clip to continue", self.clip, *CLIP_SECONDS)
+        check_seconds(self.length)
+        last = self.parts[-1][0]
+        if last >= self.length:
+            raise ValueError(
+                f"expected every part to begin before the end at {self.length:g} s, "
+                f"one begins at {last:g} s: ask for more seconds"
+            )
+
+    @property
+    def parts(self) -> list[tuple[float, str]]:
+        """Second of its beginning and text, of each part."""
+        return [(0.0, self.prompt)] if isinstance(self.prompt, str) else list(self.prompt)
+
+    @property
+    def length(self) -> float:
+        """Seconds of new music."""
+        if self.seconds is not None:
+            return self.seconds
+        if self.melody is not None:
+            return recording_seconds(self.melody)
+        last = self.parts[-1][0]
+        return last + LAST_PART_SECONDS if last else DEFAULT_SECONDS
+
+
+def check_parts(parts: Sequence[tuple[float, str]]) -> None:
+    """Raise ValueError unless parts are words, in order, from 0 on."""
+    if not parts:
+        raise ValueError('expected a story of parts such as (0, "a calm violin"), got none')
+    for _, text in parts:
+        check_prompt(text)
+    starts = [start for start, _ in parts]
+    if not all(isinstance(start, int | float) and math.isfinite(start) for start in starts):
+        raise ValueError(f"expected parts that begin at a number of seconds, got {starts}")
+    if starts[0] != 0:
+        raise ValueError(f"expected the first part of a story to begin at 0:00, got {starts[0]:g} s")
+    for before, after in pairwise(starts):
+        if after - before < SHORTEST_PART:
+            raise ValueError(
+                f"expected parts in order and at least {SHORTEST_PART:g} s long, one at {before:g} s is "
+                f"followed by one at {after:g} s"
+            )
+
+
+def check_prompt(prompt: str) -> None:
+    """Raise ValueError for what describes no music."""
+    if not isinstance(prompt, str):
+        raise ValueError(f"expected a prompt of words, got {prompt!r}")
+    if not prompt.strip():
+        raise ValueError('expected a description of music, got an empty prompt; try "a calm violin melody"')
+    if len(prompt) > MAX_PROMPT:
+        raise ValueError(
+            f"expected a prompt of at most {MAX_PROMPT} characters, got {len(prompt)}; shorten it"
+        )
+
+
+def check_seconds(seconds: float) -> None:
+    """Raise ValueError for a length that cannot be made."""
+    if not (math.isfinite(seconds) and 0 < seconds <= MAX_SECONDS):
+        raise ValueError(f"expected seconds above 0 and at most {MAX_SECONDS:g}, got {seconds:g}")
+
+
+def check_seed(seed: int) -> None:
+    """Raise ValueError for what is no seed."""
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"expected a seed of 0 … 2^63 - 1, got {seed}")
+
+
+def recording_seconds(recording: Recording) -> float:
+    """Length of a recording, without reading a file's samples."""
+    return recording.seconds if isinstance(recording, Audio) else seconds_of(recording)
+
+
+def read_mono(what: str, recording: Recording, sample_rate: int) -> Audio:
+    """A recording as [1, L] at `sample_rate`.
+
+    Raises:
+        ValueError: it is no audio, or holds samples that are not finite.
+    """
+    if isinstance(recording, Audio):
+        audio = recording.mono().resample(sample_rate)
+    else:
+        audio = Audio.load_mono(recording, sample_rate)
+    if not audio.waveform.isfinite().all():
+        raise ValueError(f"expected a {what} of finite samples, got NaN or infinity: repair it")
+    return audio
+
+
+def check_sounding(what: str, audio: Audio) -> None:
+    """Raise ValueError for silence."""
+    if audio.waveform.abs().max() < SILENT:
+        raise ValueError(f"expected a {what} that can be heard, it is silent: record it again, louder")
+
+
+def _check_length(what: str, recording: Recording, least: float, most: float) -> None:
+    seconds = recording_seconds(recording)
+    if not least <= seconds <= most:
+        advice = "record more" if seconds < least else "cut it first"
+        raise ValueError(f"expected a {what} of {least:g} to {most:g} s, got {seconds:.4g} s: {advice}")

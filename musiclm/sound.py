@@ -1,0 +1,85 @@
+"""Codes to sound, block by block, so that no seam is heard where blocks meet."""
+
+import torch
+from torch import Tensor
+
+from musiclm.tokenizers.protocols import AcousticTokenizer
+from musiclm.windows import Known
+
+LIMIT = 0.9  # samples beyond are bent smoothly towards 1, so that nothing clips
+FADE_SECONDS = 0.02  # at the end, where the music is cut wherever it is
+JOINT_SECONDS = 0.1  # of the end of a clip that the music after it is faded in over
+
+
+class BlockDecoder:
+    """Decodes codes block by block with the context the codec needs.
+
+    Frames near the end are held back until those after them are known, and decoded again then; the phase runs
+    on from the first decoding, and over one hop the second is faded in.
+
+    Args:
+        acoustic: the codec.
+        context: frames of codes that its decoder sees on either side of a block.
+    """
+
+    def __init__(self, acoustic: AcousticTokenizer, context: int) -> None:
+        self.acoustic = acoustic
+        self.context = context
+        self.codes = torch.empty(0)  # [B, Q, t]: context already emitted, then frames held back
+        self.ready = 0  # frames of self.codes that are context
+        self.begun: Tensor | None = None  # [B, 1, t * hop]: what those frames were decoded to
+        self.fade = acoustic.hop_length  # samples
+
+    @classmethod
+    def after(cls, known: Known, acoustic: AcousticTokenizer, context: int) -> "BlockDecoder":
+        """A decoder that goes on from a clip: the clip's last `joint_frames` are the first that it decodes.
+
+        It takes over the clip's phases, so that the two can be cross-faded there without one cancelling the
+        other.
+        """
+        decoder = cls(acoustic, context)
+        joint = joint_frames(acoustic)
+        decoder.codes = known.acoustic[:, :, -(context + joint) :]
+        decoder.ready = decoder.codes.shape[2] - joint
+        decoder.begun = known.waveform[:, :, -decoder.codes.shape[2] * acoustic.hop_length :]
+        decoder.fade = joint * acoustic.hop_length
+        return decoder
+
+    def __call__(self, codes: Tensor, *, last: bool) -> Tensor:
+        """Waveform [B, 1, l] of the frames that will not change any more."""
+        self.codes = codes if self.codes.numel() == 0 else torch.cat([self.codes, codes], dim=2)
+        end = self.codes.shape[2] - (0 if last else self.context)
+        if end <= self.ready:
+            return torch.empty(codes.shape[0], 1, 0)
+        hop = self.acoustic.hop_length
+        waveform = self.acoustic.decode(self.codes, begun=self.begun)
+        block = waveform[:, :, self.ready * hop : end * hop]
+        if self.begun is not None:
+            # The same samples, as they were first decoded, or as they are in the clip.
+            before = self.begun[:, :, self.ready * hop :][:, :, : min(self.fade, block.shape[2])]
+            fade = torch.linspace(0, 1, before.shape[2])
+            block[:, :, : len(fade)] = torch.lerp(before, block[:, :, : len(fade)], fade)
+        start = max(end - self.context, 0)
+        self.codes, self.begun, self.ready = (
+            self.codes[:, :, start:],
+            waveform[:, :, start * hop :],
+            end - start,
+        )
+        self.fade = hop
+        return block
+
+
+def joint_frames(acoustic: AcousticTokenizer) -> int:
+    """Frames at the end of a clip over which what follows is faded in."""
+    return round(JOINT_SECONDS * acoustic.frame_rate)
+
+
+def finish(block: Tensor, *, last: bool, rate: int) -> Tensor:
+    """A block [N, 1, l] with its peaks bent below 1 and, where it is the last, its very end faded out."""
+    excess = (block.abs() - LIMIT).clamp(min=0)
+    room = 1 - LIMIT
+    block = torch.where(excess > 0, block.sign() * (LIMIT + room * torch.tanh(excess / room)), block)
+    if last:
+        fade = min(round(FADE_SECONDS * rate), block.shape[-1])
+        block[..., block.shape[-1] - fade :] *= torch.linspace(1, 0, fade)
+    return block

@@ -1,0 +1,93 @@
+"""A story as users write it: a YAML file, or times and texts on the command line.
+
+seconds: 45          # optional, as are seed, blend and out
+story:
+  - {at: 0:00, text: a calm violin melody}
+  - {at: 0:15, text: fast techno with drums}
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+EXAMPLE = '- {at: 0:15, text: "fast techno"}'
+
+
+@dataclass(frozen=True)
+class Story:
+    """Parts, (second, text) each, and what a file says beside them."""
+
+    parts: list[tuple[float, str]]
+    seconds: float | None = None
+    seed: int | None = None
+    blend: float | None = None
+    out: Path | None = None
+
+
+def read_story(path: Path) -> Story:
+    """The story in a YAML file: a list of parts, or a mapping with the list under `story`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no story.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"expected a story as a YAML file, found nothing at {path}")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"expected a story as YAML in {path}, but it cannot be read: {error}") from None
+    words = content if isinstance(content, dict) else {"story": content}
+    known = {"story", *(field.name for field in fields(Story) if field.name != "parts")}
+    if unknown := sorted(set(map(str, words)) - known):
+        raise ValueError(f"expected {', '.join(sorted(known))} in {path}, got {', '.join(unknown)}")
+    parts = words.get("story")
+    if not isinstance(parts, list) or not parts:
+        raise ValueError(f"expected a list of parts such as {EXAMPLE} in {path}, got {parts!r}")
+    for part in parts:
+        if not isinstance(part, dict) or set(part) != {"at", "text"}:
+            raise ValueError(f"expected parts such as {EXAMPLE} in {path}, got {part!r}")
+    seed = words.get("seed")
+    if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool)):
+        raise ValueError(f"expected a seed that is a whole number in {path}, got {seed!r}")
+    return Story(
+        [(read_time(part["at"]), part["text"]) for part in parts],
+        seconds=_number_of(words, "seconds"),
+        seed=seed,
+        blend=_number_of(words, "blend"),
+        out=Path(str(words["out"])) if words.get("out") else None,
+    )
+
+
+def story_of(at: Sequence[tuple[str, str]]) -> Story:
+    """The story of times and texts.
+
+    Raises:
+        ValueError: a time is none.
+    """
+    return Story([(read_time(time), text) for time, text in at])
+
+
+def read_time(time: Any) -> float:
+    """Seconds of "1:15", "0:07.5", "75" or 75; YAML itself reads 1:15 as 75.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if isinstance(time, int | float) and not isinstance(time, bool) and math.isfinite(time):
+        return float(time)
+    found = re.fullmatch(r"(?:(\d+):(?=[0-5]?\d(?!\d)))?(\d+(?:\.\d+)?)", str(time).strip())
+    if found is None:
+        raise ValueError(f"expected a time such as 0:15 or 75, got {time!r}")
+    return 60 * float(found[1] or 0) + float(found[2])
+
+
+def _number_of(words: dict[str, Any], name: str) -> float | None:
+    """A length of time under a name, None where there is none."""
+    value = words.get(name)
+    return None if value is None else read_time(value)
