@@ -10,7 +10,6 @@ from typing import Literal
 from torch import Tensor
 
 StreamFormat = Literal["wav", "raw"]  # raw: 16-bit little-endian samples, mono, and nothing else
-FULL_SCALE = 2**15 - 1  # as libsndfile has it, so that a pipe carries what a file would hold
 
 
 def check_pipe() -> None:
@@ -34,8 +33,9 @@ def writing_to_pipe(
     sound = sys.stdout.buffer
 
     def write(block: Tensor) -> None:
-        samples = (block[0].clamp(-1, 1) * FULL_SCALE).round().numpy().astype("<i2")
-        sound.write(samples.tobytes())
+        # As libsndfile does it, so that a pipe carries what a file would hold: to 32 bits, of which 16 stay.
+        samples = ((block[0].double() * 2**31).round() / 2**16).floor().clamp(-(2**15), 2**15 - 1)
+        sound.write(samples.numpy().astype("<i2").tobytes())
         sound.flush()
 
     try:

@@ -54,7 +54,7 @@ CONFIGS = Path(__file__).parents[1] / "configs"
         (["generate", "a song", "--seconds", "0"], "seconds above 0"),
         (["generate", "a song", "--seconds", "-1"], "seconds above 0"),
         (["generate", "a song", "--seconds", "nan"], "seconds"),
-        (["generate", "a song", "--seconds", "1e9"], "at most 30"),
+        (["generate", "a song", "--seconds", "1e9"], "at most 600"),
         (["generate", "a song", "--bundle", "no-such-bundle"], "no-such-bundle"),
         (["generate", "a song", "--out", "no/such/folder/a.wav"], "existing folder"),
         (["generate", "a song", "--out", "a.xyz"], r".wav or .flac"),

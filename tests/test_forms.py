@@ -1,0 +1,353 @@
+"""The forms of generation on a tiny model: long, streamed, varied, a story, continued, along a melody."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from musiclm import Audio, MusicLM
+from musiclm.course import Course
+from musiclm.sound import JOINT_SECONDS
+from musiclm.stages.layout import ABSENT, Layout, Segment
+from musiclm.stages.stage import Stage
+from musiclm.windows import Grid
+from tests.stages.tiny_stages import TINY
+from tests.tiny import SAMPLE_RATE, live_bytes, melody, noise, tone
+from tests.tiny_model import OTHER, PROMPT, make_bundle
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_bundle(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def model(bundle: Path) -> MusicLM:
+    return MusicLM.from_pretrained(bundle)
+
+
+class Heard:
+    """What every call of a stage was asked for."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        import musiclm.windows
+
+        draw = musiclm.windows.sample
+        self.calls: list[tuple[str, dict[str, Tensor | None], int, int]] = []
+
+        def record(stage: Stage, conditions: dict[str, Tensor | None], **values: Any) -> Tensor:
+            known = 0 if values.get("prompt") is None else values["prompt"].shape[2]
+            self.calls.append((stage.layout.target.name, conditions, known, values["frames"]))
+            return draw(stage, conditions, **values)
+
+        monkeypatch.setattr(musiclm.windows, "sample", record)
+
+    def of(self, name: str) -> list[tuple[dict[str, Tensor | None], int, int]]:
+        return [call[1:] for call in self.calls if call[0] == name]
+
+
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch) -> Heard:
+    return Heard(monkeypatch)
+
+
+# Long
+
+
+@pytest.mark.parametrize("seconds", [0.03, 0.4, 1.0, 3.7, 9.01])
+def test_any_length_is_made_to_the_sample(model: MusicLM, seconds: float) -> None:
+    audio = model.generate(PROMPT, seconds=seconds)
+    assert audio.waveform.shape == (1, round(seconds * SAMPLE_RATE))
+    assert audio.waveform.isfinite().all()
+    assert audio.waveform.abs().max() <= 1
+
+
+def test_a_window_costs_the_same_wherever_it_stands(model: MusicLM, heard: Heard) -> None:
+    model.generate(PROMPT, seconds=12.0)
+    semantic, coarse = heard.of("semantic"), heard.of("coarse")
+    assert {call[1:] for call in semantic[1:-1]} == {(25, 50)}
+    assert semantic[0][1:] == (0, 25)
+    assert {call[1:] for call in coarse[1:-1]} == {(20, 50)}
+    assert coarse[0][1:] == (0, 20)
+
+
+def test_semantic_tokens_are_drawn_when_a_block_needs_them_and_no_earlier(model: MusicLM) -> None:
+    calls: list[str] = []
+    stream = model.stream(PROMPT, seconds=9.0, on_progress=lambda stage, done, total: calls.append(stage))
+    next(stream)
+    assert list(dict.fromkeys(calls)) == ["semantic", "coarse", "fine"]
+    drawn = calls.count("semantic")
+    assert drawn <= 50  # two seconds' worth of nine
+    list(stream)
+    assert calls.count("semantic") == 225
+
+
+def test_memory_does_not_grow_with_the_length(model: MusicLM) -> None:
+    def play(seconds: float) -> None:
+        for _ in model.stream(PROMPT, seconds=seconds):
+            pass
+
+    short, long = live_bytes(lambda: play(4.0)), live_bytes(lambda: play(24.0))
+    assert long < 1.1 * short
+
+
+def test_a_beginning_drawn_ahead_is_the_beginning_of_the_same_window() -> None:
+    grid = Grid.of(5.0, 2.0, 50.0, unit=2)
+    ends = [0]
+    for _ in range(4):
+        ends.append(grid.window(ends[-1])[1])
+    assert ends == [0, 100, 250, 400, 550]
+    assert [grid.window(end)[0] for end in ends] == [0, 0, 150, 300, 450]
+
+
+# Streamed
+
+
+@pytest.mark.parametrize("seconds", [0.3, 5.3])
+def test_a_stream_equals_generate_to_the_sample(model: MusicLM, seconds: float) -> None:
+    blocks = list(model.stream(PROMPT, seconds=seconds, seed=3))
+    whole = model.generate(PROMPT, seconds=seconds, seed=3).waveform
+    assert torch.equal(torch.cat(blocks, dim=1), whole)
+    assert torch.equal(model.generate(PROMPT, seconds=seconds, seed=3).waveform, whole)
+    assert not torch.equal(model.generate(PROMPT, seconds=seconds, seed=4).waveform, whole)
+
+
+def test_a_stream_that_is_left_makes_no_more(model: MusicLM, heard: Heard) -> None:
+    stream = model.stream(PROMPT, seconds=60.0)
+    next(stream)
+    made = len(heard.calls)
+    stream.close()  # type: ignore[attr-defined]
+    assert len(heard.calls) == made < 10
+
+
+# Variations
+
+
+@pytest.mark.parametrize("precision", ["int8", "float32"])
+def test_a_take_is_what_its_own_seed_gives_however_many_there_are(bundle: Path, precision: Any) -> None:
+    model = MusicLM.from_pretrained(bundle, precision=precision)
+    takes = model.variations(PROMPT, num=3, seconds=2.5, seed=5)
+    assert len(takes) == 3
+    for number, take in enumerate(takes):
+        alone = model.generate(PROMPT, seconds=2.5, seed=5 + number).waveform
+        torch.testing.assert_close(take.waveform, alone, atol=1e-4, rtol=0)
+    assert not torch.equal(takes[0].waveform, takes[1].waveform)
+
+
+def test_takes_that_keep_the_semantic_tokens_differ_in_sound_alone(model: MusicLM, heard: Heard) -> None:
+    takes = model.variations(PROMPT, num=3, keep="semantic", seconds=2.5, seed=5)
+    semantic = [conditions["semantic"] for conditions, _, _ in heard.of("coarse")]
+    assert all(tokens.shape[0] == 3 and (tokens == tokens[:1]).all() for tokens in semantic)
+    assert len({take.waveform.sum().item() for take in takes}) == 3
+    torch.testing.assert_close(takes[0].waveform, model.generate(PROMPT, seconds=2.5, seed=5).waveform)
+    heard.calls.clear()
+    model.variations(PROMPT, num=2, seconds=2.5)
+    differ = [conditions["semantic"] for conditions, _, _ in heard.of("coarse")]
+    assert not all((tokens == tokens[:1]).all() for tokens in differ)
+
+
+# Stories
+
+
+def told(model: MusicLM, text: str) -> Tensor:
+    return model.quantizer.encode(model.mulan.embed_text([text]))[..., None]  # [1, 2, 1]
+
+
+def test_each_part_of_a_story_is_drawn_under_its_own_words(model: MusicLM, heard: Heard) -> None:
+    assert not torch.equal(told(model, PROMPT), told(model, OTHER))
+    audio = model.story([(0, PROMPT), (2.6, OTHER), (4.0, PROMPT)], seconds=6)
+    assert audio.seconds == 6
+    begin, under = 0, []
+    for conditions, known, frames in heard.of("semantic"):
+        under.append((begin, conditions["mulan"]))
+        begin += frames - known
+    words = {start: PROMPT if start < 65 or start >= 100 else OTHER for start, _ in under}
+    assert {65, 100} <= words.keys()  # a window ends where a part does, to the token
+    for start, mulan in under:
+        assert torch.equal(mulan, told(model, words[start])), start
+
+
+def test_a_story_of_one_part_is_a_prompt(model: MusicLM) -> None:
+    alone = model.generate(PROMPT, seconds=3.0, seed=1).waveform
+    assert torch.equal(model.story([(0, PROMPT)], seconds=3.0, seed=1).waveform, alone)
+    assert torch.equal(model.story([(0, PROMPT), (2, PROMPT)], seconds=3.0, seed=1).waveform, alone)
+
+
+def test_a_story_s_last_part_lasts_15_seconds_unless_told(model: MusicLM) -> None:
+    from musiclm.request import Request
+
+    assert Request([(0, PROMPT), (4, OTHER)]).length == 19
+    assert Request([(0, PROMPT), (4, OTHER)], 6).length == 6
+
+
+def test_a_blend_goes_over_from_one_text_to_the_next_in_steps(model: MusicLM) -> None:
+    class Same:
+        """A quantizer whose tokens are the vectors."""
+
+        def encode(self, vectors: Tensor) -> Tensor:
+            return vectors
+
+    ends = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    course = Course.of([0.0, 10.0], ends, Same(), blend=3.0)  # type: ignore[arg-type]
+    assert course.starts == (0, 10, 11, 12, 13)
+    angles = [
+        math.degrees(math.atan2(*course.mulan_at(t)[0, :, 0].flip(0))) for t in (9.9, 10, 11, 12, 13, 99)
+    ]
+    assert angles[0] == 0
+    assert angles[4:] == [90, 90]
+    assert 0 < angles[1] < angles[2] < angles[3] < 90
+    switched = Course.of([0.0, 10.0], ends, Same())  # type: ignore[arg-type]
+    assert switched.starts == (0, 10)
+    assert switched.next_start(9.99) == 10
+    assert switched.next_start(10) == math.inf
+
+
+# Continuation
+
+
+def test_what_goes_on_begins_with_the_original_samples(model: MusicLM) -> None:
+    clip = melody(3.217, seed=1)
+    audio = model.generate(clip=clip, seconds=2.0)
+    assert audio.waveform.shape[1] == clip.waveform.shape[1] + 48_000
+    untouched = clip.waveform.shape[1] - round(JOINT_SECONDS * SAMPLE_RATE)
+    assert torch.equal(audio.waveform[:, :untouched], clip.waveform[:, :untouched])
+    assert not torch.equal(
+        audio.waveform[:, untouched : clip.waveform.shape[1]], clip.waveform[:, untouched:]
+    )
+
+
+def test_it_goes_on_from_the_tokens_of_the_clip_s_end(model: MusicLM, heard: Heard) -> None:
+    clip = melody(3.217, seed=1)
+    model.generate(PROMPT, clip=clip, seconds=1.0)
+    end = clip.waveform[None, :, -24_000:]  # what a semantic window carries on: one second
+    semantic, coarse = heard.of("semantic")[0], heard.of("coarse")[0]
+    assert semantic[1:] == (25, 50)
+    assert coarse[1:] == (20, 50)
+    tokens = model.semantic_tokenizer.encode(end)
+    assert torch.equal(coarse[0]["semantic"][0, 0, :10], tokens[0, -10:])
+    assert torch.equal(semantic[0]["mulan"], told(model, PROMPT))
+
+
+def test_without_words_the_clip_s_own_sound_says_what_it_is_like(model: MusicLM, heard: Heard) -> None:
+    clip = melody(2.0, seed=1)
+    model.generate(clip=clip, seconds=1.0)
+    own = model.quantizer.encode(model.mulan.embed_audio(clip.waveform[None]))[..., None]
+    assert all(torch.equal(conditions["mulan"], own) for conditions, _, _ in heard.of("semantic"))
+
+
+def test_the_joint_is_cross_faded(model: MusicLM) -> None:
+    """At its beginning the samples are the clip's, and they leave it little by little."""
+    clip = tone(2.0)
+    audio = model.generate(clip=clip, seconds=1.0)
+    end, joint = clip.waveform.shape[1], round(JOINT_SECONDS * SAMPLE_RATE)
+    apart = (audio.waveform[0, end - joint : end] - clip.waveform[0, -joint:]).abs()
+    assert apart[0] < 1e-6
+    assert apart[:240].max() < 0.15 * apart.max() + 1e-6
+
+
+def test_continuations_are_streamed_and_varied_too(model: MusicLM) -> None:
+    clip = melody(2.0, seed=1)
+    first, second = model.variations(clip=clip, num=2, seconds=1.0)
+    assert torch.equal(first.waveform[:, :40_000], second.waveform[:, :40_000])
+    assert not torch.equal(first.waveform, second.waveform)
+    streamed = torch.cat(list(model.stream(clip=clip, seconds=1.0)), dim=1)
+    torch.testing.assert_close(streamed, first.waveform, atol=1e-4, rtol=0)
+
+
+def test_stereo_at_96_khz_and_noise_can_be_gone_on_from(model: MusicLM, tmp_path: Path) -> None:
+    stereo = torch.cat(
+        [tone(1.5, sample_rate=96_000).waveform, tone(1.5, pitch=660, sample_rate=96_000).waveform]
+    )
+    path = Audio(stereo, 96_000).save(tmp_path / "stereo.wav")
+    assert model.generate(clip=path, seconds=0.5).waveform.shape == (1, 48_000)
+    assert model.generate(clip=Audio(noise(30_000)[0], SAMPLE_RATE), seconds=0.5).waveform.isfinite().all()
+
+
+# Melody
+
+
+class Guide:
+    """In place of a melody embedding: the number of each window."""
+
+    sample_rate = 16_000
+
+    def embed_windows(self, waveform: Tensor, *, hop_seconds: float) -> Tensor:
+        assert hop_seconds == 3.0
+        count = math.ceil(waveform.shape[2] / self.sample_rate / hop_seconds)
+        return torch.arange(count)[:, None].float()
+
+
+class Levels:
+    """In place of a quantizer: the number, in each of two levels."""
+
+    def encode(self, vectors: Tensor) -> Tensor:
+        return vectors.long().expand(-1, 2) % 8
+
+
+@pytest.fixture
+def following(model: MusicLM, monkeypatch: pytest.MonkeyPatch) -> MusicLM:
+    """The model with stages that know melodies, and windows of the default model's lengths."""
+    from dataclasses import replace
+
+    from musiclm.melody_guide import MelodyTokenizer
+
+    for name in ("semantic", "coarse"):
+        stage = getattr(model, name)
+        segments = (Segment("melody", 2, 8, 1 / 3, optional=True), *stage.layout.segments)
+        other = Stage(Layout(segments, "delay", lookahead=stage.layout.lookahead), TINY).eval()
+        monkeypatch.setattr(model, name, other)
+    settings = replace(
+        model.settings,
+        semantic_window=15.0,
+        semantic_stride=7.5,
+        coarse_window=5.0,
+        coarse_carry=2.0,
+        fine_window=3.0,
+    )
+    monkeypatch.setattr(model, "settings", settings)
+    monkeypatch.setitem(model.__dict__, "melody_tokenizer", MelodyTokenizer(Guide(), Levels()))  # type: ignore[arg-type]
+    return model
+
+
+def test_every_window_sees_the_melody_of_its_own_time(following: MusicLM, heard: Heard) -> None:
+    following.generate(PROMPT, melody=tone(20.0), seconds=29.0)
+    for name, rate, count in (("semantic", 25, 5), ("coarse", 50, 2)):
+        done = 0
+        for conditions, known, frames in heard.of(name):
+            start, off = divmod(done - known, 3 * rate)
+            assert off == 0, name  # windows begin where a melody code does
+            expected = [code % 8 if code < 7 else ABSENT for code in range(start, start + count)]
+            assert conditions["melody"].tolist() == [[expected, expected]]
+            done += frames - known
+        assert done == 29 * rate
+
+
+def test_without_a_melody_a_model_that_knows_them_plays_on_its_own(following: MusicLM, heard: Heard) -> None:
+    following.generate(PROMPT, seconds=3.0)
+    assert all(call[0]["melody"] is None for call in heard.of("semantic") + heard.of("coarse"))
+
+
+def test_music_is_as_long_as_its_melody_unless_told(following: MusicLM) -> None:
+    assert following.generate(PROMPT, melody=tone(2.5)).seconds == 2.5
+    assert following.generate(PROMPT, melody=tone(2.5), seconds=1.0).seconds == 1.0
+
+
+def test_a_silent_melody_is_refused(following: MusicLM) -> None:
+    with pytest.raises(ValueError, match="that can be heard, it is silent"):
+        following.generate(PROMPT, melody=Audio(torch.zeros(1, 48_000), SAMPLE_RATE))
+
+
+def test_paper_sized_windows_follow_a_melody_too() -> None:
+    for window, carry, rate in ((30.0, 15.0, 25.0), (10.0, 5.0, 50.0), (15.0, 7.5, 25.0), (5.0, 2.0, 50.0)):
+        grid, done = Grid.of(window, carry, rate, melody=True), 0
+        for _ in range(20):
+            start, end = grid.window(done)
+            assert start % round(3 * rate) == 0
+            assert start < end <= start + round(window * rate)
+            assert done == 0 or start < done
+            done = end
+    with pytest.raises(ValueError, match="longer than 3 s"):
+        Grid.of(3.0, 1.0, 50.0, melody=True)

@@ -1,0 +1,117 @@
+"""Maker of a whole tiny model, untrained, with windows so short that a few seconds have many of them."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from musiclm.bundle import build, merge, save_part
+from musiclm.tokenizers.mulan import MuLan
+from musiclm.training.mulan import train_vocabulary
+
+PROMPT = "a calm violin melody"
+OTHER = "fast techno with drums"
+SETTINGS = {
+    "semantic_window": 2.0,
+    "semantic_stride": 1.0,
+    "coarse_window": 1.0,
+    "coarse_carry": 0.4,
+    "fine_window": 0.3,
+    "semantic_guidance": 2.0,
+    "decoder_context": 4,
+}
+SMALL = {"width": 16, "layers": 1, "heads": 2, "feed_forward": 24, "dropout": 0.0}
+CODES = {"acoustic_codebook_size": 8}
+WORDS = {"mulan_levels": 2, "mulan_codebook_size": 8, "semantic_codebook_size": 8}
+TRUNK = {"dimension": 6, "width": 16, "hidden": 24, "depth": 1}
+
+
+def words_of(class_path: str, **init_args: Any) -> dict[str, Any]:
+    return {"class_path": f"musiclm.{class_path}", "init_args": init_args}
+
+
+PARTS = {
+    "soundstream": words_of(
+        "tokenizers.soundstream.SoundStream",
+        encoder=words_of("tokenizers.convnext.ConvNeXtEncoder", **TRUNK),
+        decoder=words_of("tokenizers.convnext.ConvNeXtDecoder", **TRUNK),
+        dimension=6,
+        num_quantizers=3,
+        codebook_size=8,
+    ),
+    "w2v_bert": words_of(
+        "tokenizers.w2v_bert.W2VBert",
+        num_layers=2,
+        model_dim=16,
+        num_heads=2,
+        ffn_dim=16,
+        conv_kernel=3,
+        num_bert_layers=1,
+        num_mels=16,
+        num_codebook_entries=8,
+        final_dim=8,
+        window_seconds=1.0,
+        overlap_seconds=0.2,
+    ),
+    "kmeans": words_of("tokenizers.kmeans.KMeans", num_centroids=8, dimension=16, layer=1),
+    "mulan": words_of(
+        "tokenizers.mulan.MuLan",
+        audio=words_of(
+            "tokenizers.mulan_towers.AudioTower",
+            dimension=8,
+            num_mels=16,
+            stem_channels=4,
+            channels=[4, 8],
+            blocks=[1, 1],
+        ),
+        text=words_of(
+            "tokenizers.mulan_towers.TextTower",
+            dimension=8,
+            width=16,
+            num_layers=1,
+            num_heads=2,
+            vocabulary_size=384,
+        ),
+        dimension=8,
+        window_seconds=1.0,
+    ),
+    "mulan_rvq": words_of(
+        "tokenizers.rvq.ResidualQuantizer", dimension=8, num_quantizers=2, codebook_size=8
+    ),
+    "semantic": words_of("stages.semantic.Semantic", transformer=SMALL, pattern="delay", **WORDS),
+    "coarse": words_of(
+        "stages.coarse.Coarse",
+        transformer=SMALL, pattern="delay", lookahead=2, num_coarse=2, **WORDS, **CODES,
+    ),
+    "fine": words_of(
+        "stages.fine.Fine",
+        transformer=SMALL, pattern="delay", lookahead=2, num_coarse=2, acoustic_levels=3, **CODES,
+    ),
+}  # fmt: skip
+
+
+def make_bundle(folder: Path) -> Path:
+    """A bundle of every part, with random weights."""
+    torch.manual_seed(0)
+    sources = []
+    for name, words in PARTS.items():
+        part = build(**words)
+        _randomise(part)
+        sources.append(save_part(folder / "parts" / name, name, part, storage="float32", **words))
+    return merge(sources, folder / "bundle", SETTINGS).path
+
+
+def _randomise(part: nn.Module) -> None:
+    """Weights as far apart as trained ones: conditions are to make a difference."""
+    if isinstance(part, MuLan):
+        captions = [PROMPT, OTHER, "a b c d e f g h i j k l m n o p q r s t u v w x y z"]
+        part.text.set_vocabulary(train_vocabulary(captions, 384), captions)
+        return
+    for name, buffer in part.named_buffers():
+        if name.endswith(("codebooks", "centroids")):
+            buffer.normal_()
+    if hasattr(part, "transformer"):
+        with torch.no_grad():
+            for parameter in part.parameters():
+                parameter.add_(0.2 * torch.randn_like(parameter))
