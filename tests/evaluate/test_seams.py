@@ -1,0 +1,51 @@
+"""A seam that can be heard is measured as one, and none where there is none."""
+
+import torch
+
+from musiclm.audio import Audio
+from musiclm.course import Course
+from musiclm.evaluate.seams import borders_of, seams
+from musiclm.settings import GenerationSettings
+from musiclm.windows import Takes
+from tests.stages.tiny_stages import make_stage
+from tests.tiny import SAMPLE_RATE, melody
+
+BORDERS = [1.9, 4.1, 6.3, 8.6]
+
+
+def test_music_without_seams_has_none() -> None:
+    for measure in seams(melody(10.0, seed=3), BORDERS).values():
+        assert measure.borders.shape == (4,)
+        assert len(measure.inside) > 800
+        assert measure.excess <= 1
+        assert measure.rank < 0.8
+
+
+def test_a_click_shows_in_the_flux() -> None:
+    audio = melody(10.0, seed=3)
+    audio.waveform[:, round(4.1 * SAMPLE_RATE)] += 0.8
+    assert seams(audio, BORDERS)["flux"].excess > 1
+
+
+def test_a_step_in_loudness_shows_in_the_level() -> None:
+    time = torch.arange(10 * SAMPLE_RATE) / SAMPLE_RATE
+    steady = 0.3 * torch.sin(2 * torch.pi * 330 * time) * (1 + 0.1 * torch.sin(9 * time))
+    assert seams(Audio(steady[None], SAMPLE_RATE), BORDERS)["level"].excess <= 1
+    louder = torch.where(time > 6.3, steady, steady / 2)
+    assert seams(Audio(louder[None], SAMPLE_RATE), BORDERS)["level"].excess > 2
+
+
+def test_borders_are_where_windows_and_blocks_end() -> None:
+    takes = Takes(
+        make_stage("semantic delay"),
+        make_stage("coarse delay"),
+        make_stage("fine delay"),
+        settings=GenerationSettings(4.0, 2.0, 3.0, 1.0),
+        course=Course((0.0,), (torch.zeros(1, 2, 1, dtype=torch.int64),)),
+        frames=400,
+        generators=[torch.Generator()],
+        on_progress=lambda *_: None,
+        on_semantic=lambda _: None,
+    )
+    semantic, coarse = [2.0, 4.0, 6.0], [1.0, 3.0, 5.0, 7.0]
+    assert borders_of(takes, 25) == sorted([*semantic, *coarse, *(end - 0.5 for end in coarse)])
