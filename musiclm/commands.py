@@ -47,7 +47,7 @@ def generate(
         melody: a recording of 1 to 60 s, sung, hummed or played, whose melody is followed.
         continue_: a recording of 1 to 600 s to go on from; the result begins with it, and its last 0.1 s are
             cross-faded with what follows.
-        num: takes, written to out-1.wav, out-2.wav, ...; the n-th is what the seed + n - 1 gives alone.
+        num: takes in one batch, written to out-1.wav, out-2.wav, ...; the n-th draws with seed + n - 1.
         keep: semantic lets all takes share their semantic tokens, and only the sound is made anew.
         bundle: a shipped bundle's name, a folder, or a Hugging Face id.
         precision: of the stages' matrices while they decode; fewer bits are faster.

@@ -187,8 +187,9 @@ class MusicLM:
     ) -> list[Audio]:
         """Different takes of the same request, drawn in one batch.
 
-        Take k (from 0) draws from a source of its own, seeded with seed + k: it is what
-        `generate(..., seed=seed + k)` gives, however many there are.
+        Take k (from 0) draws from a source of its own, seeded with seed + k: it does not depend on the
+        others. It is what `generate(..., seed=seed + k)` gives, unless a product over a batch of another size
+        rounds otherwise where two codes are nearly as likely: from there on it is another take.
 
         Args:
             num: takes.

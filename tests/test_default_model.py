@@ -10,6 +10,8 @@ import torch
 from musiclm import Audio, MusicLM
 from musiclm.bundle import SHIPPED, Bundle
 from musiclm.corpus.render import render
+from musiclm.evaluate.seams import borders_of, seams
+from musiclm.request import Request
 from musiclm.stages.decoding import forced_logits, generate
 from musiclm.stages.precision import Precision
 
@@ -24,7 +26,7 @@ def model() -> MusicLM:
 
 @pytest.fixture(scope="module")
 def clip(model: MusicLM) -> Audio:
-    """Ten seconds: three coarse windows, and the fine ones inside them."""
+    """Ten seconds: four coarse windows, and the fine ones inside them."""
     return model.generate(PROMPT, seconds=10.0, seed=0)
 
 
@@ -76,17 +78,22 @@ def test_fewer_bits_hardly_change_what_the_stages_say(precision: Precision) -> N
         assert divergence < 0.01, name
 
 
-def test_no_click_is_heard_where_windows_meet(model: MusicLM, clip: Audio) -> None:
-    settings, rate = model.settings, clip.sample_rate
-    borders, end = [], settings.coarse_window
-    while end < clip.seconds:
-        borders += [end, end - settings.decoder_context / model.acoustic.frame_rate]
-        end += settings.coarse_window - settings.coarse_carry
-    steps = clip.waveform[0].diff().abs()  # [L - 1]
-    usual = steps.quantile(0.9999)
-    for border in borders:
-        centre = round(border * rate)
-        assert steps[centre - 240 : centre + 240].max() <= 2 * usual, f"click at {border:.2f} s"
+def test_no_seam_is_heard_where_windows_meet(model: MusicLM) -> None:
+    """Clicks and steps of level at the borders are within the range of those inside windows."""
+    performance = model.perform(Request(PROMPT, 30.0))
+    borders = borders_of(performance.takes, model.settings.decoder_context)
+    assert len(borders) >= 20
+    for name, measured in seams(performance.listen()[0], borders).items():
+        assert measured.excess <= 1, name
+        assert 0.25 < measured.rank < 0.75, name
+
+
+def test_each_part_of_a_story_is_nearer_to_its_own_text(model: MusicLM) -> None:
+    from benchmarks.forms import story_parts
+
+    figures = story_parts(model)
+    assert figures["story_parts_nearer_to_their_own"] == 1
+    assert figures["story_own"] > figures["story_others"] + 0.2
 
 
 def test_the_prompt_changes_the_music_and_the_seed_does_too(model: MusicLM) -> None:

@@ -127,7 +127,7 @@ def test_a_stream_that_is_left_makes_no_more(model: MusicLM, heard: Heard) -> No
 
 
 @pytest.mark.parametrize("precision", ["int8", "float32"])
-def test_a_take_is_what_its_own_seed_gives_however_many_there_are(bundle: Path, precision: Any) -> None:
+def test_a_take_draws_from_its_own_seed_however_many_there_are(bundle: Path, precision: Any) -> None:
     model = MusicLM.from_pretrained(bundle, precision=precision)
     takes = model.variations(PROMPT, num=3, seconds=2.5, seed=5)
     assert len(takes) == 3

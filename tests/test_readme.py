@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from musiclm import Audio
 from tests.tiny import folder_of_tones, melody
 
 if TYPE_CHECKING:
@@ -91,6 +92,27 @@ def test_the_python_example_makes_music(tmp_path: Path) -> None:
     code = block("In Python", "python").replace("seconds=10", "seconds=1")
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
     assert (tmp_path / "violin.wav").stat().st_size > 40_000
+
+
+def test_more_forms_work_as_written(tmp_path: Path) -> None:
+    commands = block("## More forms", "sh").replace("--seconds 60", "--seconds 3")
+    commands = commands.replace("--seconds 30", "--seconds 2").replace("--seconds 20", "--seconds 1")
+    commands = commands.replace("--at 0:15", "--seconds 2 --at 0:01").replace(
+        "--num 4", "--num 4 --seconds 1"
+    )
+    takes = [f"takes-{number}.wav" for number in (1, 2, 3, 4)]
+    assert run(commands, tmp_path) == ["long.wav", "story.wav", *takes, "longer.wav"]
+    lengths = {path.name: Audio.load(path).seconds for path in tmp_path.glob("*.wav")}
+    assert lengths == {
+        "long.wav": 3, "story.wav": 2, "longer.wav": 4, "heard.wav": 2, **dict.fromkeys(takes, 1),
+    }  # fmt: skip
+
+
+def test_the_story_is_told_as_written(tmp_path: Path) -> None:
+    story = block("## More forms", "yaml").replace("0:15", "0:01").replace("0:30", "0:02")
+    (tmp_path / "story.yaml").write_text(story.replace("seconds: 45", "seconds: 3"))
+    assert run("musiclm story story.yaml", tmp_path) == ["out.wav"]
+    assert Audio.load(tmp_path / "out.wav").seconds == 3
 
 
 def test_training_on_one_s_own_audio_works_as_written(tmp_path: Path) -> None:
