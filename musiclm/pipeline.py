@@ -170,7 +170,7 @@ class MusicLM:
             seconds: in all.
             seed, blend, on_progress: as in `generate`.
         """
-        return self.generate(parts, seconds=seconds, seed=seed, blend=blend, on_progress=on_progress)
+        return self.generate(tuple(parts), seconds=seconds, seed=seed, blend=blend, on_progress=on_progress)
 
     def variations(
         self,

@@ -20,7 +20,7 @@ CLIP_SECONDS = (1.0, 600.0)
 SILENT = 10 ** (-60 / 20)  # of full scale: a recording whose loudest sample is below holds nothing to follow
 
 # A description, or several with the second that each begins at: MusicLM's story mode.
-Prompt = str | Sequence[tuple[float, str]]
+Prompt = str | list[tuple[float, str]] | tuple[tuple[float, str], ...]
 Keep = Literal["semantic"]
 GuardAction = Literal["refuse", "regenerate", "label"]  # what a guard does with music that does not pass
 Recording = Audio | Path | str
@@ -55,12 +55,14 @@ class Request:
     clip: Recording | None = None
 
     def __post_init__(self) -> None:
-        if self.prompt != "" or self.clip is None:
-            check_parts(self.parts)
-        check_seed(self.seed)
-        check_seed(self.seed + self.num)
+        if isinstance(self.prompt, list | tuple):
+            check_parts(self.prompt)
+        elif self.prompt != "" or self.clip is None:
+            check_prompt(self.prompt)
         if not 1 <= self.num <= MAX_TAKES:
             raise ValueError(f"expected 1 to {MAX_TAKES} takes, got {self.num}")
+        check_seed(self.seed)
+        check_seed(self.seed + self.num - 1)
         if not 0 <= self.blend <= MAX_SECONDS:
             raise ValueError(f"expected a blend of 0 to {MAX_SECONDS:g} s, got {self.blend:g}")
         if self.melody is not None and self.clip is not None:
@@ -80,7 +82,7 @@ class Request:
     @property
     def parts(self) -> list[tuple[float, str]]:
         """Second of its beginning and text, of each part."""
-        return [(0.0, self.prompt)] if isinstance(self.prompt, str) else list(self.prompt)
+        return list(self.prompt) if isinstance(self.prompt, list | tuple) else [(0.0, self.prompt)]
 
     @property
     def length(self) -> float:
@@ -97,8 +99,10 @@ def check_parts(parts: Sequence[tuple[float, str]]) -> None:
     """Raise ValueError unless parts are words, in order, from 0 on."""
     if not parts:
         raise ValueError('expected a story of parts such as (0, "a calm violin"), got none')
-    for _, text in parts:
-        check_prompt(text)
+    for part in parts:
+        if not isinstance(part, tuple | list) or len(part) != 2:
+            raise ValueError(f'expected a story of parts such as (0, "a calm violin"), got {part!r}')
+        check_prompt(part[1])
     starts = [start for start, _ in parts]
     if not all(isinstance(start, int | float) and math.isfinite(start) for start in starts):
         raise ValueError(f"expected parts that begin at a number of seconds, got {starts}")

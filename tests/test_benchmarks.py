@@ -4,19 +4,23 @@ import importlib.util
 import math
 import sys
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import get_args
 
 import pytest
 import torch
 
-from benchmarks import decode, hardware, kernels, patterns, profile, tokenizers, train
+from benchmarks import decode, forms, hardware, kernels, patterns, profile, tokenizers, train
 from benchmarks.report import Bar, judge, table
+from musiclm import MusicLM
 from musiclm.bundle import Bundle
 from musiclm.stages import native
 from musiclm.stages.coarse import Coarse
 from musiclm.stages.layout import Pattern
 from musiclm.stages.precision import Precision
 from musiclm.stages.transformer import TransformerConfig
+from tests.tiny_model import make_bundle
 from tests.tokenizers.tiny_codecs import fill_codebooks, seanet_codec
 
 TINY = {
@@ -135,6 +139,45 @@ def test_real_time_is_seconds_of_music_in_a_second(
     with pytest.raises(SystemExit):
         judge(tokenizers.bars(cases + others))
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["holds", "holds", "SHORT"]
+
+
+def test_every_form_is_measured_and_a_bar_that_falls_short_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    model = MusicLM.from_pretrained(make_bundle(tmp_path))
+    monkeypatch.setattr(forms, "memory", lambda seconds: {f"memory_of_{seconds:g}_s": 100 + seconds / 10})
+    lasting = {
+        "latency": {"runs": 1},
+        "real_time": {"short": 0.5, "long": 1.0, "runs": 1},
+        "audible_seams": {"seconds": 6.0},
+        "story_parts": {"seconds": 48.0},
+        "continued": {"seconds": 1.0},
+    }
+    for name, values in lasting.items():
+        monkeypatch.setattr(forms, name, partial(getattr(forms, name), **values))
+    figures: dict[str, float] = {}
+    for case in forms.measure(model):
+        figures.update(case)
+    assert figures["samples_changed"] == 0
+    assert figures["borders"] > 10
+    assert 0 <= figures["story_parts_nearer_to_their_own"] <= 1
+    good = dict.fromkeys(figures, 0.5) | {"story_parts_nearer_to_their_own": 1, "samples_changed": 0}
+    judge(forms.bars(good))
+    bad = {
+        "first_audio_seconds": 2.1,
+        "long_to_short": 1.3,
+        "memory_of_600_s": 0.7,
+        "flux_excess": 1.1,
+        "level_excess": 1.1,
+        "story_parts_nearer_to_their_own": 0.75,
+        "samples_changed": 1,
+        "joint_flux_excess": 1.1,
+        "joint_level_excess": 1.1,
+    }
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        judge(forms.bars(good | bad))
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["SHORT"] * 9
 
 
 def test_the_limits_are_plausible() -> None:

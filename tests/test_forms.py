@@ -351,3 +351,45 @@ def test_paper_sized_windows_follow_a_melody_too() -> None:
             done = end
     with pytest.raises(ValueError, match="longer than 3 s"):
         Grid.of(3.0, 1.0, 50.0, melody=True)
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    ("prompt", "options", "words"),
+    [
+        (7, {}, "prompt of words, got 7"),
+        ("", {}, "empty prompt"),
+        ([], {}, "expected a story of parts"),
+        (["ab"], {}, "expected a story of parts"),
+        ([("0:00", PROMPT)], {}, "number of seconds"),
+        ([(0, PROMPT), (1, "")], {}, "empty prompt"),
+        (PROMPT, {"seconds": math.nan}, "seconds above 0"),
+        (PROMPT, {"seed": 2**63}, "expected a seed"),
+        (PROMPT, {"blend": -1.0}, "expected a blend"),
+        (PROMPT, {"clip": tone(0.5)}, "clip to continue of 1 to 600 s, got 0.5 s"),
+        (PROMPT, {"melody": tone(61.0)}, "melody of 1 to 60 s, got 61 s"),
+        (PROMPT, {"clip": Audio(torch.zeros(1, 48_000), SAMPLE_RATE)}, "it is silent"),
+        (PROMPT, {"clip": Audio(torch.full((1, 48_000), math.nan), SAMPLE_RATE)}, "finite samples"),
+    ],
+)
+def test_what_cannot_be_made_is_one_line(model: MusicLM, prompt: Any, options: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words) as mistake:
+        model.generate(prompt, **options)
+    assert "\n" not in str(mistake.value)
+
+
+def test_a_model_made_of_parts_says_what_it_lacks(model: MusicLM) -> None:
+    alone = MusicLM(
+        model.acoustic,
+        model.mulan,
+        quantizer=model.quantizer,
+        semantic=model.semantic,
+        coarse=model.coarse,
+        fine=model.fine,
+        settings=model.settings,
+    )
+    assert alone.generate(PROMPT, seconds=0.5).seconds == 0.5
+    with pytest.raises(ValueError, match="parts w2v_bert and kmeans to go on from a clip, this model has no"):
+        alone.generate(clip=tone(2.0))
