@@ -20,14 +20,14 @@ class ResidualQuantizer(nn.Module):
     """
 
     training_state: tuple[str, ...] = ()
-    codebooks: Tensor
-
     def __init__(self, dimension: int = 128, num_quantizers: int = 12, *, codebook_size: int = 1024) -> None:
         super().__init__()
         self.dimension = dimension
         self.num_quantizers = num_quantizers
         self.codebook_size = codebook_size
-        self.register_buffer("codebooks", torch.zeros(num_quantizers, codebook_size, dimension))
+        # Parameters without gradients, so that a bundle may keep them in 8 bits as it keeps matrices.
+        codebooks = torch.zeros(num_quantizers, codebook_size, dimension)
+        self.codebooks = nn.Parameter(codebooks, requires_grad=False)
 
     @torch.no_grad()
     def encode(self, vectors: Tensor) -> Tensor:
