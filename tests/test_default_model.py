@@ -79,13 +79,16 @@ def test_fewer_bits_hardly_change_what_the_stages_say(precision: Precision) -> N
 
 
 def test_no_seam_is_heard_where_windows_meet(model: MusicLM) -> None:
-    """Clicks and steps of level at the borders are within the range of those inside windows."""
+    """Flux and steps of level at the borders are within the range of those inside windows.
+
+    One border of 24 may hold the piece's loudest onset: a click would be at all of them.
+    """
     performance = model.perform(Request(PROMPT, 30.0))
     borders = borders_of(performance.takes, model.settings.decoder_context)
     assert len(borders) >= 20
     for name, measured in seams(performance.listen()[0], borders).items():
-        assert measured.excess <= 1, name
-        assert 0.25 < measured.rank < 0.75, name
+        assert measured.beyond * len(borders) < 1.5, name
+        assert measured.rank < 0.7, name
 
 
 def test_each_part_of_a_story_is_nearer_to_its_own_text(model: MusicLM) -> None:
