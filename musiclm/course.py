@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from musiclm.stages.layout import ABSENT
+from musiclm.stages.melody import HOP_SECONDS
 from musiclm.tokenizers.rvq import ResidualQuantizer
 
 BLEND_STEP = 1.0  # seconds that a mixture of two texts lasts
-MELODY_HOP = 3.0  # seconds from one melody code to the next (MusicLM, appendix C)
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Course:
     Args:
         starts: where the parts begin, ascending, the first 0.
         mulan: MuLan tokens [1, 12, 1] of each part.
-        melody: codes [1, 24, W], the w-th of the seconds from `MELODY_HOP` w on; None without a melody.
+        melody: codes [1, 24, W], the w-th of the seconds from 3 w on; None without a melody.
     """
 
     starts: tuple[float, ...]
@@ -80,6 +80,6 @@ class Course:
         """Melody codes [1, 24, ceil(length / 3)] from a moment of the 3 s grid on; absent past the end."""
         if self.melody is None:
             return None
-        first, count = round(seconds / MELODY_HOP), math.ceil(length / MELODY_HOP - 1e-6)
+        first, count = round(seconds / HOP_SECONDS), math.ceil(length / HOP_SECONDS - 1e-6)
         codes = self.melody[..., first : first + count]
         return functional.pad(codes, (0, count - codes.shape[2]), value=ABSENT)

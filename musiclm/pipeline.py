@@ -252,6 +252,13 @@ class MusicLM:
     def melody_tokenizer(self) -> MelodyTokenizer:
         """What hears a melody as codes, in a bundle that has learned to follow one."""
         bundle = self._bundle_with("melody", "melody_rvq", use="follow a melody")
+        for stage in (self.semantic, self.coarse):
+            layout = stage.layout
+            if not any(segment.name == "melody" for segment in layout.conditions):
+                raise ValueError(
+                    f"expected stages that follow a melody, the {layout.target.name} one of {bundle.path} "
+                    "has learned none: train it from tokens with melodies"
+                )
         return MelodyTokenizer(bundle.load("melody"), bundle.load("melody_rvq"))
 
     def _bundle_with(self, *parts: str, use: str) -> Bundle:

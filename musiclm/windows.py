@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from musiclm.course import MELODY_HOP, Course
+from musiclm.course import Course
 from musiclm.settings import GenerationSettings
 from musiclm.stages.decoding import generate as sample
+from musiclm.stages.melody import HOP_SECONDS
 from musiclm.stages.stage import Stage
 
 # Called with the name of what is being made, how much of it is done, and how much there is.
@@ -51,11 +52,11 @@ class Grid:
         kept = round(carry * rate / unit) * unit
         if not melody:
             return cls(length, kept, unit)
-        step = round(MELODY_HOP * rate)
+        step = round(HOP_SECONDS * rate)
         new = max((length - kept) // step, 1) * step
         if new >= length:
             raise ValueError(
-                f"expected windows longer than {MELODY_HOP:g} s to follow a melody, got {window:g} s: "
+                f"expected windows longer than {HOP_SECONDS:g} s to follow a melody, got {window:g} s: "
                 "change the bundle's settings"
             )
         return cls(length, length - new, step)

@@ -11,12 +11,14 @@ from torch import Tensor
 from musiclm import Audio, MusicLM
 from musiclm.course import Course
 from musiclm.sound import JOINT_SECONDS
-from musiclm.stages.layout import ABSENT, Layout, Segment
+from musiclm.stages.coarse import Coarse
+from musiclm.stages.layout import ABSENT
+from musiclm.stages.semantic import Semantic
 from musiclm.stages.stage import Stage
 from musiclm.windows import Grid
 from tests.stages.tiny_stages import TINY
 from tests.tiny import SAMPLE_RATE, live_bytes, melody, noise, tone
-from tests.tiny_model import OTHER, PROMPT, make_bundle
+from tests.tiny_model import CODES, OTHER, PROMPT, WORDS, make_bundle
 
 
 @pytest.fixture(scope="module")
@@ -294,11 +296,10 @@ def following(model: MusicLM, monkeypatch: pytest.MonkeyPatch) -> MusicLM:
 
     from musiclm.melody_guide import MelodyTokenizer
 
-    for name in ("semantic", "coarse"):
-        stage = getattr(model, name)
-        segments = (Segment("melody", 2, 8, 1 / 3, optional=True), *stage.layout.segments)
-        other = Stage(Layout(segments, "delay", lookahead=stage.layout.lookahead), TINY).eval()
-        monkeypatch.setattr(model, name, other)
+    known = {"pattern": "delay", "melody_levels": 2, "melody_codebook_size": 8, "melody_width": 4, **WORDS}
+    monkeypatch.setattr(model, "semantic", Semantic(TINY, **known).eval())
+    coarse = Coarse(TINY, lookahead=2, num_coarse=2, **known, **CODES)
+    monkeypatch.setattr(model, "coarse", coarse.eval())
     settings = replace(
         model.settings,
         semantic_window=15.0,
@@ -333,6 +334,14 @@ def test_without_a_melody_a_model_that_knows_them_plays_on_its_own(following: Mu
 def test_music_is_as_long_as_its_melody_unless_told(following: MusicLM) -> None:
     assert following.generate(PROMPT, melody=tone(2.5)).seconds == 2.5
     assert following.generate(PROMPT, melody=tone(2.5), seconds=1.0).seconds == 1.0
+
+
+def test_stages_that_have_learned_no_melody_are_not_asked_to_follow_one(
+    model: MusicLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MusicLM, "_bundle_with", lambda self, *parts, use: self.bundle)
+    with pytest.raises(ValueError, match="expected stages that follow a melody, the semantic one"):
+        model.generate(PROMPT, melody=tone(2.0))
 
 
 def test_a_silent_melody_is_refused(following: MusicLM) -> None:
