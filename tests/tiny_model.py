@@ -108,9 +108,9 @@ def _randomise(part: nn.Module) -> None:
         captions = [PROMPT, OTHER, "a b c d e f g h i j k l m n o p q r s t u v w x y z"]
         part.text.set_vocabulary(train_vocabulary(captions, 384), captions)
         return
-    for name, buffer in part.named_buffers():
+    for name, value in part.state_dict().items():
         if name.endswith(("codebooks", "centroids")):
-            buffer.normal_()
+            value.normal_()
     if hasattr(part, "transformer"):
         with torch.no_grad():
             for parameter in part.parameters():
