@@ -39,7 +39,7 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("evaluate", "semantic"): ("musiclm.evaluate.probe:semantic", "what the semantic tokens carry"),
     ("evaluate", "codec"): ("musiclm.evaluate.codec:codec", "how good a codec is at each bit-rate"),
     ("evaluate", "mulan"): ("musiclm.evaluate.joint:mulan", "do text and audio find each other"),
-    ("evaluate", "following"): ("musiclm.evaluate.following:following", "does the music follow the tune that is hummed"),
+    ("evaluate", "following"): ("musiclm.evaluate.following:following", "does music follow a hummed tune"),
     ("evaluate", "melody"): ("musiclm.evaluate.melody:melody", "does a tune find itself in other sound"),
     ("evaluate", "fad"): ("musiclm.evaluate.fad:fad", "how near generated music is to real music"),
     ("evaluate", "adherence"): ("musiclm.evaluate.adherence:adherence", "does the music follow the prompt"),

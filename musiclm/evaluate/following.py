@@ -157,12 +157,15 @@ def chroma_cosines(guides: Sequence[Audio], music: Sequence[Audio]) -> Tensor:
     return torch.stack(rows)
 
 
-def chroma(audio: Audio, **register: float) -> Tensor:
-    """How strong each of the 12 pitch classes is at each moment, [12, moments], in all or some octaves."""
+def chroma(audio: Audio, *, fmin: float | None = None, n_octaves: int = 7) -> Tensor:
+    """How strong each of the 12 pitch classes is at each moment, [12, moments]; from `fmin` Hz (C1) up."""
     import librosa
 
     samples = audio.resample(CHROMA_RATE).waveform[0].numpy()
-    return torch.from_numpy(librosa.feature.chroma_cqt(y=samples, sr=CHROMA_RATE, hop_length=HOP_LENGTH, **register))
+    strengths = librosa.feature.chroma_cqt(
+        y=samples, sr=CHROMA_RATE, hop_length=HOP_LENGTH, fmin=fmin, n_octaves=n_octaves
+    )
+    return torch.from_numpy(strengths)
 
 
 def loud_moments(audio: Audio) -> Tensor:

@@ -20,6 +20,7 @@ class ResidualQuantizer(nn.Module):
     """
 
     training_state: tuple[str, ...] = ()
+
     def __init__(self, dimension: int = 128, num_quantizers: int = 12, *, codebook_size: int = 1024) -> None:
         super().__init__()
         self.dimension = dimension
