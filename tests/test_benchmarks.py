@@ -72,8 +72,9 @@ def test_a_case_counts_every_step_and_every_byte(
     block = sum(weight.numel() for name, weight in decode.Semantic(TINY["small"]).named_parameters()
                 if name.startswith("transformer.blocks.0.") and weight.ndim == 2)  # fmt: skip
     moved = {"float32": 4, "bfloat16": 2, "int8": 1}[precision] * (2 * block + 1024 * 32)
-    size = 2 if native.available() and precision != "float32" else 4  # bytes of a key's or value's numbers
-    cached = 2 * size * 2 * 3 * 32 * (9 // 2)  # of 2 layers, 3 rows, width 32
+    size = {"float32": 4, "bfloat16": 2, "int8": 1}[precision] if native.available() else 4
+    scales = 4 * 2 if native.available() and precision == "int8" else 0  # of 2 heads
+    cached = 2 * 2 * 3 * (size * 32 + scales) * (9 // 2)  # keys and values of 2 layers, 3 rows, width 32
     assert case["share_of_bandwidth"] == pytest.approx((moved + cached) * case["steps_per_second"] / 1e9)
 
 
@@ -192,3 +193,40 @@ def test_both_patterns_are_judged_by_the_likelihood_of_a_whole_frame(pattern: Pa
     assert figures["nats_per_frame"] == pytest.approx(4 * math.log(1024), rel=0.05)
     assert figures["nats_per_frame"] == pytest.approx(sum(figures["nats_per_code"]), abs=0.01)
     assert figures["fad"] > 0
+
+
+def test_what_is_compared_is_measured_in_turns_and_the_best_of_either_counts() -> None:
+    order: list[str] = []
+    slow, fast = iter([2.0, 1.0, 1.5]), iter([3.0, 8.0, 2.0])
+
+    def first() -> float:
+        order.append("first")
+        return next(slow)
+
+    def second() -> float:
+        order.append("second")
+        return next(fast)
+
+    case = decode.in_turns("it", first, second, floor=5, turns=3)
+    assert order == ["first", "second"] * 3
+    assert case["ratio"] == 4.0
+    assert [bar.holds for bar in decode.bars([case])] == [False]
+
+
+def test_every_ratio_that_must_hold_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[str] = []
+    monkeypatch.setattr(decode, "SIZES", TINY)
+    monkeypatch.setattr(decode.peers, "audiolm_stage", lambda config: torch.nn.Identity())
+
+    def note(
+        name: str, first: Callable[[], float], second: Callable[[], float], **_: object
+    ) -> dict[str, str]:
+        compared.append(name)
+        if "audiolm" not in name and "bandwidth" not in name:
+            assert first() > 0
+        assert second() > 0
+        return {}
+
+    monkeypatch.setattr(decode, "in_turns", note)
+    list(decode.ratio_cases(CPU))
+    assert len(compared) == len(set(compared)) == 8
