@@ -28,6 +28,7 @@ MARGIN_BAR = 0.2  # above other guides
 HOP_LENGTH = 512  # samples at 22,050 Hz: 43 moments a second
 CHROMA_RATE = 22_050  # Hz, librosa's
 LOWEST, OCTAVES = 261.6, 4  # Hz: of a piece, what sounds from middle C on
+SHORTEST = 4.0  # seconds of a guide: the lowest octave's spectra need three
 QUIET = -35.0  # dB below the loudest moment of a guide: there, nothing is to be followed
 
 
@@ -60,7 +61,7 @@ def following(
 
     Raises:
         FileNotFoundError: no melodies there.
-        ValueError: too few held-out tunes among them.
+        ValueError: too few held-out tunes among them, or too little of each.
     """
     guides = held_out_guides(melodies, num, seconds)
     model = MusicLM.from_pretrained(bundle)
@@ -100,6 +101,8 @@ def held_out_guides(melodies: Path, num: int, seconds: float) -> list[Guide]:
     Raises:
         FileNotFoundError, ValueError: no melodies there, or too few.
     """
+    if seconds < SHORTEST:
+        raise ValueError(f"expected guides of {SHORTEST:g} s or more, got {seconds:g}")
     rows = [row for row in _rows(melodies) if row["seconds"] >= row["starts"][0] + seconds]
     by_tune: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
