@@ -22,6 +22,14 @@ from benchmarks.command import begin
 from benchmarks.hardware import describe
 from benchmarks.report import Bar, judge, say
 from musiclm.audio import Audio
+from musiclm.evaluate.following import (
+    COSINE_BAR,
+    MARGIN_BAR,
+    chroma_cosines,
+    follow,
+    held_out_guides,
+    summary,
+)
 from musiclm.evaluate.seams import borders_of, seams
 from musiclm.pipe import wav_header
 from musiclm.pipeline import MusicLM
@@ -69,6 +77,7 @@ def measure(model: MusicLM, *, quick: bool = False) -> Iterator[dict[str, Any]]:
     yield audible_seams(model)
     yield story_parts(model)
     yield continued(model)
+    yield melody_followed(model)
     yield memory(60.0)
     if not quick:
         yield memory(600.0)
@@ -186,6 +195,14 @@ def continued(model: MusicLM, seconds: float = 10.0, num: int = 4) -> dict[str, 
     return {"samples_changed": changed, **{f"joint_{name}_beyond": beyond[name] for name in MEASURES}}
 
 
+def melody_followed(model: MusicLM, num: int = 24, seconds: float = 12.0) -> dict[str, Any]:
+    """Chroma cosine between hums and what follows them (`musiclm evaluate following` has the table)."""
+    guides = held_out_guides(num, seconds)
+    _, music = follow(model, guides, seconds)
+    figures = summary(chroma_cosines([guide.audio for guide in guides], music))
+    return {f"melody_{name}": value for name, value in figures.items()}
+
+
 def bars(figures: dict[str, Any]) -> Iterator[Bar]:
     """What must hold on two cores."""
     yield Bar("first audio of a stream: seconds", figures["first_audio_seconds"], ceiling=2.0)
@@ -199,6 +216,8 @@ def bars(figures: dict[str, Any]) -> Iterator[Bar]:
         yield Bar(f"borders: share of moments inside whose {name} they exceed", rank, ceiling=0.6)
     nearer = figures["story_parts_nearer_to_their_own"]
     yield Bar("story: share of parts nearer to their own text than to the others", nearer, floor=1.0)
+    yield Bar("melody: chroma cosine with the guide", figures["melody_cosine"], floor=COSINE_BAR)
+    yield Bar("melody: above other guides", figures["melody_margin"], floor=MARGIN_BAR)
     yield Bar("continuation: samples of the clip changed", figures["samples_changed"], ceiling=0)
     for name in MEASURES:
         beyond = figures[f"joint_{name}_beyond"]

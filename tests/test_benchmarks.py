@@ -148,6 +148,7 @@ def test_every_form_is_measured_and_a_bar_that_falls_short_is_named(
     model = MusicLM.from_pretrained(make_bundle(tmp_path))
     monkeypatch.setattr(forms, "memory", lambda seconds: {f"memory_of_{seconds:g}_s": 100 + seconds / 10})
     monkeypatch.setattr(forms, "command_latency", lambda seed: 3.0)
+    monkeypatch.setattr(forms, "melody_followed", lambda model: {"melody_cosine": 0.7, "melody_margin": 0.3})
     lasting = {
         "latency": {"runs": 1},
         "real_time": {"short": 0.5, "long": 1.0, "runs": 1},
@@ -164,13 +165,14 @@ def test_every_form_is_measured_and_a_bar_that_falls_short_is_named(
     assert figures["borders"] > 10
     assert 0 <= figures["story_parts_nearer_to_their_own"] <= 1
     good = dict.fromkeys(figures, 0.0) | {"story_parts_nearer_to_their_own": 1, "memory_of_60_s": 100}
+    good |= {"melody_cosine": 0.6, "melody_margin": 0.2}
     judge(forms.bars(good))
     bad = dict.fromkeys(figures, 2.1) | {"story_parts_nearer_to_their_own": 0.75, "memory_of_600_s": 121}
-    bad["memory_of_60_s"] = 100
+    bad |= {"memory_of_60_s": 100, "melody_cosine": 0.59, "melody_margin": 0.19}
     capsys.readouterr()
     with pytest.raises(SystemExit):
         judge(forms.bars(bad))
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["SHORT"] * 11
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["SHORT"] * 13
 
 
 def test_the_limits_are_plausible() -> None:

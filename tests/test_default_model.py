@@ -39,10 +39,11 @@ def test_the_bundle_is_light_enough_for_a_clone() -> None:
 def test_every_part_of_the_bundle_loads_and_its_stages_know_its_tokenizers() -> None:
     bundle = Bundle.find("default")
     assert set(bundle.parts) == {
-        "soundstream", "w2v_bert", "kmeans", "mulan", "mulan_rvq", "melody", "melody_rvq", "semantic", "coarse",
-        "fine",
+        "soundstream", "w2v_bert", "kmeans", "mulan", "mulan_rvq", "melody", "melody_rvq",
+        "semantic", "coarse", "fine",
     }  # fmt: skip
-    words, codec = {"mulan", "mulan_rvq", "w2v_bert", "kmeans"}, {"soundstream"}
+    words = {"mulan", "mulan_rvq", "melody", "melody_rvq", "w2v_bert", "kmeans"}
+    codec = {"soundstream"}
     for name, teachers in (("semantic", words), ("coarse", words | codec), ("fine", codec)):
         trained_on = bundle.parts[name]["trained_on"]
         assert trained_on == {part: bundle.fingerprint(part) for part in teachers}

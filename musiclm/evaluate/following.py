@@ -9,16 +9,18 @@ these tunes, against a hum of the same, reach 0.82, and 0.51 above others.
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import yaml
 from torch import Tensor
 
 from musiclm.audio import Audio
+from musiclm.corpus.piece import Piece, Track
+from musiclm.corpus.render import MAX_HOURS, pieces
 from musiclm.evaluate.adherence import PROMPTS
 from musiclm.pipeline import MusicLM
 from musiclm.progress import progress
@@ -28,7 +30,8 @@ MARGIN_BAR = 0.2  # above other guides
 HOP_LENGTH = 512  # samples at 22,050 Hz: 43 moments a second
 CHROMA_RATE = 22_050  # Hz, librosa's
 LOWEST, OCTAVES = 261.6, 4  # Hz: of a piece, what sounds from middle C on
-SHORTEST = 4.0  # seconds of a guide: the lowest octave's spectra need three
+SHORTEST, LONGEST = 4.0, 25.0  # seconds of a guide: the lowest octave's spectra need three
+MOST_OF_A_TUNE = 3  # guides, each in another key and tempo
 QUIET = -35.0  # dB below the loudest moment of a guide: there, nothing is to be followed
 
 
@@ -42,7 +45,6 @@ class Guide:
 
 
 def following(
-    melodies: Path = Path("melodies"),
     bundle: str = "default",
     num: int = 24,
     seconds: float = 12.0,
@@ -52,7 +54,6 @@ def following(
     """Print how well generated music follows held-out tunes, hummed and whistled; exit code 1 if not.
 
     Args:
-        melodies: a folder made by `musiclm corpus melodies`; its held-out songbook tunes are used.
         bundle: the model to judge.
         num: guides.
         seconds: of each, and of what follows it.
@@ -60,19 +61,10 @@ def following(
         out: a folder to keep guides and music in.
 
     Raises:
-        FileNotFoundError: no melodies there.
-        ValueError: too few held-out tunes among them, or too little of each.
+        ValueError: fewer than two guides, or of a length that cannot be compared.
     """
-    guides = held_out_guides(melodies, num, seconds)
-    model = MusicLM.from_pretrained(bundle)
-    prompts = yaml.safe_load(PROMPTS.read_text(encoding="utf-8"))["varied"]
-    texts = [prompts[index % len(prompts)] for index in range(num)]
-    music = [
-        model.generate(text, seconds=seconds, seed=seed + index, melody=guide.audio)
-        for index, (guide, text) in enumerate(
-            progress(list(zip(guides, texts, strict=True)), total=num, description="generate")
-        )
-    ]
+    guides = held_out_guides(num, seconds)
+    texts, music = follow(MusicLM.from_pretrained(bundle), guides, seconds, seed=seed)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         for index, (guide, made, text) in enumerate(zip(guides, music, texts, strict=True)):
@@ -95,53 +87,55 @@ def following(
         sys.exit(1)
 
 
-def held_out_guides(melodies: Path, num: int, seconds: float) -> list[Guide]:
-    """Hums and whistles of held-out songbook tunes, of as many different tunes as there are.
+def follow(
+    model: MusicLM, guides: Sequence[Guide], seconds: float, *, seed: int = 0
+) -> tuple[list[str], list[Audio]]:
+    """A prompt for each guide, and what the model makes of both; the n-th takes seed + n."""
+    prompts = yaml.safe_load(PROMPTS.read_text(encoding="utf-8"))["varied"]
+    texts = [prompts[index % len(prompts)] for index in range(len(guides))]
+    pairs = list(enumerate(zip(guides, texts, strict=True)))
+    music = [
+        model.generate(text, seconds=seconds, seed=seed + index, melody=guide.audio)
+        for index, (guide, text) in progress(pairs, total=len(pairs), description="generate")
+    ]
+    return texts, music
+
+
+def held_out_guides(num: int, seconds: float) -> list[Guide]:
+    """Held-out songbook tunes of the corpus of seed 0, hummed and whistled in turn, from their first note on.
 
     Raises:
-        FileNotFoundError, ValueError: no melodies there, or too few.
+        ValueError: none are asked for, or too little of each.
     """
-    if seconds < SHORTEST:
-        raise ValueError(f"expected guides of {SHORTEST:g} s or more, got {seconds:g}")
-    rows = [row for row in _rows(melodies) if row["seconds"] >= row["starts"][0] + seconds]
-    by_tune: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        by_tune.setdefault(row["tune"], []).append(row)
-    # One of each tune, then a second of each, ...
-    order = sorted(
-        (place, tune, row["id"], row) for tune, same in by_tune.items() for place, row in enumerate(same)
-    )
-    if len(order) < num:
+    from musiclm.corpus import voice
+    from musiclm.corpus.synthesis import SAMPLE_RATE
+    from musiclm.corpus.table import is_held_out
+    from musiclm.corpus.variations import rearrange
+
+    if num < 2 or not SHORTEST <= seconds <= LONGEST:
         raise ValueError(
-            f"expected {num} hums and whistles of held-out songbook tunes of {seconds:g} s in {melodies}, "
-            f"got {len(order)}: render more hours of melodies, or ask for a smaller num"
+            f"expected 2 guides or more of {SHORTEST:g} to {LONGEST:g} s, got num {num} of {seconds:g} s"
         )
-    guides = []
-    for _, tune, _, row in order[:num]:
-        audio = Audio.load_mono(melodies / row["lead"], 24_000)
-        first = round(row["starts"][0] * audio.sample_rate)
-        part = audio.waveform[:, first : first + round(seconds * audio.sample_rate)]
-        guides.append(Guide(row["version"], tune, Audio(part, audio.sample_rate)))
+    guides: list[Guide] = []
+    times: Counter[str] = Counter()
+    for piece in pieces(MAX_HOURS, seed=0):
+        tune, beats = piece.attributes.tune, [note.start for note in _lead(piece).notes]
+        start = piece.seconds_at(min(beats))
+        if not is_held_out(tune) or times[tune] == MOST_OF_A_TUNE or piece.seconds < start + seconds:
+            continue
+        version = tuple(voice.VOICES)[len(guides) % len(voice.VOICES)]
+        sound = voice.sing(voice.take(rearrange(piece, alone=True), version))
+        first = round(start * SAMPLE_RATE)
+        part = torch.from_numpy(sound[first : first + round(seconds * SAMPLE_RATE)])[None]
+        guides.append(Guide(version, tune, Audio(part, SAMPLE_RATE)))
+        times[tune] += 1
+        if len(guides) == num:
+            break
     return guides
 
 
-def _rows(melodies: Path) -> Iterator[dict[str, Any]]:
-    """Of the table: held-out songbook tunes as a voice makes them, hums and whistles in turn."""
-    import pyarrow.parquet
-
-    from musiclm.corpus.melodies import TABLE_NAME
-    from musiclm.corpus.table import is_held_out
-    from musiclm.corpus.voice import VOICES
-
-    path = melodies / TABLE_NAME
-    if not path.is_file():
-        raise FileNotFoundError(f"expected a folder of `musiclm corpus melodies`, found no {path}")
-    pieces: dict[str, dict[str, dict[str, Any]]] = {}
-    for row in pyarrow.parquet.read_table(path).to_pylist():
-        if row["version"] in VOICES and is_held_out(row["tune"]):
-            pieces.setdefault(row["piece"], {})[row["version"]] = row
-    for index, versions in enumerate(pieces.values()):
-        yield versions[tuple(VOICES)[index % len(VOICES)]]
+def _lead(piece: Piece) -> Track:
+    return next(track for track in piece.tracks if track.role == "lead")
 
 
 def chroma_cosines(guides: Sequence[Audio], music: Sequence[Audio]) -> Tensor:
