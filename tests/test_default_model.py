@@ -10,6 +10,7 @@ import torch
 from musiclm import Audio, MusicLM
 from musiclm.bundle import SHIPPED, Bundle
 from musiclm.corpus.render import render
+from musiclm.evaluate.following import chroma_cosines, follow, held_out_guides, summary
 from musiclm.evaluate.seams import borders_of, seams
 from musiclm.request import Request
 from musiclm.stages.decoding import forced_logits, generate
@@ -49,6 +50,13 @@ def test_every_part_of_the_bundle_loads_and_its_stages_know_its_tokenizers() -> 
         assert trained_on == {part: bundle.fingerprint(part) for part in teachers}
     for name in bundle.parts:
         bundle.load(name)
+
+
+def test_it_follows_a_tune_that_is_hummed_and_not_another(model: MusicLM) -> None:
+    guides = held_out_guides(2, 9.0)
+    _, music = follow(model, guides, 9.0)
+    cosines = chroma_cosines([guide.audio for guide in guides], music)
+    assert summary(cosines)["margin"] > 0.2
 
 
 def test_it_plays_neither_silence_nor_clipping(clip: Audio) -> None:

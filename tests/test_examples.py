@@ -34,7 +34,9 @@ def test_the_forms_run_on_a_tiny_bundle(
     monkeypatch.setattr(plt, "show", lambda: shown.append(plt.gcf().axes[0].get_title()) or plt.close("all"))
     (notebook,) = [path for path in NOTEBOOKS if path.name == "forms.ipynb"]
     code = "\n".join("".join(cell["source"]) for cell in cells(notebook) if cell["cell_type"] == "code")
-    code = code.replace('"default"', repr(str(make_bundle(tmp_path)))).replace("SECONDS = 10", "SECONDS = 2")
+    code = code.replace('"default"', repr(str(make_bundle(tmp_path, melody=True)))).replace(
+        "SECONDS = 10", "SECONDS = 2"
+    )
     exec(compile(code, str(notebook), "exec"), {"__name__": "__main__"})
-    assert {"long", "story", "take 1", "take 2", "continuation"} <= set(shown)
+    assert {"long", "story", "take 1", "take 2", "continuation", "the melody", "music along it"} <= set(shown)
     assert "s of sound" in capsys.readouterr().out

@@ -101,10 +101,12 @@ def test_more_forms_work_as_written(tmp_path: Path) -> None:
         "--num 4", "--num 4 --seconds 1"
     )
     takes = [f"takes-{number}.wav" for number in (1, 2, 3, 4)]
-    assert run(commands, tmp_path) == ["long.wav", "story.wav", *takes, "longer.wav"]
+    melody(2.0, seed=0).save(tmp_path / "hum.wav")
+    assert run(commands, tmp_path) == ["long.wav", "waltz.wav", "story.wav", *takes, "longer.wav"]
     lengths = {path.name: Audio.load(path).seconds for path in tmp_path.glob("*.wav")}
     assert lengths == {
-        "long.wav": 3, "story.wav": 2, "longer.wav": 4, "heard.wav": 2, **dict.fromkeys(takes, 1),
+        "hum.wav": 2, "long.wav": 3, "waltz.wav": 2, "story.wav": 2, "longer.wav": 4, "heard.wav": 2,
+        **dict.fromkeys(takes, 1),
     }  # fmt: skip
 
 

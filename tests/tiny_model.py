@@ -91,15 +91,31 @@ PARTS = {
 }  # fmt: skip
 
 
-def make_bundle(folder: Path) -> Path:
+# What a model that follows melodies has beside and instead: windows are longer than a melody's hop of 3 s.
+MELODY_SETTINGS = {"semantic_window": 5.0, "semantic_stride": 3.0, "coarse_window": 5.0, "coarse_carry": 1.0}
+KNOWN = {"melody_levels": 2, "melody_codebook_size": 8, "melody_width": 4}
+MELODY_PARTS = {
+    "melody": words_of(
+        "tokenizers.melody.MelodyEmbedding",
+        dimension=8, width=16, num_layers=1, num_heads=2, feed_forward=16, place_width=2,
+    ),
+    "melody_rvq": words_of(
+        "tokenizers.rvq.ResidualQuantizer", dimension=8, num_quantizers=2, codebook_size=8
+    ),
+    **{name: {**PARTS[name], "init_args": PARTS[name]["init_args"] | KNOWN} for name in ("semantic", "coarse")},
+}  # fmt: skip
+
+
+def make_bundle(folder: Path, *, melody: bool = False) -> Path:
     """A bundle of every part, with random weights."""
     torch.manual_seed(0)
     sources = []
-    for name, words in PARTS.items():
+    for name, words in (PARTS | (MELODY_PARTS if melody else {})).items():
         part = build(**words)
         _randomise(part)
         sources.append(save_part(folder / "parts" / name, name, part, storage="float32", **words))
-    return merge(sources, folder / "bundle", SETTINGS).path
+    settings = SETTINGS | (MELODY_SETTINGS if melody else {})
+    return merge(sources, folder / "bundle", settings).path
 
 
 def _randomise(part: nn.Module) -> None:
