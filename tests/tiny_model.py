@@ -102,7 +102,10 @@ MELODY_PARTS = {
     "melody_rvq": words_of(
         "tokenizers.rvq.ResidualQuantizer", dimension=8, num_quantizers=2, codebook_size=8
     ),
-    **{name: {**PARTS[name], "init_args": PARTS[name]["init_args"] | KNOWN} for name in ("semantic", "coarse")},
+    **{
+        name: {**PARTS[name], "init_args": PARTS[name]["init_args"] | KNOWN}
+        for name in ("semantic", "coarse")
+    },
 }  # fmt: skip
 
 
