@@ -4,7 +4,7 @@
     python -m benchmarks.patterns --tokens runs/default/tokens --runs runs/delay runs/flatten
 
 One JSON line per run, then a table: held-out likelihood (nats per frame, all levels together: both patterns
-factorize the same distribution, so their figures compare), the Fréchet distance between the sound a stage
+give every code of it a probability, so their figures compare), the Fréchet distance between the sound a stage
 makes of held-out semantic tokens and what is really there, both decoded from the coarse levels alone, and
 frames per second of one row.
 """

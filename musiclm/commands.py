@@ -44,7 +44,8 @@ def generate(
             be left out.
         seconds: length of what is new, at most 600; without it 10, or the melody's.
         seed: another one gives another take of the same prompt.
-        melody: a recording of 1 to 60 s, sung, hummed or played, whose melody is followed.
+        melody: a recording of 1 to 60 s, sung, hummed or played, whose melody is followed; after its end the
+            music goes on by itself.
         continue_: a recording of 1 to 600 s to go on from; the result begins with it, and its last 0.1 s are
             cross-faded with what follows.
         num: takes in one batch, written to out-1.wav, out-2.wav, ...; the n-th draws with seed + n - 1.
@@ -65,7 +66,7 @@ def generate(
     musiclm.audio.check_writable(out)
     if guard_tries < 1:
         raise ValueError(f"expected guard_tries of 1 or more, got {guard_tries}")
-    if (melody, continue_, num) != (None, None, 1):
+    if (melody, continue_, num, keep) != (None, None, 1, None):
         raise ValueError("expected one take of words alone to --guard, got a form that it does not look at")
     from musiclm.audit.guard import Guard
 

@@ -76,10 +76,9 @@ class Course:
         index = bisect_right(self.starts, seconds + 1e-6)
         return self.starts[index] if index < len(self.starts) else math.inf
 
-    def melody_from(self, seconds: float, length: float) -> Tensor | None:
-        """Melody codes [1, 24, ceil(length / 3)] from a moment of the 3 s grid on; absent past the end."""
-        if self.melody is None:
-            return None
+    def melody_from(self, seconds: float, length: float, levels: int) -> Tensor:
+        """Melody codes [1, levels, ceil(length / 3)] from a moment of the 3 s grid; absent past its end."""
         first, count = round(seconds / HOP_SECONDS), math.ceil(length / HOP_SECONDS - 1e-6)
-        codes = self.melody[..., first : first + count]
+        melody = torch.empty(1, levels, 0, dtype=torch.int64) if self.melody is None else self.melody
+        codes = melody[..., first : first + count]
         return functional.pad(codes, (0, count - codes.shape[2]), value=ABSENT)

@@ -14,6 +14,8 @@ StreamFormat = Literal["wav", "raw"]  # raw: 16-bit little-endian samples, mono,
 
 def check_pipe() -> None:
     """Raise one clear line where sound would be written to a terminal."""
+    if sys.stdout is None:
+        raise ValueError("expected a pipe or a file behind --out -, standard output is closed")
     if sys.stdout.isatty():
         raise ValueError(
             "expected a pipe behind --out -, standard output is a terminal: "
@@ -31,21 +33,23 @@ def writing_to_pipe(
     the `with` block, and nothing is said of it.
     """
     sound = sys.stdout.buffer
+    before = [wav_header(sample_rate, length)] if kind == "wav" else []
 
     def write(block: Tensor) -> None:
         # As libsndfile does it, so that a pipe carries what a file would hold: to 32 bits, of which 16 stay.
         samples = ((block[0].double() * 2**31).round() / 2**16).floor().clamp(-(2**15), 2**15 - 1)
-        sound.write(samples.numpy().astype("<i2").tobytes())
+        sound.write(b"".join([*before, samples.numpy().astype("<i2").tobytes()]))
+        before.clear()
         sound.flush()
 
     try:
         with redirect_stdout(sys.stderr):
-            if kind == "wav":
-                sound.write(wav_header(sample_rate, length))
             yield write
-    except BrokenPipeError:
+    except OSError as error:
         # Python flushes standard output once more when it ends, which would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise
 
 
 def wav_header(sample_rate: int, length: int) -> bytes:

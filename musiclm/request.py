@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from musiclm.audio import Audio, seconds_of
 
@@ -61,6 +61,10 @@ class Request:
             check_prompt(self.prompt)
         if not 1 <= self.num <= MAX_TAKES:
             raise ValueError(f"expected 1 to {MAX_TAKES} takes, got {self.num}")
+        if self.keep not in (None, *get_args(Keep)):
+            raise ValueError(f"expected to keep semantic or nothing, got {self.keep!r}")
+        if self.keep is not None and self.num == 1:
+            raise ValueError(f"expected takes that share what is kept ({self.keep}), got one: ask for more")
         check_seed(self.seed)
         check_seed(self.seed + self.num - 1)
         if not 0 <= self.blend <= MAX_SECONDS:
@@ -130,19 +134,25 @@ def check_prompt(prompt: str) -> None:
 
 def check_seconds(seconds: float) -> None:
     """Raise ValueError for a length that cannot be made."""
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool):
+        raise ValueError(f"expected a number of seconds, got {seconds!r}")
     if not (math.isfinite(seconds) and 0 < seconds <= MAX_SECONDS):
         raise ValueError(f"expected seconds above 0 and at most {MAX_SECONDS:g}, got {seconds:g}")
 
 
 def check_seed(seed: int) -> None:
     """Raise ValueError for what is no seed."""
-    if not 0 <= seed < 2**63:
+    if not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise ValueError(f"expected a seed of 0 … 2^63 - 1, got {seed}")
 
 
 def recording_seconds(recording: Recording) -> float:
     """Length of a recording, without reading a file's samples."""
-    return recording.seconds if isinstance(recording, Audio) else seconds_of(recording)
+    if isinstance(recording, Audio):
+        return recording.seconds
+    if not isinstance(recording, str | Path):
+        raise ValueError(f"expected a recording as a file or an Audio, got {type(recording).__name__}")
+    return seconds_of(recording)
 
 
 def read_mono(what: str, recording: Recording, sample_rate: int) -> Audio:

@@ -70,6 +70,7 @@ class Grid:
         if done == 0:
             return 0, self.carry
         start = max(-(-(done - self.carry) // self.step) * self.step, 0)
+        start = min(start, done // self.step * self.step)  # where less than a step is carried
         return start, start + self.length
 
 
@@ -237,8 +238,9 @@ class Takes:
         """
         conditions: dict[str, Tensor | None] = {"mulan": self.course.mulan_at(moment).expand(rows, -1, -1)}
         if any(segment.name == "melody" for segment in stage.layout.conditions):
-            melody = self.course.melody_from(begin, length)
-            conditions["melody"] = None if melody is None else melody.expand(rows, -1, -1)
+            levels = next(s.levels for s in stage.layout.conditions if s.name == "melody")
+            melody = self.course.melody_from(begin, length, levels)
+            conditions["melody"] = melody.expand(rows, -1, -1)
         return conditions
 
     def _fine(self, coarse: Tensor, done: int) -> Tensor:

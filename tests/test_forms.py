@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from musiclm import Audio, MusicLM
@@ -328,7 +330,7 @@ def test_every_window_sees_the_melody_of_its_own_time(following: MusicLM, heard:
 
 def test_without_a_melody_a_model_that_knows_them_plays_on_its_own(following: MusicLM, heard: Heard) -> None:
     following.generate(PROMPT, seconds=3.0)
-    assert all(call[0]["melody"] is None for call in heard.of("semantic") + heard.of("coarse"))
+    assert all((call[0]["melody"] == ABSENT).all() for call in heard.of("semantic") + heard.of("coarse"))
 
 
 def test_music_is_as_long_as_its_melody_unless_told(following: MusicLM) -> None:
@@ -344,9 +346,30 @@ def test_stages_that_have_learned_no_melody_are_not_asked_to_follow_one(
         model.generate(PROMPT, melody=tone(2.0))
 
 
+@pytest.mark.parametrize("slope", [0.0, 1.0, 2.0])
+def test_noise_of_any_colour_has_no_melody(following: MusicLM, slope: float) -> None:
+    spectrum = torch.fft.rfft(noise(48_000)[0])
+    spectrum[:, 1:] /= torch.arange(1, spectrum.shape[1]) ** (slope / 2)
+    sound = torch.fft.irfft(spectrum)
+    with pytest.raises(ValueError, match="expected a melody with a pitch, got noise"):
+        following.generate(PROMPT, melody=Audio(0.3 * sound / sound.abs().max(), SAMPLE_RATE))
+    buried = melody(2.0, seed=0).waveform + noise(48_000)[0]
+    assert following.generate(PROMPT, melody=Audio(buried, SAMPLE_RATE), seconds=0.5).seconds == 0.5
+
+
 def test_a_silent_melody_is_refused(following: MusicLM) -> None:
     with pytest.raises(ValueError, match="that can be heard, it is silent"):
         following.generate(PROMPT, melody=Audio(torch.zeros(1, 48_000), SAMPLE_RATE))
+
+
+@given(window=st.floats(3.5, 30), share=st.floats(0.05, 0.9), done=st.integers(1, 2000))
+def test_a_window_of_a_melody_begins_on_its_grid_and_before_what_is_new(
+    window: float, share: float, done: int
+) -> None:
+    grid = Grid.of(window, share * window, 25.0, melody=True)
+    start, end = grid.window(done)
+    assert start % 75 == 0
+    assert start <= done < end
 
 
 def test_paper_sized_windows_follow_a_melody_too() -> None:

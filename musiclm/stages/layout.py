@@ -308,7 +308,8 @@ class Layout:
     def check_condition(self, segment: Segment, codes: Tensor | None, batch: int, frames: int) -> Tensor:
         """A user's codes for one condition, ready to be laid: [B, levels, T], `ABSENT` where there is none.
 
-        One that is optional and has a clock may end early.
+        One that is optional and has a clock may end early; in a prefix it is taken as long as it is given, so
+        that the beginning of a window has the prefix that the whole window has.
 
         Raises:
             ValueError: absent though not optional, or of another shape or range than the segment's.
@@ -325,7 +326,8 @@ class Layout:
                 f"{segment.name} must be codes {shape} for {frames} frames, got {list(codes.shape)}"
             )
         check_range(segment, codes, lowest=ABSENT if segment.optional else 0)
-        if segment.frame_rate and (segment in self.prefix or segment in self.unfolded):
+        cut = segment in self.unfolded or (segment in self.prefix and not segment.optional)
+        if segment.frame_rate and cut:
             codes = codes[..., :needed]  # as long as in training; an aligned one may look further ahead
         return codes.long()
 
