@@ -1,5 +1,6 @@
 """The forms of generation as commands: files, a pipe, and one line for every mistake."""
 
+import io
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import torch
 
 from musiclm import Audio, MusicLM
 from musiclm.cli import main
+from musiclm.pipe import check_pipe, wav_header, writing_to_pipe
 from musiclm.story import read_story, read_time
 from tests.tiny import SAMPLE_RATE, melody, noise, tone
 from tests.tiny_model import OTHER, PROMPT, make_bundle
@@ -45,6 +47,8 @@ def command(bundle: Path, *words: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "musiclm.cli", "generate", PROMPT, "--bundle", str(bundle), *words],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        # What a shell starts in the background ignores interrupts, and so would a test run in it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
 
 
@@ -217,6 +221,19 @@ def test_a_reader_that_leaves_ends_the_music_without_a_word(bundle: Path) -> Non
         said = process.stderr.read()
     assert process.returncode == 0
     assert b"rror" not in said
+
+
+def test_nothing_is_written_before_there_is_sound(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written))
+    with writing_to_pipe(SAMPLE_RATE, 3) as write:
+        assert written.getvalue() == b""
+        write(torch.zeros(1, 1))
+        write(torch.zeros(1, 2))
+        assert written.getvalue() == wav_header(SAMPLE_RATE, 3) + bytes(6)
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(ValueError, match="standard output is closed"):
+        check_pipe()
 
 
 def test_an_interrupt_leaves_one_word_and_no_file(bundle: Path) -> None:

@@ -139,7 +139,9 @@ def test_stages_of_another_codec_are_refused_or_left_out(
     assert "--stages false" in fails(capsys, *words)
     main([*words, "--stages", "false"])
     bundle = Bundle(tmp_path / "tokenizers")
-    assert set(bundle.parts) == {"soundstream", "w2v_bert", "kmeans", "mulan", "mulan_rvq"}
+    assert set(bundle.parts) == {
+        "soundstream", "w2v_bert", "kmeans", "mulan", "mulan_rvq", "melody", "melody_rvq",
+    }  # fmt: skip
     assert isinstance(bundle.load("soundstream"), EnCodec)
 
 
@@ -166,7 +168,8 @@ def test_the_stages_train_on_it_and_make_music_by_another_path_alone(part: Path,
         main(["fit", *configs, "--data.init_args.tokens", str(tokens), *root])
     coarse, fine = (load_part(tmp_path / name / "part").layout for name in ("coarse", "fine"))
     assert coarse.target.frame_rate == fine.target.frame_rate == 75.0
-    assert coarse.ratio(coarse.aligned[0]) == 3  # frames to a semantic token
+    ratios = {segment.name: coarse.ratio(segment) for segment in coarse.aligned}
+    assert ratios == {"melody": 225, "semantic": 3}  # frames to a token
     assert coarse.target.levels + fine.target.levels == 8
 
     parts = [str(part), *(str(tmp_path / name / "part") for name in ("coarse", "fine"))]
