@@ -193,8 +193,11 @@ def continued(model: MusicLM, seconds: float = 10.0, num: int = 4) -> dict[str, 
     kept = clip.waveform[:, : -round(JOINT_SECONDS * clip.sample_rate)]
     changed = sum(int((take.waveform[:, : kept.shape[1]] != kept).sum()) for take in takes)
     measured = [seams(take, [clip.seconds - JOINT_SECONDS, clip.seconds]) for take in takes]
-    beyond = {name: statistics.mean(each[name].beyond for each in measured) for name in MEASURES}
-    return {"samples_changed": changed, **{f"joint_{name}_beyond": beyond[name] for name in MEASURES}}
+    figures: dict[str, Any] = {"samples_changed": changed}
+    for name in MEASURES:
+        figures[f"joint_{name}_beyond"] = statistics.mean(each[name].beyond for each in measured)
+        figures[f"joint_{name}_rank"] = statistics.mean(each[name].rank for each in measured)
+    return figures
 
 
 def melody_followed(model: MusicLM, num: int = 24, seconds: float = 12.0) -> dict[str, Any]:
@@ -222,8 +225,9 @@ def bars(figures: dict[str, Any]) -> Iterator[Bar]:
     yield Bar("melody: above other guides", figures["melody_margin"], floor=MARGIN_BAR)
     yield Bar("continuation: samples of the clip changed", figures["samples_changed"], ceiling=0)
     for name in MEASURES:
-        beyond = figures[f"joint_{name}_beyond"]
-        yield Bar(f"continuation: share of joints whose {name} is beyond the rest", beyond, ceiling=0)
+        rank = figures[f"joint_{name}_rank"]
+        # Of eight joints; their standard error is 0.1 where they are moments like any other.
+        yield Bar(f"continuation: share of moments elsewhere whose {name} joints exceed", rank, ceiling=0.75)
 
 
 if __name__ == "__main__":
