@@ -207,7 +207,7 @@ def ratio_cases(device: torch.device) -> Iterator[dict[str, Any]]:
     del paper, stage, slow, fast, one, eight, reached, peer
     gc.collect()
     peer = peers.audiolm_stage(SIZES["small"]).to(device).eval()
-    for precision in ("bfloat16", "int8"):  # float32 is at the memory's limit before it is five times as fast
+    for precision in PRECISIONS:
         whole = partial(rate, ours("small", precision, device), 1, 1024)
         name = f"small size, {precision}, 1,024 tokens: over audiolm-pytorch"
         yield in_turns(name, partial(peer_rate, peer, 1024), whole, floor=5, turns=2)

@@ -231,4 +231,4 @@ def test_every_ratio_that_must_hold_is_measured(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(decode, "in_turns", note)
     list(decode.ratio_cases(CPU))
-    assert len(compared) == len(set(compared)) == 8
+    assert len(compared) == len(set(compared)) == 9

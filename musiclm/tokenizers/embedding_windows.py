@@ -6,6 +6,8 @@ MusicLM, sec. 4.1: 10 s windows at a stride of 1 s, their embeddings averaged ov
 than a window is repeated until it fills one.
 """
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -16,7 +18,7 @@ STRIDE_SECONDS = 1.0  # MusicLM, sec. 4.1
 WINDOWS_AT_ONCE = 16  # bounds memory on long recordings
 
 
-class WindowEmbedding(nn.Module):
+class WindowEmbedding(nn.Module, ABC):
     """A joint embedding's way from audio of any length to vectors; a model says what it makes of windows."""
 
     sample_rate: int  # Hz
@@ -39,9 +41,9 @@ class WindowEmbedding(nn.Module):
             raise ValueError(f"expected one recording [1, 1, L], got {list(waveform.shape)}")
         return self._embed_some(self._windows(waveform)[0])
 
+    @abstractmethod
     def _embed(self, windows: Tensor) -> Tensor:
         """Embeddings [N, D] on the unit sphere of windows [N, 1, window_length]."""
-        raise NotImplementedError
 
     def _windows(self, waveform: Tensor) -> Tensor:
         return windows_of(waveform, seconds=self.window_seconds, sample_rate=self.sample_rate)

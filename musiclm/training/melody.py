@@ -6,6 +6,7 @@ They belong to the training and are in no bundle.
 """
 
 import math
+from functools import partial
 from typing import Any
 
 import lightning
@@ -18,6 +19,7 @@ from musiclm.data.melodies import LABEL_SECONDS, SILENCE
 from musiclm.data.melody_windows import QUERIES, SAME
 from musiclm.retrieval import retrieval
 from musiclm.tokenizers.melody import BANDS_PER_SEMITONE, WINDOW_SECONDS, MelodyEmbedding
+from musiclm.training.schedules import scheduled, share_of_peak
 from musiclm.training.seeds import seed_step
 from musiclm.training.triplets import triplet_loss
 
@@ -126,19 +128,8 @@ class MelodyTraining(lightning.LightningModule):
         self.log_dict({f"val/{name}": value for name, value in figures.items()}, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer(self.parameters())
-        total = self.trainer.estimated_stepping_batches
-
-        def rate(step: int) -> float:
-            if step < self.warmup_steps:
-                return (step + 1) / self.warmup_steps
-            if math.isinf(total):
-                return 1.0
-            done = (step - self.warmup_steps) / max(total - self.warmup_steps, 1)
-            return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
-
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        rate = partial(share_of_peak, steps=self.trainer.estimated_stepping_batches, warmup=self.warmup_steps)
+        return scheduled(self.optimizer(self.parameters()), rate)
 
     def _labels_of_tokens(self) -> Tensor:
         """Which label [S] each token lies at the middle of."""

@@ -7,6 +7,7 @@ in contrastive.py, over the batches of all devices together.
 import io
 import math
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import lightning
@@ -21,6 +22,7 @@ from musiclm.tokenizers.gather import items_from_all_devices, rows_from_all_devi
 from musiclm.tokenizers.mulan import MuLan
 from musiclm.tokenizers.mulan_towers import PADDING, START, UNKNOWN, normalise
 from musiclm.training.contrastive import Described, contrastive_loss, pairs_of_all
+from musiclm.training.schedules import scheduled, share_of_peak
 from musiclm.training.seeds import seed_step
 from musiclm.training.tempo_words import at_another_tempo
 
@@ -168,19 +170,8 @@ class MuLanTraining(lightning.LightningModule):
         self.log_dict({f"val/{name}": value for name, value in figures.items()}, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer(self.parameters())
-        total = self.trainer.estimated_stepping_batches
-
-        def rate(step: int) -> float:
-            if step < self.warmup_steps:
-                return (step + 1) / self.warmup_steps
-            if math.isinf(total):
-                return 1.0
-            done = (step - self.warmup_steps) / max(total - self.warmup_steps, 1)
-            return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
-
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        rate = partial(share_of_peak, steps=self.trainer.estimated_stepping_batches, warmup=self.warmup_steps)
+        return scheduled(self.optimizer(self.parameters()), rate)
 
     def _draw_texts(self, captions: Sequence[str], ids: Sequence[str]) -> tuple[list[str], list[int]]:
         """Texts, and the batch row that each belongs to; rows without captions have none."""

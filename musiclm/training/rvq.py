@@ -5,6 +5,7 @@ them. MuLan's validation says how far tokens of text reach what tokens of audio 
 the latter and generate from the former. That of melodies says the same of a tune hummed and the whole band's.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from musiclm.retrieval import retrieval
 from musiclm.tokenizers.rvq import ResidualQuantizer
 
 
-class QuantizerTraining(lightning.LightningModule):
+class QuantizerTraining(lightning.LightningModule, ABC):
     """Collects the embeddings of every batch and learns the codebooks from them; what of, its kinds say.
 
     Args:
@@ -49,9 +50,9 @@ class QuantizerTraining(lightning.LightningModule):
         self.register_buffer("vectors", torch.zeros(0, part.dimension))  # [N, dimension], all so far
         self._learned_from = 0
 
+    @abstractmethod
     def collect(self, batch: dict[str, Any]) -> Tensor:
         """Embeddings [n, dimension] to learn from."""
-        raise NotImplementedError
 
     def setup(self, stage: str) -> None:
         self._teacher[0].to(self.device)

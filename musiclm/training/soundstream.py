@@ -14,7 +14,6 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 
 from musiclm.fidelity import MelDistance, perplexity, si_sdr
 from musiclm.tokenizers.soundstream import SoundStream
@@ -27,6 +26,7 @@ from musiclm.training.codec_losses import (
     waveform_loss,
 )
 from musiclm.training.discriminators import Discriminators
+from musiclm.training.schedules import scheduled, share_of_peak
 from musiclm.training.seeds import seed_step
 
 FINAL_LEARNING_RATE = 0.02  # of the peak, at the last step
@@ -112,18 +112,13 @@ class SoundStreamTraining(LightningModule):
         optimizer = self.optimizer(
             [{"params": list(self.part.parameters())}, {"params": list(self.discriminators.parameters())}]
         )
-        schedule = LambdaLR(optimizer, self._learning_rate_at)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return scheduled(optimizer, self._learning_rate_at)
 
     def _learning_rate_at(self, step: int) -> float:
         """Learning rate at `step`, as a share of the peak."""
-        if step < self.warmup_steps:
-            return (step + 1) / self.warmup_steps
-        last = self.trainer.max_steps
-        if last <= self.warmup_steps:
-            return 1.0
-        progress = min((step - self.warmup_steps) / (last - self.warmup_steps), 1.0)
-        return FINAL_LEARNING_RATE + (1.0 - FINAL_LEARNING_RATE) * 0.5 * (1.0 + math.cos(math.pi * progress))
+        last = self.trainer.max_steps  # -1 without end
+        steps = last if last > self.warmup_steps else math.inf
+        return share_of_peak(step, steps, warmup=self.warmup_steps, final=FINAL_LEARNING_RATE)
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
         seed_step(self, self.seed)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from musiclm.stages.layout import ABSENT
 from musiclm.stages.stage import Stage
+from musiclm.training.schedules import scheduled, share_of_peak
 from musiclm.training.seeds import seed_step
 from musiclm.training.sharded import gather, own_share, shard
 
@@ -148,16 +149,12 @@ class StageTraining(lightning.LightningModule):
             raise ValueError(
                 "expected the length of the run for the learning rate: set trainer.max_steps or max_time"
             )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.rate(step, steps))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return scheduled(optimizer, lambda step: self.rate(step, steps))
 
     def rate(self, step: int, steps: float) -> float:
         """Share of the peak rate at `step` of `steps`."""
-        if step < self.warmup_steps:
-            return (step + 1) / self.warmup_steps
-        done = (step - self.warmup_steps) / max(steps - self.warmup_steps, 1)
-        done = min(max(done, self._elapsed_share() or 0.0), 1.0)
-        return self.final_rate + (1 - self.final_rate) * (1 + math.cos(math.pi * done)) / 2
+        elapsed = self._elapsed_share() or 0.0
+        return share_of_peak(step, steps, warmup=self.warmup_steps, final=self.final_rate, elapsed=elapsed)
 
     def _elapsed_share(self) -> float | None:
         """How much of the trainer's max_time is over; None without one."""

@@ -5,18 +5,18 @@ masked frame from those of other masked frames; the masked-prediction module on 
 Loss = contrastive + 0.1 · diversity + masked prediction, each the mean over masked frames.
 """
 
-import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn import functional as F
 
 from musiclm.tokenizers.w2v_bert import W2VBert
+from musiclm.training.schedules import scheduled, share_of_peak
 
 MIN_DEVIATION = 0.02  # of a mel band, in units of LogMel's range: a band that is always silent stays quiet
 
@@ -176,18 +176,11 @@ class W2VBertTraining(LightningModule):
         with self._draws(-1 - batch_idx):
             self._log("val", self.losses(batch["waveform"]), batch)
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
+    def configure_optimizers(self) -> Any:
         optimizer = self.optimizer(self.part.parameters())
         steps = self.trainer.estimated_stepping_batches
         warmup = max(1, round(self.warmup_share * steps))
-
-        def factor(step: int) -> float:
-            if step < warmup:
-                return (step + 1) / warmup
-            return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, steps - warmup))))
-
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return scheduled(optimizer, partial(share_of_peak, steps=steps, warmup=warmup))
 
     def _log(self, split: str, losses: Losses, batch: dict[str, Any]) -> None:
         figures = {f"{split}/{name}": value for name, value in vars(losses).items()}
