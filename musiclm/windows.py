@@ -237,10 +237,10 @@ class Takes:
         The melody's codes cover a window of full length, as in training, however much of it is drawn.
         """
         conditions: dict[str, Tensor | None] = {"mulan": self.course.mulan_at(moment).expand(rows, -1, -1)}
-        if any(segment.name == "melody" for segment in stage.layout.conditions):
-            levels = next(s.levels for s in stage.layout.conditions if s.name == "melody")
-            melody = self.course.melody_from(begin, length, levels)
-            conditions["melody"] = melody.expand(rows, -1, -1)
+        for segment in stage.layout.conditions:
+            if segment.name == "melody":
+                melody = self.course.melody_from(begin, length, segment.levels)
+                conditions["melody"] = melody.expand(rows, -1, -1)
         return conditions
 
     def _fine(self, coarse: Tensor, done: int) -> Tensor:
