@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
+from musiclm.memory import keep_freed_memory
+
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
@@ -57,6 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
     if command is None:
         sys.exit(_explain(arguments))
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    keep_freed_memory()
     try:
         _run(command, arguments[len(command) :])
     except (ValueError, OSError) as error:

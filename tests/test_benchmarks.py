@@ -84,10 +84,12 @@ def test_training_counts_six_operations_per_weight_and_token(monkeypatch: pytest
     step()
     assert all(parameter.grad is not None for parameter in stage.transformer.parameters())
     monkeypatch.setattr(train, "usual_time", lambda *_, **__: 2.0)
-    case = train.timed("musiclm", "small", 16, "float32", step, (TINY["small"], stage, {"float32": 1e6}, CPU))
+    monkeypatch.setattr(train, "matmul_rate", lambda *_, **__: 1e6)
+    case = train.timed("musiclm", "small", 16, "float32", step, (TINY["small"], stage, CPU))
     matrices = 2 * (4 * 32**2 + 3 * 32 * 48) + 1024 * 32
     assert case["gflops"] * 1e9 == pytest.approx(16 * (6 * matrices + 12 * 2 * 32 * 16) / 2.0)
     assert case["tokens_per_second"] == 8.0
+    assert case["share_of_matmul"] == pytest.approx(case["gflops"] * 1e9 / 1e6)
 
 
 def call_once(work: Callable[[], object], *_: object, **__: object) -> float:

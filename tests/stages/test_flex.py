@@ -4,12 +4,13 @@ import pytest
 import torch
 
 from musiclm.stages import flex
+from musiclm.stages.blocked import blocked_bias
 from musiclm.stages.transformer import RelativePositionBias, Transformer, TransformerConfig, attention
 from musiclm.training.stages import compile_blocks
+from tests.compiling import COMPILES
 from tests.stages.tiny_stages import make_stage, random_codes
 
-# torch.compile looks whether what goes in has a gradient yet
-pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+pytestmark = COMPILES
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
@@ -27,7 +28,7 @@ def test_flex_attention_is_ours_in_values_and_in_every_gradient(length: int) -> 
     tensors = [torch.randn(2, 2, length, 16, requires_grad=True) for _ in range(3)]
     results = []
     for way in (
-        lambda: attention(*tensors, table.blocks(length), dropout=0.0),
+        lambda: attention(*tensors, blocked_bias(table.by_distance(length)), dropout=0.0),
         lambda: attention(*tensors, flex.flex_bias(table.by_distance, length), dropout=0.0),
     ):
         attended = way()

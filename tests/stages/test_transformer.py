@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import T5Config
 from transformers.models.t5.modeling_t5 import T5Attention
 
-from musiclm.stages import transformer
+from musiclm.stages import blocked
 from musiclm.stages.coarse import Coarse
 from musiclm.stages.fine import Fine
 from musiclm.stages.semantic import Semantic
@@ -93,7 +93,7 @@ def plain_transformer(model: Transformer, x: Tensor) -> Tensor:
 def test_hidden_states_are_those_of_a_plain_implementation(
     at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transformer, "QUERIES_AT_ONCE", at_once)
+    monkeypatch.setattr(blocked, "QUERIES_AT_ONCE", at_once)
     model = make_transformer()
     x = torch.randn(2, 20, 16)
     with torch.no_grad():

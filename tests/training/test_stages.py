@@ -20,6 +20,7 @@ from musiclm.stages.stage import Stage
 from musiclm.stages.transformer import TransformerConfig
 from musiclm.training.cli import main
 from musiclm.training.stages import StageTraining, drop_conditions, level_losses
+from tests.compiling import COMPILES
 from tests.tiny import make_token_store, quiet_trainer
 
 pytestmark = [
@@ -28,8 +29,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*Checkpoint directory.*exists and is not empty.*"),
 ]
 
-# torch.compile looks whether what goes in has a gradient yet
-COMPILES = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 SIZE = 8
 CONFIGS = Path(__file__).parents[2] / "configs"
 
