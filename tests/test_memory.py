@@ -19,7 +19,7 @@ if len(sys.argv) > 1 and not keep_freed_memory():
 mapped = []
 for turn in range(6):  # blocks of memory grow together in the first ones
     before = faults()
-    torch.ones(2**23).add(1)  # 32 MiB, twice: 16,384 pages of 4 KiB
+    torch.ones(2**24).add(1)  # 64 MiB, twice: 32,768 pages of 4 KiB
     mapped.append(faults() - before)
 print(min(mapped))
 """
