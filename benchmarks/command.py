@@ -5,12 +5,13 @@ import argparse
 import torch
 
 from benchmarks import peers
+from musiclm.memory import keep_freed_memory
 
 
 def begin(
     name: str, description: str, *, quick: str, beside_peers: bool = True
 ) -> tuple[argparse.Namespace, torch.device]:
-    """The options given (quick, check), and where to measure; threads and seed are set.
+    """The options given (quick, check), and where to measure; threads and seed are set, and freed memory is kept.
 
     Args:
         name: the module's, after `python -m`.
@@ -23,10 +24,15 @@ def begin(
     parser.add_argument(
         "--check", action="store_true", help="compare with the bars; exit 1 where one falls short"
     )
+    parser.add_argument(
+        "--return-memory", action="store_true", help="give freed memory back, which `musiclm` does not"
+    )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
+    if not options.return_memory:
+        keep_freed_memory()
     if beside_peers:
         peers.check_installed()
     return options, torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -199,7 +199,7 @@ def ratio_cases(device: torch.device) -> Iterator[dict[str, Any]]:
         limit = partial(bandwidth, device, seconds=0.5)
         reached = partial(lambda stage, moved: moved * rate(stage, 1, 24), stage, moved)
         yield in_turns(f"paper size, {precision}: share of the bandwidth", limit, reached, floor=0.6)
-        one, eight = (partial(rate, stage, batch, 16) for batch in (1, 8))
+        one, eight = (partial(rate, stage, batch, 48) for batch in (1, 8))
         yield in_turns(f"paper size, {precision}: batch 8 over batch 1", one, eight, floor=4)
     yield in_turns("paper size: int8 over float32", slow, fast, floor=4)
     peer = peers.audiolm_stage(SIZES["paper"]).to(device).eval()

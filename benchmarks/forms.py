@@ -47,11 +47,10 @@ MEASURES = ("flux", "level")
 SETTLING = 2.0  # seconds of a part that the music needs to change
 MEASURE_MEMORY = """
 import resource, sys
-from pathlib import Path
 import torch
-from musiclm.commands import generate
+from musiclm.cli import main
 torch.set_num_threads(int(sys.argv[3]))
-generate(sys.argv[4], seconds=float(sys.argv[1]), out=Path(sys.argv[2]))
+main(["generate", sys.argv[4], "--seconds", sys.argv[1], "--out", sys.argv[2]])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
 

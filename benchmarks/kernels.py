@@ -1,9 +1,9 @@
-"""Why a decode step is built as it is: every way to multiply and to attend that was tried, side by side.
+"""Why steps are built as they are: every way to multiply and to attend that was tried, side by side.
 
     python -m benchmarks.kernels          about a minute, on a CPU
 
 One JSON line per way: milliseconds for the matrices of twelve layers at paper size, or for the attention of
-one layer, and the rate at which memory was read.
+one layer, and the rate at which memory was read. Attention in training is forward and backward.
 """
 
 import argparse
@@ -18,7 +18,9 @@ from torch import Tensor
 from benchmarks.hardware import bandwidth, describe, usual_time
 from benchmarks.report import say
 from benchmarks.sizes import SIZES
+from musiclm.memory import keep_freed_memory
 from musiclm.stages import native
+from musiclm.stages.blocked import bias_between, blocked, blocked_bias
 from musiclm.stages.native import NativeMatrix
 from musiclm.stages.precision import Int8Matrix, StoredMatrix
 
@@ -31,8 +33,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     torch.set_num_threads(parser.parse_args().threads)
     torch.manual_seed(0)
+    keep_freed_memory()
     say({"machine": describe(CPU), "bandwidth_gb_per_s": bandwidth(CPU) / 1e9})
-    for case in (*products(), *attentions()):
+    for case in (*products(), *attentions(), *trained_attentions()):
         say(case)
 
 
@@ -120,6 +123,41 @@ def attentions() -> Iterator[dict[str, Any]]:
                     "ms": 1e3 * seconds,
                     "gb_per_s": read / 1e9,
                 }
+
+
+def trained_attentions() -> Iterator[dict[str, Any]]:
+    """Forward and backward of one row's attention, the bias by distance learnt as well."""
+    config, length = SIZES["paper"], 1024
+    shape = (1, config.heads, length, config.width // config.heads)
+
+    def sliced(q: Tensor, k: Tensor, v: Tensor, by_distance: Tensor) -> Tensor:
+        """The same blocks in plain lines, their gradients by autograd."""
+        attended, start = [], 0
+        for bias in blocked_bias(by_distance):
+            end = bias.shape[2]
+            scores = q[:, :, start:end] @ k[:, :, :end].mT * shape[3] ** -0.5 + bias
+            attended.append(scores.softmax(dim=-1) @ v[:, :, :end])
+            start = end
+        return torch.cat(attended, dim=2)
+
+    ways: dict[str, Callable[..., Tensor]] = {
+        "blocked.py": lambda q, k, v, b: blocked(q, k, v, blocked_bias(b), dropout=0.0),
+        "blocks, by autograd": sliced,
+        "SDPA": lambda q, k, v, b: F.scaled_dot_product_attention(
+            q, k, v, attn_mask=bias_between(b, 0, length)
+        ),
+    }
+    for dtype in (torch.float32, torch.bfloat16):
+        shapes = (shape, shape, shape, (config.heads, length))
+        given = [torch.randn(shape).to(dtype).requires_grad_() for shape in shapes]
+        for name, way in ways.items():
+
+            def work(way: Callable[..., Tensor] = way, given: list[Tensor] = given) -> None:
+                with torch.inference_mode(False), torch.enable_grad():
+                    torch.autograd.grad(way(*given).sum(), given)
+
+            ms = 1e3 * usual_time(work, CPU, seconds=1.0)
+            yield {"attention in training": name, "dtype": name_of(dtype), "tokens": length, "ms": ms}
 
 
 if __name__ == "__main__":

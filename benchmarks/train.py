@@ -7,7 +7,7 @@
 One JSON line per case, then a table. A case is forward and backward of one batch, the loss included; the
 optimizer's step is the same for all and left out. Work is counted as 6 operations per weight and token, and
 12 · layers · width · length per token for attention (PaLM, arXiv 2204.02311, appendix B). Freed memory is
-kept, as `musiclm fit` does: for the peer too.
+kept, as `musiclm fit` keeps it, for the peer too; `--return-memory` shows what that is worth.
 """
 
 import gc
@@ -23,7 +23,6 @@ from benchmarks.command import begin
 from benchmarks.hardware import describe, matmul_rate, usual_time
 from benchmarks.report import Bar, judge, say, table
 from benchmarks.sizes import CODEBOOK_SIZE, SIZES
-from musiclm.memory import keep_freed_memory
 from musiclm.stages.semantic import Semantic
 from musiclm.stages.stage import Stage
 from musiclm.stages.transformer import TransformerConfig
@@ -38,7 +37,6 @@ FLOORS = {"float32": 0.70, "bfloat16": 0.55}  # of the rate of a matrix product,
 
 def main() -> None:
     options, device = begin("benchmarks.train", __doc__.splitlines()[0], quick="512 tokens only")
-    keep_freed_memory()
     say({"machine": describe(device)})
     cases = [say(case) for case in measure(LENGTHS[:1] if options.quick else LENGTHS, device)]
     print()
