@@ -11,7 +11,7 @@ from musiclm.memory import keep_freed_memory
 def begin(
     name: str, description: str, *, quick: str, beside_peers: bool = True
 ) -> tuple[argparse.Namespace, torch.device]:
-    """The options given (quick, check), and where to measure; threads and seed are set, and freed memory is kept.
+    """The options given, and where to measure; threads and seed are set, and freed memory is kept.
 
     Args:
         name: the module's, after `python -m`.

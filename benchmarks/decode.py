@@ -1,6 +1,7 @@
 """How fast codes are drawn: ours beside audiolm-pytorch and MusicGen's decoder, and the memory's limit.
 
     make bench-setup                              once: the peers
+    python -m benchmarks.decode                   256, 1,024 and 2,048 steps of everything: half an hour
     python -m benchmarks.decode --quick           within four minutes
     python -m benchmarks.decode --check           every bar with its figure; exits 1 where one falls short
 
@@ -47,33 +48,34 @@ class Plan:
     """What is measured.
 
     Args:
-        lengths: steps drawn, by size and batch.
-        paper_peers: steps that the peers draw at paper size; they take most of the time.
+        lengths: steps drawn, by size and batch; rates are cumulative up to each.
+        peers: steps that each peer draws, by size; at paper size they take most of the time.
         positions: whether steps far into a sequence are timed.
         ratios: whether the ratios that the bars ask for are measured.
     """
 
-    lengths: dict[tuple[str, int], int]
-    paper_peers: int
+    lengths: dict[tuple[str, int], tuple[int, ...]]
+    peers: dict[str, tuple[int, ...]]
     positions: bool
     ratios: bool
 
 
+LENGTHS = (256, 1024, 2048)
 FULL = Plan(
-    {("small", 1): 1024, ("small", 8): 1024, ("paper", 1): 256, ("paper", 8): 64},
-    256,
+    {(size, batch): LENGTHS for size in SIZES for batch in (1, 8)},
+    dict.fromkeys(SIZES, LENGTHS),
     positions=True,
     ratios=False,
 )
 QUICK = Plan(
-    {("small", 1): 256, ("small", 8): 64, ("paper", 1): 32, ("paper", 8): 8},
-    24,
+    {("small", 1): (256,), ("small", 8): (64,), ("paper", 1): (32,), ("paper", 8): (8,)},
+    {"small": (256,), "paper": (24,)},
     positions=False,
     ratios=False,
 )
 CHECK = Plan(
-    {("small", 1): 1024, ("small", 8): 64, ("paper", 1): 64, ("paper", 8): 32},
-    64,
+    {("small", 1): (1024,), ("small", 8): (64,), ("paper", 1): (64,), ("paper", 8): (32,)},
+    {"small": (1024,), "paper": (64,)},
     positions=True,
     ratios=True,
 )
@@ -100,15 +102,15 @@ def measure(plan: Plan, device: torch.device, limit: float) -> Iterator[dict[str
             if precision == "int8" and device.type != "cpu":
                 continue
             stage = ours(size, precision, device)
-            for (of, batch), steps in plan.lengths.items():
+            for (of, batch), lengths in plan.lengths.items():
                 if of == size:
-                    yield our_case(stage, size, batch, steps, precision, limit)
+                    yield from our_cases(stage, size, batch, lengths, precision, limit)
             if plan.positions and size == "paper":
                 yield position_case(stage, precision)
             del stage
             gc.collect()
         stage = codes_of_four(size, device)
-        steps = min(plan.lengths[size, 1], 256)
+        steps = min(*plan.lengths[size, 1], 256)
         yield timed("musiclm, 4 codes a step", size, 1, draw(stage, 1, steps), "int8")
         del stage
         for name, build, run in (
@@ -116,9 +118,10 @@ def measure(plan: Plan, device: torch.device, limit: float) -> Iterator[dict[str
             ("MusicGen, 4 codes a step", peers.musicgen_stage, peers.musicgen_generate),
         ):
             model = build(SIZES[size]).to(device).eval()
-            steps = plan.paper_peers if size == "paper" else plan.lengths[size, 1]
             run(model, batch=1, steps=3)
-            yield timed(name, size, 1, run(model, batch=1, steps=steps), "float32")
+            times = run(model, batch=1, steps=max(plan.peers[size]))
+            for steps in plan.peers[size]:
+                yield timed(name, size, 1, times[:steps], "float32")
             del model
             gc.collect()
     if plan.ratios:
@@ -136,14 +139,18 @@ def codes_of_four(size: str, device: torch.device) -> Stage:
     return prepare_to_decode(stage, "int8" if device.type == "cpu" else "bfloat16")
 
 
-def our_case(
-    stage: Stage, size: str, batch: int, steps: int, precision: Precision, limit: float
-) -> dict[str, Any]:
-    """One generation, with the share of the memory's bandwidth that its steps reach."""
+def our_cases(
+    stage: Stage, size: str, batch: int, lengths: tuple[int, ...], precision: Precision, limit: float
+) -> Iterator[dict[str, Any]]:
+    """Generation up to each length, with the share of the memory's bandwidth that the steps reach."""
     draw(stage, batch, 3)
-    case = timed("musiclm", size, batch, draw(stage, batch, steps), precision)
-    moved = weights_read(stage, precision) + cache_bytes(stage, batch, steps // 2)
-    return {**case, "share_of_bandwidth": moved * case["steps_per_second"] / limit}
+    times: list[float] = []
+    for steps in sorted(lengths, reverse=True):
+        if not times or stage.embedding.weight.device.type != "cpu":  # where no step is timed by itself
+            times = draw(stage, batch, steps)
+        case = timed("musiclm", size, batch, times[:steps], precision)
+        moved = weights_read(stage, precision) + cache_bytes(stage, batch, steps // 2)
+        yield {**case, "share_of_bandwidth": moved * case["steps_per_second"] / limit}
 
 
 def draw(stage: Stage, batch: int, steps: int) -> list[float]:
@@ -293,12 +300,15 @@ def find(cases: list[dict[str, Any]], **wanted: object) -> dict[str, Any]:
 
 
 def compare(cases: list[dict[str, Any]]) -> str:
-    """A table of speeds, each beside audiolm-pytorch's of the same size."""
+    """A table of speeds, each beside audiolm-pytorch's of the same size and the nearest length."""
     rows = [("", "size", "batch", "precision", "steps", "tokens/s", "ms/step", "of bandwidth", "of audiolm")]
     for case in cases:
         if "tokens_per_second" not in case:
             continue
-        peer = find(cases, name="audiolm-pytorch", size=case["size"])
+        peer = min(
+            (each for each in cases if each["name"] == "audiolm-pytorch" and each["size"] == case["size"]),
+            key=lambda each: abs(each["steps"] - case["steps"]),
+        )
         share = case.get("share_of_bandwidth")
         speed = case["tokens_per_second"]
         rows.append(

@@ -66,8 +66,9 @@ def test_a_case_counts_every_step_and_every_byte(
 ) -> None:
     monkeypatch.setattr(decode, "SIZES", TINY)
     stage = decode.ours("small", precision, CPU)
-    case = decode.our_case(stage, "small", 3, 9, precision, limit=1e9)
-    assert case["steps"] == 9
+    case, early = decode.our_cases(stage, "small", 3, (4, 9), precision, limit=1e9)
+    assert (case["steps"], early["steps"]) == (9, 4)
+    assert early["steps"] / early["steps_per_second"] < case["steps"] / case["steps_per_second"]
     assert case["tokens_per_second"] == pytest.approx(3 * case["steps_per_second"])
     block = sum(weight.numel() for name, weight in decode.Semantic(TINY["small"]).named_parameters()
                 if name.startswith("transformer.blocks.0.") and weight.ndim == 2)  # fmt: skip
