@@ -25,7 +25,9 @@ def begin(
         "--check", action="store_true", help="compare with the bars; exit 1 where one falls short"
     )
     parser.add_argument(
-        "--return-memory", action="store_true", help="give freed memory back, which `musiclm` does not"
+        "--return-memory",
+        action="store_true",
+        help="in this process, give freed memory back, which `musiclm` does not",
     )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()

@@ -1,9 +1,9 @@
 """Why steps are built as they are: every way to multiply and to attend that was tried, side by side.
 
-    python -m benchmarks.kernels          about a minute, on a CPU
+    python -m benchmarks.kernels          two minutes, on a CPU
 
 One JSON line per way: milliseconds for the matrices of twelve layers at paper size, or for the attention of
-one layer, and the rate at which memory was read. Attention in training is forward and backward.
+one layer, and the rate at which memory was read; for attention in training, of forward and backward.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from benchmarks.report import say
 from benchmarks.sizes import SIZES
 from musiclm.memory import keep_freed_memory
 from musiclm.stages import native
-from musiclm.stages.blocked import bias_between, blocked, blocked_bias
+from musiclm.stages.blocked import bias_between, blocked_attention, blocked_bias
 from musiclm.stages.native import NativeMatrix
 from musiclm.stages.precision import Int8Matrix, StoredMatrix
 
@@ -141,7 +141,7 @@ def trained_attentions() -> Iterator[dict[str, Any]]:
         return torch.cat(attended, dim=2)
 
     ways: dict[str, Callable[..., Tensor]] = {
-        "blocked.py": lambda q, k, v, b: blocked(q, k, v, blocked_bias(b), dropout=0.0),
+        "blocked.py": lambda q, k, v, b: blocked_attention(q, k, v, blocked_bias(b), dropout=0.0),
         "blocks, by autograd": sliced,
         "SDPA": lambda q, k, v, b: F.scaled_dot_product_attention(
             q, k, v, attn_mask=bias_between(b, 0, length)
@@ -154,7 +154,8 @@ def trained_attentions() -> Iterator[dict[str, Any]]:
 
             def work(way: Callable[..., Tensor] = way, given: list[Tensor] = given) -> None:
                 with torch.inference_mode(False), torch.enable_grad():
-                    torch.autograd.grad(way(*given).sum(), given)
+                    attended = way(*given)
+                    torch.autograd.grad(attended, given, torch.ones_like(attended))
 
             ms = 1e3 * usual_time(work, CPU, seconds=1.0)
             yield {"attention in training": name, "dtype": name_of(dtype), "tokens": length, "ms": ms}

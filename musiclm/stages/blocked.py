@@ -43,46 +43,52 @@ def bias_between(by_distance: Tensor, start: int, end: int) -> Tensor:
     return rows[:, :, :end].contiguous()
 
 
-def blocked(queries: Tensor, keys: Tensor, values: Tensor, bias: list[Tensor], *, dropout: float) -> Tensor:
+@torch.compiler.disable  # it writes in place, into slices
+def blocked_attention(
+    queries: Tensor, keys: Tensor, values: Tensor, bias: list[Tensor], *, dropout: float
+) -> Tensor:
     """Causal self-attention [B, H, S, D / H], with `dropout` on its weights.
 
     Softmax sums in float32 whatever it reads and writes; all else is as precise as the queries are.
     """
     scaled = queries * queries.shape[-1] ** -0.5
     rows = (tensor.contiguous().flatten(0, 1) for tensor in (scaled, keys, values))
-    attended: Tensor = _Blocked.apply(*rows, dropout, *bias)
+    attended: Tensor = _BlockedAttention.apply(*rows, dropout, *bias)
     return attended.view(queries.shape)
 
 
-class _Blocked(torch.autograd.Function):
-    """The same of [B * H, S, D / H], queries scaled already."""
+class _BlockedAttention(torch.autograd.Function):
+    """`blocked_attention` of [B * H, S, D / H] each, the queries scaled already."""
 
     @staticmethod
+    @torch.autocast("cpu", enabled=False)  # what products write into has the precision of the queries
     def forward(
         ctx: Any, queries: Tensor, keys: Tensor, values: Tensor, dropout: float, *bias: Tensor
     ) -> Tensor:
-        attended, kept, trains = torch.empty_like(queries), list[Tensor](), any(ctx.needs_input_grad)
-        # Autocast would have softmax write float32.
-        with torch.autocast("cpu", enabled=False):
-            start = 0
-            for block in bias:
-                heads, _, end = block.shape
-                scores = torch.bmm(queries[:, start:end], keys[:, :end].mT)
-                scores.unflatten(0, (-1, heads)).add_(block)
-                weights = scores.softmax(dim=-1)
-                kept += [weights] if trains else []
-                if dropout:
-                    weights, mask = torch.native_dropout(weights, dropout, True)
-                    kept += [mask] if trains else []
-                torch.bmm(weights, values[:, :end], out=attended[:, start:end])
-                start = end
+        attended, trains = torch.empty_like(queries), any(ctx.needs_input_grad)
+        kept: list[Tensor] = []
+        start = 0
+        for block in bias:
+            heads, _, end = block.shape
+            scores = torch.bmm(queries[:, start:end], keys[:, :end].mT)
+            scores.unflatten(0, (-1, heads)).add_(block)
+            weights = scores.softmax(dim=-1)
+            kept += [weights] if trains else []
+            if dropout:
+                weights, mask = torch.native_dropout(weights, dropout, True)
+                kept += [mask] if trains else []
+            torch.bmm(weights, values[:, :end], out=attended[:, start:end])
+            start = end
         ctx.save_for_backward(queries, keys, values, *kept)
         ctx.dropout, ctx.bias = dropout, [(*block.shape, block.dtype) for block in bias]
         return attended
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    @torch.autocast("cpu", enabled=False)
+    def backward(  # type: ignore[override]
+        ctx: Any, grad: Tensor
+    ) -> tuple[Tensor | None, ...]:
         queries, keys, values, *kept = ctx.saved_tensors
         for_queries, for_keys, for_values = (torch.empty_like(tensor) for tensor in (queries, keys, values))
         for_bias = []

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from musiclm.stages import flex
-from musiclm.stages.blocked import bias_between, blocked, blocked_bias
+from musiclm.stages.blocked import blocked_attention, blocked_bias
 
 Keep = Callable[[Tensor, Tensor], None]
 Bias = flex.FlexBias | Tensor | list[Tensor]  # whole [H, S, S], or in blocks of queries
@@ -112,7 +112,12 @@ class RelativePositionBias(nn.Module):
 
     def forward(self, length: int) -> Tensor:
         """Bias [H, length, length] of query i and key j; minus infinity where j lies in the future."""
-        return bias_between(self.by_distance(length), 0, length)
+        by_distance = self.by_distance(length)  # [H, S]
+        future = by_distance.new_full((by_distance.shape[0], length - 1), -torch.inf)
+        line = torch.cat(
+            [by_distance.flip(1), future], dim=1
+        )  # [H, 2S - 1], distance S-1 ... 0, then the future
+        return line.unfold(1, length, 1).flip(1)  # row i is the window that begins at distance i
 
 
 class Block(nn.Module):
@@ -292,4 +297,4 @@ def attention(queries: Tensor, keys: Tensor, values: Tensor, bias: Bias, *, drop
         return F.scaled_dot_product_attention(
             queries, keys, values, attn_mask=bias.to(queries.dtype), dropout_p=dropout
         )
-    return blocked(queries, keys, values, bias, dropout=dropout)
+    return blocked_attention(queries, keys, values, bias, dropout=dropout)

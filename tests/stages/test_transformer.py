@@ -124,6 +124,14 @@ def test_a_step_has_exactly_no_gradient_from_later_steps() -> None:
         assert bool((gradient[0, : step + 1] != 0).any(dim=1).all())
 
 
+def test_attention_weights_have_a_dropout_of_their_own() -> None:
+    config = TransformerConfig(width=16, layers=1, heads=2, feed_forward=24, dropout=0, attention_dropout=0.5)
+    model, x = make_transformer(config), torch.randn(2, 9, 16)
+    assert torch.equal(model(x), model(x))
+    model.train()
+    assert not torch.equal(model(x), model(x))
+
+
 def test_recomputing_activations_changes_no_gradient() -> None:
     config = TransformerConfig(width=16, layers=3, heads=2, feed_forward=24, dropout=0.3)
     model = make_transformer(config).train()
