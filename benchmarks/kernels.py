@@ -1,6 +1,6 @@
 """Why steps are built as they are: every way to multiply and to attend that was tried, side by side.
 
-    python -m benchmarks.kernels          two minutes, on a CPU
+    python -m benchmarks.kernels          a minute or two, on a CPU
 
 One JSON line per way: milliseconds for the matrices of twelve layers at paper size, or for the attention of
 one layer, and the rate at which memory was read; for attention in training, of forward and backward.
