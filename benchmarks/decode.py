@@ -294,11 +294,6 @@ def precision_losses(frames: int = 60) -> Iterator[dict[str, Any]]:
             }
 
 
-def find(cases: list[dict[str, Any]], **wanted: object) -> dict[str, Any]:
-    """The case with these values."""
-    return next(case for case in cases if all(case.get(key) == value for key, value in wanted.items()))
-
-
 def compare(cases: list[dict[str, Any]]) -> str:
     """A table of speeds, each beside audiolm-pytorch's of the same size and the nearest length."""
     rows = [("", "size", "batch", "precision", "steps", "tokens/s", "ms/step", "of bandwidth", "of audiolm")]

@@ -15,15 +15,11 @@ from torch.autograd.function import once_differentiable
 QUERIES_AT_ONCE = 256
 
 
-def ends(length: int) -> list[int]:
-    """Where the blocks of `length` steps end."""
-    return [*range(QUERIES_AT_ONCE, length, QUERIES_AT_ONCE), length]
-
-
 def blocked_bias(by_distance: Tensor) -> list[Tensor]:
     """The bias of each block's queries and keys [H, q, k], from that of distances 0 ... S - 1 [H, S]."""
-    until = ends(by_distance.shape[1])
-    return [bias_between(by_distance, start, end) for start, end in zip([0, *until], until, strict=False)]
+    length = by_distance.shape[1]
+    starts = range(0, length, QUERIES_AT_ONCE)
+    return [bias_between(by_distance, start, min(start + QUERIES_AT_ONCE, length)) for start in starts]
 
 
 def bias_between(by_distance: Tensor, start: int, end: int) -> Tensor:
