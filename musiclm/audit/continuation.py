@@ -5,7 +5,6 @@ compared with the tokens that follow. Every batch is kept on disk as soon as it 
 was killed goes on where it stopped.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch import Tensor
 from musiclm.audit.examples import Examples, tokens_at
 from musiclm.data.store import StoreDescription, TokenRow
 from musiclm.data.token_crops import crop_embedding
+from musiclm.files import replacing
 from musiclm.stages.decoding import generate
 from musiclm.stages.stage import Stage
 from musiclm.tokenizers.rvq import ResidualQuantizer
@@ -112,9 +112,8 @@ def continuations(
                     ((seed * 1_000_003 + first) * 1_009 + prompt_tokens) % 2**63
                 ),
             )  # [rows, 1, T + 125]
-            temporary = file.with_name(f".{file.stem}.{os.getpid()}.tmp.npy")
-            np.save(temporary, tokens[:, 0, prompt_tokens:].numpy().astype(np.uint16))
-            temporary.replace(file)
+            with replacing(file) as temporary:
+                np.save(temporary, tokens[:, 0, prompt_tokens:].numpy().astype(np.uint16))
         made.append(torch.from_numpy(np.load(file).astype(np.int64)))
         on_rows(len(made[-1]))
     return torch.cat(made)

@@ -7,7 +7,6 @@ store has melodies, `melody_rvq/` does the same for theirs. So the stages train 
 neither fairseq2 nor audio is present.
 """
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 import yaml
 from torch import Tensor
 
-from musiclm.files import write_whole
+from musiclm.files import replacing, write_whole
 
 DESCRIPTION = "store.yaml"
 CODEBOOKS = "codebooks.safetensors"
@@ -138,10 +137,12 @@ def write_shard(path: Path, rows: Sequence[TokenRow]) -> None:
     import pyarrow
 
     table = pyarrow.Table.from_pylist([_to_arrow(row) for row in rows], schema=_schema())
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with pyarrow.OSFile(str(temporary), "wb") as sink, pyarrow.ipc.new_file(sink, table.schema) as writer:
+    with (
+        replacing(path) as temporary,
+        pyarrow.OSFile(str(temporary), "wb") as sink,
+        pyarrow.ipc.new_file(sink, table.schema) as writer,
+    ):
         writer.write_table(table)
-    temporary.replace(path)
 
 
 def shard_ids(folder: Path, index: int) -> list[str] | None:
