@@ -1,5 +1,6 @@
 """The folders are the architecture: what design fixes and one careless file would break."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,24 @@ def test_nothing_imports_upward(layer: str, above: tuple[str, ...]) -> None:
         text = file.read_text(encoding="utf-8")
         for name in above:
             assert f"musiclm.{name}" not in text.replace(f"`musiclm.{name}", ""), f"{file} imports {name}"
+
+
+def test_one_file_imports_fairseq2_and_soundfile_before_it() -> None:
+    """fairseq2 fails on a machine without the system's libsndfile, unless soundfile has brought its own."""
+    statement = re.compile(r"^\s*(?:import|from) (\w+)", re.MULTILINE)
+    importers = {}
+    for file in [
+        *(ROOT / "musiclm").rglob("*.py"),
+        *ROOT.glob("tests/**/*.py"),
+        *ROOT.glob("benchmarks/*.py"),
+    ]:
+        names = statement.findall(file.read_text(encoding="utf-8"))
+        if "fairseq2" in names:
+            importers[str(file.relative_to(ROOT))] = names
+    product, reference = "musiclm/tokenizers/fairseq2_models.py", "tests/tokenizers/fairseq2_reference.py"
+    assert set(importers) == {product, reference}
+    assert importers[product].index("soundfile") < importers[product].index("fairseq2")
+    assert importers[reference][0] == "musiclm"  # the product's file comes first
 
 
 def test_generation_needs_neither_fairseq2_nor_faiss_nor_what_trains() -> None:

@@ -42,14 +42,10 @@ def w2v_bert(path: Path, out: Path = Path("runs/w2v_bert/part"), storage: Storag
 
 def _fairseq2_w2v_bert(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Words and weights of a `Fairseq2Trunk`; the sizes are those of the weights."""
-    from musiclm.tokenizers.w2v_bert import fairseq2_set_up
+    from musiclm.tokenizers.fairseq2_models import W2VBertConfig, convert_w2vbert_state_dict
 
-    content = read_published(path)
-    with fairseq2_set_up():
-        from fairseq2.models.w2vbert import W2VBertConfig, convert_w2vbert_state_dict
-
-        # Also of the names that fairseq, before fairseq2, gave them.
-        state: dict[str, Any] = convert_w2vbert_state_dict(content, W2VBertConfig())
+    # Also of the names that fairseq, before fairseq2, gave them.
+    state: dict[str, Any] = convert_w2vbert_state_dict(read_published(path), W2VBertConfig())
     weights = {
         key.removeprefix("w2v2_model."): value
         for key, value in state.items()

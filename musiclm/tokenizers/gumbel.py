@@ -11,10 +11,14 @@ Importing this file imports fairseq2.
 from typing import final
 
 import torch
-from fairseq2.models.wav2vec2 import Wav2Vec2VectorQuantizer, Wav2Vec2VectorQuantizerOutput
-from fairseq2.nn import Linear
 from torch import Tensor, nn
 from torch.nn.functional import gumbel_softmax, one_hot
+
+from musiclm.tokenizers.fairseq2_models import (
+    Linear,
+    Wav2Vec2VectorQuantizer,
+    Wav2Vec2VectorQuantizerOutput,
+)
 
 
 @final

@@ -5,10 +5,7 @@ waveform [B, 1, L] at 24 kHz -> log-mel at 100 Hz, four frames stacked -> confor
 the centroids 1024. The model is fairseq2's `W2VBertModel`; training is in musiclm/training/w2v_bert.py.
 """
 
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +16,6 @@ from musiclm.tokenizers.kmeans import KMeans
 from musiclm.tokenizers.mel import LogMel
 from musiclm.tokenizers.protocols import SemanticEncoder
 from musiclm.tokenizers.windows import Window, join, windows
-
-if TYPE_CHECKING:
-    from fairseq2.models.w2vbert import W2VBertConfig
 
 SAMPLE_RATE = 24_000  # Hz, MusicLM, sec. 4.1
 MEL_HOP = 240  # samples: 10 ms frames
@@ -108,24 +102,23 @@ class W2VBert(nn.Module):
         self.register_buffer("band_mean", torch.zeros(num_mels))
         self.register_buffer("band_std", torch.ones(num_mels))
 
-        with fairseq2_set_up():
-            from fairseq2.models.w2vbert import create_w2vbert_model
+        from musiclm.tokenizers.fairseq2_models import create_w2vbert_model, w2v_bert_config
+        from musiclm.tokenizers.gumbel import GumbelQuantizer
 
-            from musiclm.tokenizers.gumbel import GumbelQuantizer
-
-            config = fairseq2_config(
-                num_layers=num_layers,
-                model_dim=model_dim,
-                num_heads=num_heads,
-                ffn_dim=ffn_dim,
-                conv_kernel=conv_kernel,
-                num_bert_layers=num_bert_layers,
-                num_mels=num_mels,
-                num_codebook_entries=num_codebook_entries,
-                final_dim=final_dim,
-                max_frames=self.window_frames,
-            )
-            self.model = create_w2vbert_model(config)
+        config = w2v_bert_config(
+            num_layers=num_layers,
+            model_dim=model_dim,
+            num_heads=num_heads,
+            ffn_dim=ffn_dim,
+            conv_kernel=conv_kernel,
+            num_bert_layers=num_bert_layers,
+            num_mels=num_mels,
+            stack=STACK,
+            num_codebook_entries=num_codebook_entries,
+            final_dim=final_dim,
+            max_frames=self.window_frames,
+        )
+        self.model = create_w2vbert_model(config)
         self.model.w2v2_model.quantizer = GumbelQuantizer(
             config.w2v2_config.encoder_config.feature_dim,
             config.w2v2_config.quantized_dim,
@@ -196,7 +189,9 @@ class W2VBert(nn.Module):
 
     def _layers(self, waveform: Tensor, layer: int) -> list[Tensor]:
         """Frames [B, T, D] of layers 0 … `layer` of one window [B, 1, L]."""
-        return fairseq2_layers(self.model.w2v2_model, self.frames(waveform), layer)
+        from musiclm.tokenizers.fairseq2_models import encoder_layers
+
+        return encoder_layers(self.model.w2v2_model, self.frames(waveform), layer)
 
 
 class W2VBertTokens(nn.Module):
@@ -244,62 +239,3 @@ class W2VBertTokens(nn.Module):
         # Each window's features are let go once they are tokens: those of hours would fill gigabytes.
         pieces = self.w2v_bert.pieces(waveform, self.kmeans.layer)
         return torch.cat([self.kmeans.assign(piece) for piece in pieces], dim=1)
-
-
-def fairseq2_layers(model: Any, frames: Tensor, layer: int) -> list[Tensor]:
-    """Layers 0 … `layer` [B, T, D] of a model with fairseq2's `encoder_frontend` and `encoder`."""
-    from fairseq2.models.transformer import AttentionBiasCache
-    from fairseq2.nn import BatchLayout
-
-    hidden, layout = model.encoder_frontend(frames, BatchLayout.of(frames))  # [B, T, D]
-    outputs = [hidden]
-    # Not through the encoder's own forward: its layer hook cannot stop it early.
-    cache = AttentionBiasCache()
-    for block in list(model.encoder.layers)[:layer]:
-        hidden = block(hidden, layout, cache)
-        outputs.append(hidden)
-    return outputs
-
-
-@contextmanager
-def fairseq2_set_up() -> Iterator[None]:
-    """Around the import of fairseq2 and the making of its modules."""
-
-    with warnings.catch_warnings():
-        # fairseq2 0.8.1 sets itself up at its first module, and warns about its own code.
-        warnings.filterwarnings("ignore", "`hg_exporter` is deprecated", DeprecationWarning)
-        yield
-
-
-def fairseq2_config(
-    *,
-    num_layers: int,
-    model_dim: int,
-    num_heads: int,
-    ffn_dim: int,
-    conv_kernel: int,
-    num_bert_layers: int,
-    num_mels: int,
-    num_codebook_entries: int,
-    final_dim: int,
-    max_frames: int,
-) -> "W2VBertConfig":
-    """fairseq2's default configuration, the published `600m`, at other sizes and 25 Hz."""
-    from fairseq2.models.w2vbert import W2VBertConfig
-
-    config = W2VBertConfig(num_bert_encoder_layers=num_bert_layers)
-    w2v2 = config.w2v2_config
-    w2v2.final_dim = final_dim
-    w2v2.quantized_dim = model_dim
-    w2v2.num_codebook_entries = num_codebook_entries
-    encoder = w2v2.encoder_config
-    encoder.model_dim = model_dim
-    encoder.num_encoder_layers = num_layers
-    encoder.num_encoder_attn_heads = num_heads
-    encoder.ffn_inner_dim = ffn_dim
-    encoder.depthwise_conv_kernel_size = conv_kernel
-    encoder.num_fbank_channels = num_mels
-    encoder.fbank_stride = STACK
-    encoder.feature_dim = num_mels * STACK
-    encoder.max_seq_len = max_frames
-    return config

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from musiclm.tokenizers.checks import check_waveform
-from musiclm.tokenizers.w2v_bert import SAMPLE_RATE, fairseq2_layers, fairseq2_set_up
+from musiclm.tokenizers.w2v_bert import SAMPLE_RATE
 from musiclm.tokenizers.windows import Window, join, windows
 
 HOP_LENGTH = 960  # samples: 25 Hz, as MusicLM's tokens
@@ -142,25 +142,25 @@ class Fairseq2Trunk(nn.Module):
         _check_stack(stack)
         self.num_layers = num_layers
         self.model_dim = model_dim
-        with fairseq2_set_up():
-            from fairseq2.models.w2vbert import W2VBertConfig
-            from fairseq2.models.wav2vec2 import Wav2Vec2EncoderFactory
+        from musiclm.tokenizers.fairseq2_models import W2VBertConfig, Wav2Vec2EncoderFactory
 
-            config = W2VBertConfig().w2v2_config.encoder_config
-            config.num_encoder_layers = num_layers
-            config.model_dim = model_dim
-            config.num_encoder_attn_heads = num_heads
-            config.ffn_inner_dim = ffn_dim
-            config.depthwise_conv_kernel_size = conv_kernel
-            config.fbank_stride = stack
-            config.feature_dim = NUM_MELS * stack
-            factory = Wav2Vec2EncoderFactory(config)
-            self.encoder_frontend = factory.create_encoder_frontend()
-            self.encoder = factory.create_encoder()
+        config = W2VBertConfig().w2v2_config.encoder_config
+        config.num_encoder_layers = num_layers
+        config.model_dim = model_dim
+        config.num_encoder_attn_heads = num_heads
+        config.ffn_inner_dim = ffn_dim
+        config.depthwise_conv_kernel_size = conv_kernel
+        config.fbank_stride = stack
+        config.feature_dim = NUM_MELS * stack
+        factory = Wav2Vec2EncoderFactory(config)
+        self.encoder_frontend = factory.create_encoder_frontend()
+        self.encoder = factory.create_encoder()
 
     def forward(self, frames: Tensor, layer: int) -> list[Tensor]:
         """Layers 0 … `layer`, [B, N / stack, D] each, of log-mel frames [B, N, 80]."""
-        return fairseq2_layers(self, frames, layer)
+        from musiclm.tokenizers.fairseq2_models import encoder_layers
+
+        return encoder_layers(self, frames, layer)
 
 
 class HuggingFaceTrunk(nn.Module):

@@ -93,7 +93,7 @@ class W2VBertTraining(LightningModule):
         # Running means over batches, of each band's values and of their squares.
         self.register_buffer("band_moments", torch.zeros(2, len(part.band_mean)))
 
-        from fairseq2.models.wav2vec2 import StandardWav2Vec2Masker
+        from musiclm.tokenizers.fairseq2_models import StandardWav2Vec2Masker
 
         w2v2 = part.model.w2v2_model
         assert isinstance(w2v2.masker, StandardWav2Vec2Masker)
@@ -118,7 +118,7 @@ class W2VBertTraining(LightningModule):
 
     def losses(self, waveform: Tensor) -> Losses:
         """Both losses on a batch [B, 1, L]; L is at most the part's window and longer than a masked span."""
-        from fairseq2.nn import BatchLayout
+        from musiclm.tokenizers.fairseq2_models import BatchLayout
 
         model = self.part.model
         w2v2 = model.w2v2_model

@@ -13,8 +13,15 @@ from hypothesis import strategies as st
 
 from musiclm.tokenizers.gumbel import GumbelQuantizer
 from musiclm.tokenizers.kmeans import KMeans
-from musiclm.tokenizers.w2v_bert import W2VBert, W2VBertTokens, fairseq2_config
+from musiclm.tokenizers.w2v_bert import STACK, W2VBert, W2VBertTokens
 from tests.tiny import make_w2v_bert, noise
+from tests.tokenizers.fairseq2_reference import (
+    BatchLayout,
+    GumbelWav2Vec2VectorQuantizer,
+    create_w2vbert_model,
+    get_w2vbert_model_hub,
+    w2v_bert_config,
+)
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 HOP = 960
@@ -97,8 +104,6 @@ def test_features_of_a_layer_are_those_of_the_whole_encoder() -> None:
     for number, features in enumerate(layers):
         assert torch.equal(PART.features(waveform, number), features)
     frames = PART.frames(waveform)
-    from fairseq2.nn import BatchLayout
-
     w2v2 = PART.model.w2v2_model
     expected = w2v2.encoder(*w2v2.encoder_frontend(frames, BatchLayout.of(frames)))
     torch.testing.assert_close(layers[-1], expected)
@@ -153,8 +158,6 @@ def test_encoding_needs_nothing_of_the_training_state() -> None:
 
 
 def test_the_quantizer_is_fairseq2s_without_compiling() -> None:
-    from fairseq2.models.wav2vec2 import GumbelWav2Vec2VectorQuantizer
-
     ours = PART.model.w2v2_model.quantizer
     theirs = GumbelWav2Vec2VectorQuantizer(
         ours.input_dim, ours.output_dim, 1, 8, ours.codebook_sampling_temperature
@@ -181,8 +184,6 @@ def shapes(module: torch.nn.Module) -> dict[str, tuple[int, ...]]:
 
 
 def test_the_paper_configuration_is_the_600m_architecture_but_for_its_frame_rate() -> None:
-    from fairseq2.models.w2vbert import create_w2vbert_model, get_w2vbert_model_hub
-
     with torch.device("meta"):
         part = W2VBert(**paper_words())
         published = create_w2vbert_model(get_w2vbert_model_hub().get_arch_config("600m"))
@@ -209,8 +210,6 @@ def test_the_paper_configuration_is_the_600m_architecture_but_for_its_frame_rate
 
 
 def test_the_paper_configuration_differs_from_the_published_one_in_three_settings() -> None:
-    from fairseq2.models.w2vbert import get_w2vbert_model_hub
-
     def flat(config: Any, prefix: str = "") -> dict[str, Any]:
         return {
             name: value
@@ -225,7 +224,7 @@ def test_the_paper_configuration_differs_from_the_published_one_in_three_setting
     words = paper_words()
     seconds = words.pop("window_seconds")
     words.pop("overlap_seconds")
-    ours = flat(fairseq2_config(**words, max_frames=round(25 * seconds)))
+    ours = flat(w2v_bert_config(**words, stack=STACK, max_frames=round(25 * seconds)))
     theirs = flat(get_w2vbert_model_hub().get_arch_config("600m"))
     encoder = "w2v2_config.encoder_config."
     assert {key: (theirs[key], ours[key]) for key in theirs if ours[key] != theirs[key]} == {

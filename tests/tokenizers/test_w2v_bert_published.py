@@ -18,10 +18,16 @@ from musiclm.bundle import Bundle, load_part
 from musiclm.cli import main
 from musiclm.tokenizers.kmeans import KMeans
 from musiclm.tokenizers.protocols import SemanticEncoder
-from musiclm.tokenizers.w2v_bert import W2VBertTokens, fairseq2_set_up
+from musiclm.tokenizers.w2v_bert import W2VBertTokens
 from musiclm.tokenizers.w2v_bert_published import Fairseq2Trunk, HuggingFaceTrunk, PublishedW2VBert
 from musiclm.training.kmeans import KMeansTraining
 from tests.tiny import make_w2v_bert, noise
+from tests.tokenizers.fairseq2_reference import (
+    BatchLayout,
+    WaveformToFbankConverter,
+    create_w2vbert_model,
+    get_w2vbert_model_hub,
+)
 
 HOP = 960
 RATE = 24_000
@@ -31,10 +37,7 @@ ROUNDING = {"rtol": 1e-4, "atol": 1e-5}
 
 def write_fairseq2(folder: Path) -> Any:
     """A tiny W2VBertModel, as fairseq2 would save it to `folder`/model.pt."""
-    with fairseq2_set_up():
-        from fairseq2.models.w2vbert import create_w2vbert_model, get_w2vbert_model_hub
-
-        config = get_w2vbert_model_hub().get_arch_config("600m")
+    config = get_w2vbert_model_hub().get_arch_config("600m")
     config.num_bert_encoder_layers = 1
     config.w2v2_config.final_dim = config.w2v2_config.quantized_dim = 8
     config.w2v2_config.num_codebook_entries = 8
@@ -42,8 +45,7 @@ def write_fairseq2(folder: Path) -> Any:
     encoder.num_encoder_layers, encoder.model_dim, encoder.num_encoder_attn_heads = 3, 16, 2
     encoder.ffn_inner_dim, encoder.depthwise_conv_kernel_size = 24, 5
     torch.manual_seed(0)
-    with fairseq2_set_up():
-        model = create_w2vbert_model(config).eval()
+    model = create_w2vbert_model(config).eval()
     for name, value in model.named_buffers():  # as if its batch normalisation had seen data
         if "running" in name:
             value.uniform_(0.5, 1.5)
@@ -76,8 +78,6 @@ def published_features(model: Any, frames: Tensor) -> list[Tensor]:
     """Of each layer at 50 Hz, by the model's own forward, of its own input [B, N, 80]."""
     if type(model).__name__ == "Wav2Vec2BertModel":
         return list(model(frames.unflatten(1, (-1, 2)).flatten(2), output_hidden_states=True).hidden_states)
-    from fairseq2.nn import BatchLayout
-
     hidden, layout = model.w2v2_model.encoder_frontend(frames, BatchLayout.of(frames))
     outputs = [hidden]
     with model.w2v2_model.encoder.register_layer_hook(
@@ -134,8 +134,6 @@ def test_the_input_is_that_of_seamless_m4t() -> None:
 
 
 def test_the_input_is_that_of_fairseq2() -> None:
-    from fairseq2.data.audio import WaveformToFbankConverter
-
     waveform = noise(2 * RATE)
     speech = torch.nn.functional.pad(resample(waveform, RATE, 16_000), (0, 240))
     convert = WaveformToFbankConverter(
@@ -211,7 +209,6 @@ def test_k_means_is_fitted_on_an_imported_part_and_makes_tokens(imported: tuple[
 
 
 def test_the_published_sizes_are_those_of_the_600m_models() -> None:
-    from fairseq2.models.w2vbert import create_w2vbert_model, get_w2vbert_model_hub
     from transformers import Wav2Vec2BertConfig, Wav2Vec2BertModel
 
     with torch.device("meta"):
