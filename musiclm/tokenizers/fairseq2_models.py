@@ -2,7 +2,7 @@
 
 fairseq2 0.8.1 looks for the system's libsndfile when it is imported, and fails on a machine without it,
 although only its own audio reader needs it. `soundfile` carries a copy of the library and loads it under the
-name that fairseq2 asks the loader for. So `soundfile` is imported first here, and all others import from here.
+name that fairseq2 asks the loader for. So `soundfile` is imported first here, and others import from here.
 
 Importing this file takes seconds: import it where a model is built.
 """
