@@ -16,11 +16,12 @@ LARGEST = 2.0**32  # beyond the largest range of integers: no sample, whatever i
 BROKEN_SHARE = 0.01  # of the samples: a recording with more of them is not used
 INTEGER_SCALES = (2.0**15, 2.0**23, 2.0**31)  # full scale of 16, 24 and 32 bits
 DENORMAL = 1e-20  # far below hearing; arithmetic with denormal numbers, below 1.2e-38, is slow
-OFFSET = 0.05  # of full scale: a mean beyond is no part of the sound
+OFFSET = 0.15  # of full scale: a mean beyond is no part of the sound
 OFFSET_SAMPLES = 1_000  # fewer have no mean to speak of
 SILENCE = 1e-4  # -80 dB: a loudest sample below it
 BROKEN = "samples that are NaN, infinite or beyond any range: read as silence"
 TOO_MANY_BROKEN = "more than 1 % of its samples are NaN, infinite or beyond any range"
+SILENT = "silent, or nearly: its loudest sample is below -80 dB"
 CANCELLED = 0.05  # power of the mean over the mean power; opposite phase has 0, independent channels 1 / C
 
 
@@ -82,7 +83,7 @@ def measure(samples: np.ndarray) -> Repair:
     whole = whole - offset
 
     if np.abs(whole).max(initial=0.0) < SILENCE:
-        warnings.append("silent")
+        warnings.append(SILENT)
     weights = mono_weights(whole)
     if len(set(weights)) > 1:
         warnings.append("channels in opposite phase, which cancel each other: one of them is used")

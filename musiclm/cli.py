@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from musiclm.memory import keep_freed_memory
+from musiclm.notices import plain_notices
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -61,7 +62,8 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     keep_freed_memory()
     try:
-        _run(command, arguments[len(command) :])
+        with plain_notices(f"musiclm {' '.join(command)}"):
+            _run(command, arguments[len(command) :])
     except (ValueError, OSError) as error:
         if os.environ.get("MUSICLM_TRACEBACK"):
             raise

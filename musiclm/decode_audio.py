@@ -16,12 +16,14 @@ import numpy as np
 import soundfile
 
 from musiclm.ffmpeg import Ffmpeg, foreign_format
+from musiclm.files import shown
 from musiclm.quiet import quiet_libraries
 
 CHUNK = 4096  # frames that libsndfile is asked for at once: what a damaged place costs, at least
 SKIPS = 12  # doublings of CHUNK, over which a place is searched that decodes again
 MIN_RATE, MAX_RATE = 1_000, 1_000_000  # Hz; a header that says anything else is wrong
 UNKNOWN_SIZE = 2**31 - 2**16  # bytes; headers of files that were written to a pipe say this or more
+TRAILER = 0.25  # of a file's bytes; more behind what the header counts is sound that is left out
 BEGINNING = 512  # bytes by which a format is told
 # What libsndfile logs of a size in the header that the file does not have.
 CLAIMED = re.compile(r"^\s*\S.*?: (\d+) \(should be (\d+)\)", re.MULTILINE)
@@ -39,6 +41,9 @@ class Decoder(Protocol):
     def overstated(self) -> float:
         """The header's length over `frames`, where the decoder has corrected it; else 1."""
 
+    def doubts(self) -> list[str]:
+        """What is odd about the file, once it has been read to its end."""
+
     def read(self, frames: int) -> np.ndarray:
         """The next `frames` frames [l, C], float32; fewer at the end."""
 
@@ -47,12 +52,6 @@ class Decoder(Protocol):
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *error: object) -> None: ...
-
-
-def shown(path: str | Path) -> str:
-    """A path as one line of text, whatever its bytes are."""
-    text = str(path)
-    return text if text.isprintable() else ascii(text)
 
 
 @contextmanager
@@ -144,9 +143,13 @@ class Libsndfile:
         sizes = [(int(said), int(found)) for said, found in CLAIMED.findall(self._file.extra_info)]
         return max((said / found for said, found in sizes if found and said < UNKNOWN_SIZE), default=1.0)
 
-    def bytes_left(self) -> int:
-        """Bytes of the file behind what has been read."""
-        return os.fstat(self._descriptor).st_size - os.lseek(self._descriptor, 0, os.SEEK_CUR)
+    def doubts(self) -> list[str]:
+        """Whether the file goes on behind what its header counts."""
+        size = os.fstat(self._descriptor).st_size
+        left = size - os.lseek(self._descriptor, 0, os.SEEK_CUR)
+        if left <= TRAILER * size:
+            return []
+        return [f"its last {left:,} bytes are not read: they are damaged, or its header counts too few"]
 
     def read(self, frames: int) -> np.ndarray:
         """The next `frames` frames [l, C], float32; fewer at the end."""

@@ -5,6 +5,7 @@ that no more of it is held than is asked for.
 """
 
 import os
+import re
 import selectors
 import struct
 import subprocess
@@ -85,11 +86,16 @@ class Ffmpeg:
     def _read_header(self) -> None:
         header = self._read_bytes(AU_HEADER.size)
         if len(header) < AU_HEADER.size:
-            raise ValueError(f"ffmpeg finds no sound in it: {self._reason()}")
+            raise ValueError(f"ffmpeg finds no sound in it: {self._said() or 'it does not say why'}")
         magic, begin, _, encoding, self.sample_rate, self.channels = AU_HEADER.unpack(header)
         if (magic, encoding) != (b".snd", AU_FLOAT):
             raise ValueError("ffmpeg answers in an unknown form: install another version")
         self._read_bytes(begin - AU_HEADER.size)
+
+    def doubts(self) -> list[str]:
+        """What ffmpeg complained of, at last."""
+        said = self._said()
+        return [f"ffmpeg: {said}"] if said else []
 
     def read(self, frames: int) -> np.ndarray:
         """The next `frames` frames [l, C], float32; fewer at the end."""
@@ -137,10 +143,11 @@ class Ffmpeg:
                 missing -= len(piece)
         return b"".join(pieces)
 
-    def _reason(self) -> str:
-        """The last line that ffmpeg has said."""
+    def _said(self) -> str:
+        """The last line that ffmpeg has said, once all that it gives was read."""
         self._process.wait(PATIENCE)
         self._messages.seek(0)
         lines = self._messages.read().decode(errors="replace").splitlines()
         said = [line.strip() for line in lines if line.strip()]
-        return said[-1].removeprefix(f"file:{self.path.absolute()}: ") if said else "it does not say why"
+        # "[mov @ 0x55b4a8dcfa00] " or the path stand before it.
+        return re.sub(r"^\[[^]]*\] |^file:.*: ", "", said[-1]) if said else ""

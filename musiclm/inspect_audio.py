@@ -15,12 +15,11 @@ from musiclm.check_audio import BROKEN, BROKEN_SHARE, TOO_MANY_BROKEN, Repair, m
 from musiclm.decode_audio import (
     CHUNK,
     Decoder,
-    Libsndfile,
     naming,
     open_decoder,
     regular_file,
-    shown,
 )
+from musiclm.files import shown
 
 BLOCK = 2**20  # samples of all channels that a long file is read by
 SHORTEST = 0.1  # seconds; a shorter recording is of no use to anything
@@ -28,7 +27,6 @@ LOOKED_AT = 2**16  # frames of a recording that are looked at, all of a shorter 
 STRETCHES = 8  # that they are taken in
 UNKNOWN_FRAMES = 2**40  # libsndfile says this or more of a flac file that was written to a pipe
 OVERSTATED = 1.01  # header's length over the true one; codecs' padding makes less
-TRAILER = 0.25  # of a file's bytes; more behind what the header counts is sound that is left out
 DAMAGED_SHARE = 0.1  # of the frames: a recording with more that does not decode is not used
 
 
@@ -151,17 +149,13 @@ class Stretch:
 
 @lru_cache(maxsize=2**16)
 def _probe(path: Path, _modified: int, size: int, _inode: int) -> Probe:
-    warnings = []
     with open_decoder(path) as decoder:
         frames, samples = _end(decoder), None
         if frames is None:
             frames, samples = _decode_whole(decoder)
-        elif isinstance(decoder, Libsndfile) and decoder.bytes_left() > TRAILER * size:
-            warnings.append(
-                f"longer than its header says: the last {decoder.bytes_left():,} bytes are not read"
-            )
         if frames == 0:
             raise ValueError(f"by its header it holds no samples (the file has {size:,} bytes)")
+        warnings = decoder.doubts()
         if (claimed := _claimed(decoder, frames)) > OVERSTATED * frames:
             rate = decoder.sample_rate
             warnings.append(

@@ -1,13 +1,16 @@
 """What may be asked of a model, checked before anything is loaded or made."""
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal, get_args
 
-from musiclm.audio import Audio, seconds_of
+from musiclm.audio import Audio, check_waveform, seconds_of
+from musiclm.check_audio import SILENT as SILENT_RECORDING
+from musiclm.notices import RecordingNotice
 
 MAX_SECONDS = 600.0
 MAX_PROMPT = 2_000  # characters; more is no description, but a file pasted by mistake
@@ -156,17 +159,27 @@ def recording_seconds(recording: Recording) -> float:
 
 
 def read_mono(what: str, recording: Recording, sample_rate: int) -> Audio:
-    """A recording as [1, L] at `sample_rate`.
+    """A recording as [1, L] at `sample_rate`, mended where it can be.
+
+    Warns:
+        RecordingNotice: what was mended, or will be heard.
 
     Raises:
-        ValueError: it is no audio, or holds samples that are not finite.
+        FileNotFoundError, OSError, ValueError: it is no audio, or none that can be used.
     """
+    faults: list[str] = []
     if isinstance(recording, Audio):
-        audio = recording.mono().resample(sample_rate)
+        try:
+            waveform, mended = check_waveform(recording.waveform)
+        except ValueError as error:
+            raise ValueError(f"expected a {what} of finite samples: {error}") from None
+        faults += mended
+        audio = Audio(waveform, recording.sample_rate).mono().resample(sample_rate)
     else:
-        audio = Audio.load_mono(recording, sample_rate)
-    if not audio.waveform.isfinite().all():
-        raise ValueError(f"expected a {what} of finite samples, got NaN or infinity: repair it")
+        audio = Audio.load_mono(recording, sample_rate, warn=faults.append)
+    for fault in faults:
+        if fault != SILENT_RECORDING:  # which is an error, where it matters (`check_sounding`)
+            warnings.warn(f"{what}: {fault}", RecordingNotice, stacklevel=2)
     return audio
 
 

@@ -1,6 +1,7 @@
 """The forms of generation on a tiny model: long, streamed, varied, a story, continued, along a melody."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from musiclm import Audio, MusicLM
 from musiclm.course import Course
+from musiclm.notices import RecordingNotice
 from musiclm.sound import JOINT_SECONDS
 from musiclm.stages.coarse import Coarse
 from musiclm.stages.layout import ABSENT
@@ -360,6 +362,27 @@ def test_noise_of_any_colour_has_no_melody(following: MusicLM, slope: float) -> 
 def test_a_silent_melody_is_refused(following: MusicLM) -> None:
     with pytest.raises(ValueError, match="that can be heard, it is silent"):
         following.generate(PROMPT, melody=Audio(torch.zeros(1, 48_000), SAMPLE_RATE))
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (lambda sound: torch.cat([sound, -0.9 * sound]), "melody: channels in opposite phase"),
+        (lambda sound: 32768 * sound, "melody: samples of up to .* where 1 is full scale"),
+        (lambda sound: sound + 0.3, "melody: a constant offset of 0.3"),
+        (
+            lambda sound: sound.masked_fill(torch.arange(sound.shape[1]) == 9, math.nan),
+            "melody: samples that are NaN",
+        ),
+    ],
+)
+def test_a_recording_that_can_be_mended_is_used_and_its_fault_said(
+    following: MusicLM, fault: Callable[[Tensor], Tensor], words: str
+) -> None:
+    tune = melody(2.0, seed=0).waveform + noise(48_000)[0]
+    with pytest.warns(RecordingNotice, match=words):
+        made = following.generate(PROMPT, melody=Audio(fault(tune), SAMPLE_RATE), seconds=0.5)
+    assert made.waveform.isfinite().all()
 
 
 @given(window=st.floats(3.5, 30), share=st.floats(0.05, 0.9), done=st.integers(1, 2000))

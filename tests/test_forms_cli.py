@@ -155,11 +155,35 @@ def test_recordings_that_no_form_can_use_are_refused_in_one_line(
     Path("text.wav").write_text("this is no audio")
     assert "expected an audio file, but text.wav cannot be read" in fails(capsys, *words, "text.wav")
     assert "found nothing at none.wav" in fails(capsys, *words, "none.wav")
-    Audio(torch.zeros(1, 7200 * 800), 800).save("hours.wav")
+    Audio(torch.zeros(1, 7200 * 1000), 1000).save("hours.wav")
     assert "got 7200 s: cut it first" in fails(capsys, *words, "hours.wav")
     Audio(torch.zeros(1, 48_000), SAMPLE_RATE).save("silence.wav")
     said = fails(capsys, *words, "silence.wav")
     assert ("it is silent" if form == "--continue" else "has no melody") in said
+
+
+@pytest.mark.parametrize("form", ["--continue", "--melody"])
+def test_what_is_no_regular_file_is_refused_and_never_waited_for(
+    form: str, bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["generate", PROMPT, "--bundle", str(bundle), form]
+    os.mkfifo("pipe.wav")
+    assert "pipe.wav is a pipe, socket or device" in fails(capsys, *words, "pipe.wav")
+    Path("folder.wav").mkdir()
+    assert "folder.wav is a folder" in fails(capsys, *words, "folder.wav")
+    Path("nl\nmod.wav").write_bytes(bytes(100))
+    assert "nl\\nmod.wav cannot be read" in fails(capsys, *words, "nl\nmod.wav")
+
+
+def test_a_fault_of_a_recording_that_is_used_is_one_line(
+    bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sound = tone(2.0).waveform
+    Audio(torch.cat([sound, -0.9 * sound]), SAMPLE_RATE).save("clip.wav")
+    main(["generate", "--bundle", str(bundle), "--continue", "clip.wav", "--seconds", "0.5"])
+    said = [line for line in capsys.readouterr().err.splitlines() if "opposite phase" in line]
+    assert len(said) == 1
+    assert said[0].startswith("musiclm generate: clip to continue: channels in opposite phase")
 
 
 def test_a_bundle_without_a_melody_part_says_so(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:

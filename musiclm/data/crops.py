@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 def load_crop(path: Path, start: float, seconds: float, sample_rate: int) -> Tensor:
     """Mono samples [1, round(seconds * sample_rate)] from `start` seconds on, zeros past the end."""
     length = round(seconds * sample_rate)
-    waveform = (
-        Audio.load(path, start=start, seconds=seconds).mono().resample(sample_rate).waveform[:, :length]
-    )
+    waveform = Audio.load_mono(path, sample_rate, start=start, seconds=seconds).waveform[:, :length]
     return torch.nn.functional.pad(waveform, (0, length - waveform.shape[1]))
 
 
