@@ -78,7 +78,7 @@ def plant(
 
 
 def _write_store(folder: Path, rows: Sequence[TokenRow], times: dict[str, int], tokens: Path) -> None:
-    """Write a store of `rows`, with the codebooks of the store `tokens` and how often each canary is there."""
+    """Write a store of `rows`, with the codebooks of the store `tokens`; `times` says which are canaries."""
     shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
     folder.mkdir()
     for index, first in enumerate(range(0, len(rows), ROWS_IN_SHARD)):
