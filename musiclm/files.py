@@ -116,8 +116,9 @@ def _locked(file: Path) -> Iterator[None]:
         os.close(descriptor)  # the one before has removed the file that we have locked: again
     try:
         command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])[:300]
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} on {gethostname()} ({command})".encode(), 0)
+        with suppress(OSError):  # a full disk has no room for the name, and locks all the same
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"process {os.getpid()} on {gethostname()} ({command})".encode(), 0)
         yield
     finally:
         file.unlink(missing_ok=True)
