@@ -1,6 +1,9 @@
 """The same command goes on with a run; another value is honoured or refused, and never only written down."""
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ from musiclm.files import only_writer
 from musiclm.tokenizers.melody import MelodyEmbedding
 from musiclm.training.resume import differences, values_that_matter
 from tests.tiny import make_token_store
-from tests.training.runs import refused, words
+from tests.training.runs import ROOT, refused, words
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
 MELODY = {"width": 16, "num_layers": 1, "num_heads": 2, "feed_forward": 16}
@@ -247,3 +250,14 @@ def test_what_matters_of_two_configurations_is_compared(changed: dict[str, Any],
 def merged(config: dict[str, Any], changed: dict[str, Any]) -> dict[str, Any]:
     both = {key: merged(config[key], value) for key, value in changed.items() if isinstance(value, dict)}
     return {**config, **changed, **both}
+
+
+def test_a_machine_without_a_home_hears_only_what_fit_says(tmp_path: Path) -> None:
+    command = ["fit", *stage(tmp_path, tmp_path / "run", "--trainer.precision=16-true")]
+    no_home = {**os.environ, "HOME": os.devnull, "XDG_CONFIG_HOME": os.devnull, "XDG_CACHE_HOME": os.devnull}
+    run = subprocess.run(
+        [sys.executable, "-m", "musiclm.cli", *command], cwd=ROOT, env=no_home, capture_output=True, text=True
+    )
+    assert run.returncode == 2
+    assert run.stderr.startswith("musiclm fit: expected a precision of 32-true")
+    assert run.stderr.count("\n") == 1
