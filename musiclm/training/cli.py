@@ -45,10 +45,10 @@ from musiclm.training.resume import (
     CONFIG,
     ELSEWHERE,
     OwnOptimizerValues,
+    check_beginning,
     check_same_part,
     check_same_run,
     check_time_left,
-    differences,
     in_words,
     record_of,
 )
@@ -187,8 +187,7 @@ class TrainingCLI(LightningCLI):
             self.files.last_is_broken = own.path.name != LAST
             begins = f"resuming from {own.path}"
         else:
-            check_same_part(self.found, record)
-            changed = differences(self.found.record.get("values", {}), record["values"])
+            changed = check_beginning(self.found, record)
             words = f", with {in_words(changed)}" if changed else ""
             begins = f"beginning from {self.found.path}, step {self.found.step}{words}"
         check_time_left(self.found, self.trainer, record["max_time"])

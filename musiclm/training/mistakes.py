@@ -26,4 +26,4 @@ def _last(message: str) -> str:
     inner = re.findall(
         r"(?:Errors:\s*- |Problem with given class_path '[^']*':\s*)(.*?)(?:\s*- Expected a|$)", message, re.S
     )
-    return " ".join((inner[-1] if inner else message).split())[:500]
+    return " ".join((inner[-1] if inner else message).split())[:1000]

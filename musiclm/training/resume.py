@@ -133,6 +133,20 @@ def check_same_part(found: Found, record: dict[str, Any]) -> None:
             raise ValueError(f"expected the {name} of {found.path} ({then}), got {fingerprint}: {ELSEWHERE}")
 
 
+def check_beginning(found: Found, record: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    """What differs from the run whose checkpoint another run begins from.
+
+    Raises:
+        ValueError: the checkpoint is of another part, or its optimizer's state is of another optimizer.
+    """
+    check_same_part(found, record)
+    changed = differences(found.record.get("values", {}), record["values"])
+    for name, then, now in changed:
+        if name.endswith(".optimizer"):
+            raise ValueError(f"expected the optimizer whose state {found.path} holds, {then}, got {now}")
+    return changed
+
+
 def check_time_left(found: Found, trainer: lightning.Trainer, max_time: str | None) -> None:
     """Raise ValueError for a run that is to end before the step, epoch or second that it has reached."""
     where = f"which {found.path} has reached"
@@ -168,7 +182,8 @@ class OwnOptimizerValues(Callback):
         for optimizer, own in zip(trainer.optimizers, self.own, strict=True):
             for group, values in zip(optimizer.param_groups, own, strict=True):
                 peak = group.get("initial_lr")
-                rate = group["lr"] * values["initial_lr"] / peak if peak else values["lr"]
+                own_peak = values.get("initial_lr")
+                rate = group["lr"] * own_peak / peak if peak and own_peak is not None else values["lr"]
                 group.update(values, params=group["params"], lr=rate)
         for scheduler in (config.scheduler for config in trainer.lr_scheduler_configs):
             scheduler.base_lrs = [group["initial_lr"] for group in scheduler.optimizer.param_groups]
@@ -201,7 +216,7 @@ def _music(data: lightning.LightningDataModule | None) -> dict[str, Any]:
     if isinstance(data, AudioCrops):
         recordings = data.split("train")
         folders = data.audio if isinstance(data.audio, list) else [data.audio]
-        sizes = sorted((file.path.name, file.path.stat().st_size) for file in recordings)
+        sizes = sorted((file.path.name, file.path.stat().st_size, *file.captions) for file in recordings)
         return {
             "folder": ", ".join(map(str, folders)),
             "count": len(recordings),

@@ -163,6 +163,10 @@ def test_a_run_that_begins_from_anothers_checkpoint_takes_its_own_values(
     )
     assert rates(run) == [0.003, 0.003]
     assert rates(second) == [0.0003, 0.0003]
+    other = [*begins, f"{OPTIMIZER}=torch.optim.SGD"]
+    assert "expected the optimizer whose state" in refused(
+        capsys, ["fit", *stage(run.parent, run.parent / "third", *other)]
+    )
     # The same line again goes on with the second run, and does not begin it again
     main(["fit", *stage(run.parent, second, *begins, "--trainer.max_steps=4")])
     assert f"resuming from {second / 'last.ckpt'}" in capsys.readouterr().err
