@@ -7,6 +7,7 @@ the traceback shows where.
 import importlib
 import importlib.metadata
 import inspect
+import logging
 import os
 import re
 import signal
@@ -60,6 +61,8 @@ def main(arguments: list[str] | None = None) -> None:
     if command is None:
         sys.exit(_explain(arguments))
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Training imports it, where it is installed, and it complains of a HOME that it cannot write to
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     keep_freed_memory()
     try:
         with plain_notices(f"musiclm {' '.join(command)}"):

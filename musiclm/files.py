@@ -1,14 +1,26 @@
 """Files and folders that stay whole: writing by rename, one writer a folder at a time; names as text."""
 
+import errno
 import fcntl
+import functools
+import inspect
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from socket import gethostname
+from typing import ParamSpec, TypeVar
 
 LOCK = ".lock"
+NO_LOCKS = (
+    errno.ENOSYS,
+    errno.ENOLCK,
+    errno.EOPNOTSUPP,
+)  # of a file system without them: some Lustre, some NFS
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 
 @contextmanager
@@ -49,6 +61,34 @@ def only_writer(folder: Path) -> Iterator[None]:
         yield
 
 
+def only_writer_to(name: str) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
+    """A decorator: the command is the only writer of the folder that its argument `name` is, if it is one.
+
+    A folder that the command leaves empty, having found a mistake, is not left behind.
+    """
+
+    def decorate(command: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+        @functools.wraps(command)
+        def held(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+            given = inspect.signature(command).bind(*args, **kwargs)
+            given.apply_defaults()
+            if given.arguments[name] is None:
+                return command(*args, **kwargs)
+            folder = Path(given.arguments[name])
+            existed = folder.exists()
+            try:
+                with only_writer(folder):
+                    return command(*args, **kwargs)
+            finally:
+                if not existed:
+                    with suppress(OSError):  # it is not empty
+                        folder.rmdir()
+
+        return held
+
+    return decorate
+
+
 @contextmanager
 def _locked(file: Path) -> Iterator[None]:
     while True:
@@ -62,14 +102,23 @@ def _locked(file: Path) -> Iterator[None]:
                 f"expected to write to {file.parent} alone, {holder} is at it: wait for it, or name another "
                 "folder"
             ) from None
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                os.close(descriptor)
+                raise
+            print(
+                f"{file.parent}: this file system has no locks, so other writers are not seen",
+                file=sys.stderr,
+            )
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), os.stat(file)):
                 break
         os.close(descriptor)  # the one before has removed the file that we have locked: again
     try:
         command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])[:300]
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} on {gethostname()} ({command})".encode(), 0)
+        with suppress(OSError):  # a full disk has no room for the name, and locks all the same
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"process {os.getpid()} on {gethostname()} ({command})".encode(), 0)
         yield
     finally:
         file.unlink(missing_ok=True)

@@ -1,12 +1,15 @@
 """Files stay whole, and a folder has one writer."""
 
+import errno
+import importlib
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from musiclm.files import LOCK, only_writer, replacing, write_whole
+from musiclm.files import LOCK, only_writer, only_writer_to, replacing, write_whole
 
 HOLD = """
 import sys, time
@@ -51,3 +54,61 @@ def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path) -> None:
     write_whole(tmp_path / "file", b"")
     with pytest.raises(FileExistsError, match="is a file"), only_writer(tmp_path / "file"):
         pass
+
+
+def test_a_command_holds_its_folder_and_leaves_none_behind_for_a_mistake(tmp_path: Path) -> None:
+    @only_writer_to("out")
+    def command(value: int, out: Path | None = tmp_path / "usual") -> int:
+        if value < 0:
+            raise ValueError("too little")
+        if out:
+            assert (out / LOCK).exists()
+            (out / "file").touch()
+        return value
+
+    assert command(1) == command(1, out=tmp_path / "other") == command(1, None) == 1
+    assert sorted(tmp_path.rglob("*")) == [
+        tmp_path / "other",
+        tmp_path / "other" / "file",
+        tmp_path / "usual",
+        tmp_path / "usual" / "file",
+    ]
+    with pytest.raises(ValueError, match="too little"):
+        command(-1, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("function", "argument"),
+    [
+        ("musiclm.audit.audit:audit", "out"),
+        ("musiclm.corpus.render:render", "out"),
+        ("musiclm.corpus.melodies:melodies", "out"),
+        ("musiclm.evaluate.codec:codec", "out"),
+        ("musiclm.evaluate.adherence:adherence", "out"),
+        ("musiclm.evaluate.following:following", "out"),
+    ],
+)
+def test_the_second_of_two_commands_on_a_folder_is_refused_before_it_works(
+    function: str, argument: str, tmp_path: Path
+) -> None:
+    module, name = function.split(":")
+    command = getattr(importlib.import_module(module), name)
+    # To another file description, a lock is another's, in the same process as well
+    with only_writer(tmp_path), pytest.raises(BlockingIOError, match=f"process {os.getpid()} on"):
+        command(**{argument: tmp_path})
+
+
+def test_a_file_system_without_locks_is_said_and_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with only_writer(tmp_path):
+        write_whole(tmp_path / "file", b"")
+    assert (
+        capsys.readouterr().err
+        == f"{tmp_path}: this file system has no locks, so other writers are not seen\n"
+    )

@@ -33,6 +33,7 @@ from musiclm.audit.search import WindowSearch
 from musiclm.audit.sinkhorn import centroid_distances, default_regularization
 from musiclm.bundle import Bundle, load_part
 from musiclm.data.store import QUANTIZER, TokenStore, read_codebooks
+from musiclm.files import only_writer_to
 from musiclm.pipeline import MusicLM
 from musiclm.progress import Progress
 from musiclm.request import check_seed
@@ -44,6 +45,7 @@ PAIRS_AT_ONCE = 10_000
 NEGATIVES = 400_000  # 100,000 would show the rate as well, by a threshold that hangs on a single pair
 
 
+@only_writer_to("out")
 def audit(
     tokens: Path = Path("tokens"),
     out: Path = Path("report"),
@@ -83,8 +85,6 @@ def audit(
     if not 0 <= clear_of_end < float("inf"):
         raise ValueError(f"expected clear_of_end of 0 s or more, got {clear_of_end:g}")
     calibration.check_enough(negatives, false_positive_rate)
-    if out.exists() and not out.is_dir():
-        raise FileExistsError(f"expected a folder for the report, {out} is a file: name another")
     model, store = Bundle.find(bundle), TokenStore(tokens)
     store.check_learned_by(model.entry("semantic").get("trained_on", {}))
     stage = prepare_to_decode(model.load("semantic"), precision)

@@ -8,7 +8,6 @@ An audit that cannot see music which was repeated on purpose could not see any.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,6 +24,7 @@ from musiclm.data.store import (
     shard_path,
     write_shard,
 )
+from musiclm.files import only_writer
 
 CANARIES = "canaries.json"  # in the store: id of each canary → how often it stands there
 REPEATS = (1, 4, 16, 64)
@@ -61,8 +61,6 @@ def plant(
         )
     chosen = np.random.Generator(np.random.PCG64(seed)).permutation(held_out)[:wanted]
     times = {str(id): int(repeats[index // each]) for index, id in enumerate(chosen)}
-    folder = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    folder.mkdir(parents=True)
     rows: list[TokenRow] = []
     for row in store:
         if row.id not in times:
@@ -71,14 +69,24 @@ def plant(
             rows += [
                 replace(row, id=f"{row.id}/copy{copy:02d}", split="train") for copy in range(times[row.id])
             ]
+    making = out.with_name(f".{out.name}.making")
+    with only_writer(making):
+        _write_store(making / "store", rows, times, tokens)
+        (making / "store").rename(out)  # so a folder of this name is whole
+    making.rmdir()
+    print(f"{wanted} canaries among {len(rows)} recordings: {out}")
+
+
+def _write_store(folder: Path, rows: Sequence[TokenRow], times: dict[str, int], tokens: Path) -> None:
+    """Write a store of `rows`, with the codebooks of the store `tokens`; `times` says which are canaries."""
+    shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
+    folder.mkdir()
     for index, first in enumerate(range(0, len(rows), ROWS_IN_SHARD)):
         write_shard(shard_path(folder, index), rows[first : first + ROWS_IN_SHARD])
     for name in (CODEBOOKS, DESCRIPTION):
         shutil.copyfile(tokens / name, folder / name)
     shutil.copytree(tokens / QUANTIZER, folder / QUANTIZER)
     (folder / CANARIES).write_text(json.dumps(times, indent=1), encoding="utf-8")
-    folder.rename(out)  # a folder of this name is whole
-    print(f"{wanted} canaries among {len(rows)} recordings: {out}")
 
 
 def read_canaries(store: Path) -> dict[str, int]:

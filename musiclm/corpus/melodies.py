@@ -32,7 +32,7 @@ from musiclm.corpus.production import available_cores, in_order, make_flac
 from musiclm.corpus.render import check, digest_of, pieces
 from musiclm.corpus.table import split_of
 from musiclm.corpus.variations import rearrange
-from musiclm.files import write_whole
+from musiclm.files import only_writer_to, write_whole
 from musiclm.progress import Progress
 
 TABLE_NAME = "melodies.parquet"
@@ -50,6 +50,7 @@ class Version:
         return self.kind in ("original", "instrument") and len(self.piece.tracks) > 1
 
 
+@only_writer_to("out")
 def melodies(
     out: Path = Path("melodies"), hours: float = 1.0, seed: int = 0, workers: int | None = None
 ) -> None:

@@ -18,11 +18,13 @@ from musiclm.corpus import soundfont, synthesis
 from musiclm.corpus.piece import Piece
 from musiclm.corpus.production import available_cores, in_order, make_flac
 from musiclm.corpus.table import row_of, write_table
+from musiclm.files import only_writer_to
 from musiclm.progress import Progress
 
 MAX_HOURS = 100_000.0
 
 
+@only_writer_to("out")
 def render(out: Path = Path("corpus"), hours: float = 1.0, seed: int = 0, workers: int | None = None) -> None:
     """Compose and render a corpus of music with exact labels. Run again to finish an interrupted one.
 
@@ -97,8 +99,6 @@ def check(out: Path, hours: float, seed: int, workers: int) -> None:
         raise ValueError(f"expected a seed of 0 or more, got {seed}")
     if workers < 1:
         raise ValueError(f"expected 1 worker or more, got {workers}: leave --workers out to use all cores")
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"expected a folder for the corpus, but {out} is a file: give another --out")
     others = (file for file in (out / "audio").glob("*.flac") if not file.name.startswith(_prefix(seed)))
     if (other := next(others, None)) is not None:
         raise ValueError(

@@ -14,6 +14,7 @@ import yaml
 from torch import Tensor
 
 from musiclm.audio import Audio
+from musiclm.files import only_writer_to
 from musiclm.pipeline import MusicLM
 from musiclm.progress import progress
 
@@ -29,6 +30,7 @@ SLOWEST, FASTEST = 40.0, 600.0  # pulses per minute that count: from slow beats 
 FLOOR = 0.05  # of a bin's magnitude, about -80 dB; below it, what rises and falls is noise
 
 
+@only_writer_to("out")
 def adherence(bundle: str = "default", seconds: float = 10.0, seed: int = 0, out: Path | None = None) -> None:
     """Generate clips for the prompts and measure whether they follow them; exit code 1 if not.
 
@@ -49,7 +51,6 @@ def adherence(bundle: str = "default", seconds: float = 10.0, seed: int = 0, out
         for index, text in enumerate(progress(texts, total=len(texts), description="generate"))
     }
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
         for index, text in enumerate(texts):
             clips[text].save(out / f"{index:02d}.wav", {"title": text})
 

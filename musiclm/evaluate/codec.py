@@ -20,7 +20,7 @@ from musiclm.audit.figures import HEIGHT, WIDTH, Panel, ticks
 from musiclm.bundle import Bundle
 from musiclm.data.sources import Recording, find_recordings
 from musiclm.fidelity import MelDistance, perplexity, si_sdr
-from musiclm.files import write_whole
+from musiclm.files import only_writer_to, write_whole
 from musiclm.progress import progress
 from musiclm.tokenizers.protocols import AcousticTokenizer
 
@@ -48,6 +48,7 @@ class Quality:
     perplexity: float  # of the last of these levels' codebook
 
 
+@only_writer_to("out")
 def codec(
     audio: Path = Path("corpus"),
     codec: str = "default",
@@ -73,8 +74,6 @@ def codec(
             f"expected stretches of {MIN_SECONDS} seconds or more and 1 or more recordings, got "
             f"{seconds:g} and {max_recordings}"
         )
-    if out.exists() and not out.is_dir():
-        raise FileExistsError(f"expected a folder for the chart, {out} is a file: name another")
     tokenizer: AcousticTokenizer = Bundle.find(codec).load("soundstream")
     recordings = find_recordings(audio)
     held_out = [recording for recording in recordings if recording.split != "train"] or recordings
@@ -85,7 +84,6 @@ def codec(
     )
     qualities = measure(tokenizer, stretches(chosen, seconds, tokenizer.sample_rate))
     print(format_table(qualities))
-    out.mkdir(parents=True, exist_ok=True)
     write_whole(out / CHART, chart(qualities).encode())
     print(out / CHART)
 

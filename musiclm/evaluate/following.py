@@ -22,6 +22,7 @@ from musiclm.audio import Audio
 from musiclm.corpus.piece import Piece, Track
 from musiclm.corpus.render import MAX_HOURS, pieces
 from musiclm.evaluate.adherence import PROMPTS
+from musiclm.files import only_writer_to
 from musiclm.pipeline import MusicLM
 from musiclm.progress import progress
 
@@ -44,6 +45,7 @@ class Guide:
     audio: Audio
 
 
+@only_writer_to("out")
 def following(
     bundle: str = "default",
     num: int = 24,
@@ -66,7 +68,6 @@ def following(
     guides = held_out_guides(num, seconds)
     texts, music = follow(MusicLM.from_pretrained(bundle), guides, seconds, seed=seed)
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
         for index, (guide, made, text) in enumerate(zip(guides, music, texts, strict=True)):
             guide.audio.save(out / f"{index:02d}-guide.wav", {"title": f"{guide.tune}, {guide.version}"})
             made.save(out / f"{index:02d}.wav", {"title": text})

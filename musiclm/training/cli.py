@@ -2,35 +2,58 @@
 
 A run lives in one folder (`--trainer.default_root_dir`), named after the part it trains:
 
-    runs/soundstream/config.yaml     the whole configuration
-    runs/soundstream/last.ckpt       written each epoch; a run that was stopped goes on from it
+    runs/soundstream/config.yaml     the whole configuration that it trains with
+    runs/soundstream/last.ckpt       renewed as it trains; a run that was stopped goes on from it
+    runs/soundstream/previous.ckpt   the one before, for when the last one is broken
     runs/soundstream/part/           the trained part as a bundle, written when the run has ended
+
+One process at a time trains in it.
 """
 
 import inspect
 import logging
-import re
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
+import yaml
 from jsonargparse import ArgumentError
-from lightning.pytorch.callbacks import Callback, Checkpoint
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
-from musiclm.bundle import Bundle, Storage, save_part
-from musiclm.data.store import MADE_BY
-from musiclm.data.token_crops import TokenCrops
-from musiclm.stages.stage import Stage
+from musiclm.bundle import Storage, save_part
+from musiclm.files import only_writer, write_whole
+from musiclm.training.checkpoint import (
+    LAST,
+    CheckpointFiles,
+    Found,
+    LastCheckpoint,
+    find_checkpoint,
+    read_checkpoint,
+    remove_leftovers,
+)
+from musiclm.training.divergence import Diverged, StopWhenDiverged
+from musiclm.training.mistakes import plain
+from musiclm.training.processes import check_alone, is_first_process, say
+from musiclm.training.resume import (
+    CONFIG,
+    ELSEWHERE,
+    OwnOptimizerValues,
+    check_beginning,
+    check_same_part,
+    check_same_run,
+    check_time_left,
+    in_words,
+    record_of,
+)
 from musiclm.training.sharded import Sharded
 from musiclm.training.stages import StageTraining
-
-CHECKPOINT = "last.ckpt"
 
 # A stage speaks the tokens of its store: these values of the data go to the part's constructor where it takes
 # them (jsonargparse skips the others), and never stand in a YAML.
@@ -45,63 +68,6 @@ LINKS = (
     "acoustic_frame_rate",
     "acoustic_levels",
 )
-
-
-ELSEWHERE = "name another folder (--trainer.default_root_dir), or remove it"
-
-
-class LastCheckpoint(Checkpoint):
-    """One checkpoint, renewed every few minutes and after every epoch by rename: when killed, it is whole.
-
-    Lightning's own ModelCheckpoint writes in place. Crops are drawn by their number, so that a run goes on
-    exactly as if it had not been stopped.
-    """
-
-    seconds_between = 120.0
-
-    def __init__(self, path: Path, part: str) -> None:
-        self.path = path
-        self.part = part
-        self.saved = time.monotonic()
-
-    def on_save_checkpoint(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        checkpoint["musiclm"] = self._about(trainer)
-
-    def on_load_checkpoint(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Called after the weights were loaded, so what they belong to by shape is known to fit."""
-        about = checkpoint.get("musiclm", self._about(trainer))
-        if about != self._about(trainer):
-            raise ValueError(
-                f"expected {self.path} to be of {self._about(trainer)}, it is of {about}: {ELSEWHERE}"
-            )
-
-    def _about(self, trainer: lightning.Trainer) -> dict[str, Any]:
-        """What a checkpoint belongs to: the part, and the tokenizers whose tokens it learns."""
-        data = getattr(trainer, "datamodule", None)
-        return {"part": self.part, "trained_on": teachers_of(trainer.lightning_module.part, data)}
-
-    def on_train_batch_start(self, trainer: lightning.Trainer, *_: object) -> None:
-        """Before a batch, when everything the last one does is done."""
-        if time.monotonic() - self.saved >= self.seconds_between and trainer.world_size == 1:
-            self._save(trainer)
-
-    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self._save(trainer)
-
-    def on_exception(self, trainer: lightning.Trainer, *_: object) -> None:
-        kept = f"the same command goes on from {self.path}" if self.path.is_file() else "nothing is kept yet"
-        print(f"stopped at step {trainer.global_step}: {kept}", file=sys.stderr)
-
-    def _save(self, trainer: lightning.Trainer) -> None:
-        self.saved = time.monotonic()
-        temporary = self.path.with_suffix(".part")
-        trainer.save_checkpoint(temporary)
-        if trainer.is_global_zero:
-            temporary.replace(self.path)
 
 
 class PlainLines(Callback):
@@ -119,8 +85,30 @@ class PlainLines(Callback):
         print(f"step {trainer.global_step}, {elapsed:.1f} min: {words}", file=sys.stderr, flush=True)
 
 
+class KeepConfig(SaveConfigCallback):
+    """Writes the run's configuration when it begins to train with it, and never to measure it."""
+
+    def setup(self, *_: object, **__: object) -> None:
+        pass
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if trainer.is_global_zero:
+            content = self.parser.dump(self.config, skip_none=False)
+            write_whole(Path(trainer.default_root_dir) / CONFIG, content.encode())
+
+
 class TrainingCLI(LightningCLI):
-    """Lightning's command line with the defaults of this project."""
+    """Lightning's command line with the defaults of this project.
+
+    Args:
+        held: what is to be let go when the command ends: the run's folder.
+        kwargs: of `LightningCLI`.
+    """
+
+    def __init__(self, held: ExitStack, **kwargs: Any) -> None:
+        self.held = held
+        self.found: Found | None = None  # the checkpoint that is gone on from
+        super().__init__(**kwargs)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
@@ -145,49 +133,92 @@ class TrainingCLI(LightningCLI):
             raise ValueError(f"expected 0 or more threads, got {config.threads}")
         if config.threads:
             torch.set_num_threads(config.threads)
+        if config.weights_only is False:
+            raise ValueError("expected no --weights_only false: code in a checkpoint is never run")
+        if config.trainer.precision == "16-true":
+            raise ValueError(
+                "expected a precision of 32-true, bf16-mixed or 16-mixed, got 16-true, in which the "
+                "optimizer's eps is 0: the weights would become NaN"
+            )
+        root = Path(config.trainer.default_root_dir)
+        if self.config.subcommand == "fit" and is_first_process():
+            self.held.enter_context(only_writer(root))
+            remove_leftovers(root)
 
     def instantiate_trainer(self, **kwargs: Any) -> lightning.Trainer:
         settings = self._get(self.config_init, "trainer")
         root = Path(settings.default_root_dir)
         model = self._get(self.config_init, "model")
-        if settings.strategy == "fsdp":
+        if not any(value.requires_grad for value in model.parameters()):
+            check_alone(settings, type(model.part).__name__)
+            kwargs["devices"] = 1
+        elif settings.strategy == "fsdp":
             if not isinstance(model, StageTraining):
                 raise ValueError(f"expected a stage to shard, got {type(model.part).__name__}: use ddp")
             kwargs["strategy"] = Sharded()
+        self.files, self.checkpoints = CheckpointFiles(), LastCheckpoint(root / LAST)
+        kwargs["plugins"] = [*(settings.plugins or []), self.files]
         kwargs["callbacks"] = [
             *(settings.callbacks or []),
-            LastCheckpoint(root / CHECKPOINT, type(model.part).__name__),
+            StopWhenDiverged(root / LAST),
+            self.checkpoints,
+            OwnOptimizerValues(),
             PlainLines(),
         ]
-        kwargs["logger"] = TensorBoardLogger(root, name="", version="")
+        fits = self.config.subcommand == "fit"
+        kwargs["logger"] = TensorBoardLogger(root, name="", version="") if fits else False
         return super().instantiate_trainer(**kwargs)
 
     def before_fit(self) -> None:
-        checkpoint = Path(self.trainer.default_root_dir) / CHECKPOINT
-        if checkpoint.is_file() and not self.config.fit.ckpt_path:
-            self.config_init.fit.ckpt_path = str(checkpoint)
-            print(f"resuming from {checkpoint}", file=sys.stderr)
+        root, begin = Path(self.trainer.default_root_dir), self.config.fit.ckpt_path
+        record = self._record()
+        self.checkpoints.record = record
+        if begin is not None and Path(begin).resolve().parent == root.resolve():
+            own: Found | None = read_checkpoint(Path(begin))
+        else:
+            own = find_checkpoint(root)
+        self.found = own or (read_checkpoint(Path(begin)) if begin else None)
+        self.config_init.fit.weights_only = True
+        self.config_init.fit.ckpt_path = None
+        if not self.found:
+            return
+        if own:
+            check_same_run(own, record)
+            self.files.last_is_broken = own.path.name != LAST
+            begins = f"resuming from {own.path}"
+        else:
+            changed = check_beginning(self.found, record)
+            words = f", with {in_words(changed)}" if changed else ""
+            begins = f"beginning from {self.found.path}, step {self.found.step}{words}"
+        check_time_left(self.found, self.trainer, record["max_time"])
+        say(begins)
+        self.config_init.fit.ckpt_path = str(self.found.path)
 
     def before_validate(self) -> None:
-        checkpoint = Path(self.trainer.default_root_dir) / CHECKPOINT
-        if self.config.validate.ckpt_path:
-            return
-        if not checkpoint.is_file():
-            raise FileNotFoundError(f"expected a trained run to measure, found no {checkpoint}: fit it first")
-        self.config_init.validate.ckpt_path = str(checkpoint)
+        root, chosen = Path(self.trainer.default_root_dir), self.config.validate.ckpt_path
+        found = read_checkpoint(Path(chosen)) if chosen else find_checkpoint(root)
+        if not found:
+            raise FileNotFoundError(
+                f"expected a trained run to measure, found no {root / LAST}: fit it first"
+            )
+        check_same_part(found, self._record())
+        self.config_init.validate.ckpt_path = str(found.path)
+        self.config_init.validate.weights_only = True
 
     def after_fit(self) -> None:
         if not self.trainer.is_global_zero or self.trainer.interrupted:
             return
         root = Path(self.trainer.default_root_dir)
         if not all(value.isfinite().all() for value in self.model.part.state_dict().values()):
-            raise ValueError(
-                "expected finite weights, the training has diverged to NaN or infinity: remove "
-                f"{root / CHECKPOINT} and train with a smaller learning rate"
+            raise Diverged(
+                "expected finite weights, the training has diverged to NaN or infinity: train into another "
+                "folder with a smaller learning rate"
             )
         unready = getattr(self.model, "unready", lambda: None)()
         if unready:
-            raise ValueError(f"{unready}: train longer (the run goes on from {root / CHECKPOINT})")
+            raise ValueError(f"{unready}: train longer (the run goes on from {root / LAST})")
+        if self.found and self.trainer.global_step == self.found.step:
+            say(f"nothing was left to train, the run had ended at step {self.found.step}")
         name = self.model.part_name
         words = self.config.fit.model.init_args.part.as_dict()
         init_args = words.get("init_args") or {}
@@ -200,52 +231,13 @@ class TrainingCLI(LightningCLI):
             class_path=words["class_path"],
             init_args=init_args,
             storage=self.config.fit.storage,
-            trained_on=teachers_of(self.model.part, self.datamodule) | self._teachers(),
+            trained_on=self.checkpoints.record["trained_on"],
         )
-        print(f"trained {name} ({bundle.fingerprint(name)}): {bundle.path}", file=sys.stderr)
+        say(f"trained {name} ({bundle.fingerprint(name)}): {bundle.path}")
 
-    def _teachers(self) -> dict[str, str]:
-        """Fingerprint of the frozen part that this one was fitted to: k-means to w2v-BERT, say."""
-        values = self.config.fit.model.init_args
-        folders = {name: Bundle(values[name]) for name in ("w2v_bert", "mulan", "melody") if name in values}
-        return {name: bundle.fingerprint(next(iter(bundle.parts))) for name, bundle in folders.items()}
-
-
-def teachers_of(part: object, data: lightning.LightningDataModule | None) -> dict[str, str]:
-    """Fingerprints of the tokenizers whose tokens a stage learns; none for what learns from audio.
-
-    Only those: a semantic stage stays good when the codec is trained again.
-    """
-    if not (isinstance(data, TokenCrops) and isinstance(part, Stage)):
-        return {}
-    made_by = {name for segment in part.layout.segments for name in MADE_BY[segment.key]}
-    return {name: value for name, value in data.description.fingerprints.items() if name in made_by}
-
-
-def plain(message: str) -> str:
-    """What went wrong inside a jsonargparse message, without the types it tried on the way."""
-    if "required: fit.data" in message or "required: validate.data" in message:
-        return "expected a configuration: --config configs/PART.yaml, with layers of others after it"
-    lacking = re.search(
-        r"class_path 'musiclm\.data\.[^']*':\s*(?:- )?the following arguments are required: (\w+)", message
-    )
-    if lacking:
-        return f"expected --data.init_args.{lacking[1]} FOLDER (see the configuration's first lines)"
-    if "class_path 'lightning.LightningModule'" in message:
-        return (
-            f"expected a whole configuration (--config configs/PART.yaml) before its layers: {_last(message)}"
-        )
-    if " unrecognized arguments" in f" {message}" and ".yaml" in message:
-        return f"{message}: expected --config before a configuration's name"
-    return _last(message)
-
-
-def _last(message: str) -> str:
-    """The innermost complaint of a jsonargparse message."""
-    inner = re.findall(
-        r"(?:Errors:\s*- |Problem with given class_path '[^']*':\s*)(.*?)(?:\s*- Expected a|$)", message, re.S
-    )
-    return " ".join((inner[-1] if inner else message).split())[:500]
+    def _record(self) -> dict[str, Any]:
+        words = self._parser(self.subcommand).dump(self.config[self.subcommand], skip_none=False)
+        return record_of(yaml.safe_load(words), self.model.part, self.datamodule, self.trainer.world_size)
 
 
 def main(arguments: list[str]) -> None:
@@ -258,17 +250,23 @@ def main(arguments: list[str]) -> None:
     # Lightning reads them there, warns of any given otherwise, and starts further processes by the first one.
     sys.argv = [before[0], *arguments]
     quiet = {"exit_on_error": False}
+    held = ExitStack()
     try:
         TrainingCLI(
+            held,
             subclass_mode_model=True,
             subclass_mode_data=True,
             model_class=lightning.LightningModule,
             datamodule_class=lightning.LightningDataModule,
             seed_everything_default=0,
             auto_configure_optimizers=False,  # optimizers are injected callables of each module
-            save_config_kwargs={"overwrite": True},
+            save_config_callback=KeepConfig,
             parser_kwargs={**quiet, "fit": quiet, "validate": quiet, "test": quiet, "predict": quiet},
         )
+    except Diverged:
+        if not is_first_process():
+            sys.exit(0)  # all processes have stopped together, and the first one says so
+        raise
     except (ArgumentError, ValueError, MisconfigurationException) as error:
         raise ValueError(plain(str(error))) from error
     except RuntimeError as error:
@@ -284,4 +282,5 @@ def main(arguments: list[str]) -> None:
             raise KeyboardInterrupt from None
         raise
     finally:
+        held.close()
         sys.argv = before

@@ -8,6 +8,7 @@ import pytest
 from musiclm.audit.canaries import CANARIES, canary_rows, plant, read_canaries
 from musiclm.audit.examples import identical_recordings, stretches
 from musiclm.data.store import TokenStore
+from musiclm.files import only_writer
 from tests.audit.tiny_audit import make_store, songs
 
 
@@ -61,3 +62,16 @@ def test_a_store_is_not_written_over(store: Path, tmp_path: Path) -> None:
 def test_a_store_without_canaries_has_none(store: Path) -> None:
     assert read_canaries(store) == {}
     assert canary_rows(list(TokenStore(store)), {})[0] == []
+
+
+def test_one_process_plants_a_store_at_a_time_and_a_killed_ones_rest_is_gone(
+    store: Path, tmp_path: Path
+) -> None:
+    making = tmp_path / ".planted.making"
+    with only_writer(making), pytest.raises(BlockingIOError, match="is at it"):
+        plant(store, tmp_path / "planted", repeats=(1,), each=1)
+    (making / "store" / "shards").mkdir(parents=True)
+    (making / "store" / "rest").touch()
+    plant(store, tmp_path / "planted", repeats=(1,), each=1)
+    assert not (tmp_path / "planted" / "rest").exists()
+    assert not making.exists()

@@ -161,7 +161,7 @@ def test_wrong_values_are_refused_in_one_line(wrong: dict, expected: str, tmp_pa
 
 def test_a_file_in_the_folders_place_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(ValueError, match="is a file"):
+    with pytest.raises(FileExistsError, match="is a file"):
         render(tmp_path / "file", hours=HOURS)
     assert (tmp_path / "file").read_text() == "mine"
 

@@ -12,7 +12,7 @@ import torch
 from musiclm.bundle import load_part
 from musiclm.cli import main
 from musiclm.data.token_crops import TokenCropDataset
-from musiclm.training.cli import LastCheckpoint
+from musiclm.training.checkpoint import LastCheckpoint
 from musiclm.training.cli import main as fit
 from tests.tiny import folder_of_tones, make_token_store
 
@@ -203,7 +203,7 @@ def test_a_run_of_another_part_is_not_gone_on_with(
     main(["fit", *stage(tokens, tmp_path / "run")])
     before = (tmp_path / "run" / "last.ckpt").read_bytes()
     line = one_line(capsys, ["fit", *stage(tokens, tmp_path / "run", name="coarse")])
-    assert "same part at the same size" in line
+    assert "to be of Coarse, it is of Semantic" in line
     assert "name another folder" in line
     assert (tmp_path / "run" / "last.ckpt").read_bytes() == before
 
