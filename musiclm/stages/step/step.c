@@ -26,6 +26,8 @@
 #define PIECE 65536 /* bytes to read for a piece of work: some microseconds */
 #define LINE 64     /* bytes of a line of the cache, which two threads do not share */
 
+static const int64_t BYTES[] = {4, 2, 1}; /* of a number of each kind */
+
 /* ---- The parts of a layer --------------------------------------------------------------------------------- */
 
 FOR_EACH_CPU static void norm(const float *x, const float *weight, int64_t rows, int64_t width, float epsilon,
@@ -59,24 +61,25 @@ static int64_t pieces_of(int64_t count, int64_t bytes, int64_t threads) {
     return each * threads < count ? each * threads : count;
 }
 
-/* The things first ... last - 1 that are one of the pieces. */
-static void piece_of(int64_t count, int64_t piece, int64_t pieces, int64_t *first, int64_t *last) {
-    *first = count * piece / pieces;
-    *last = count * (piece + 1) / pieces;
+/* The things first ... last - 1 of `count` that are a piece. */
+static void things_of(int64_t count, Piece piece, int64_t *first, int64_t *last) {
+    *first = count * piece.number / piece.of;
+    *last = count * (piece.number + 1) / piece.of;
 }
 
 static int64_t tiles_of(int64_t outputs) { return (outputs + TILE - 1) / TILE; }
 
-static int64_t tile_bytes(const Matrix *m) {
-    static const int64_t bytes[] = {4, 2, 1};
-    return TILE * m->inputs * bytes[m->kind];
-}
-
-/* The outputs first ... last - 1 that are one of the pieces: whole tiles. */
-static void outputs_of(int64_t outputs, int64_t piece, int64_t pieces, int64_t *first, int64_t *last) {
-    piece_of(tiles_of(outputs), piece, pieces, first, last);
+/* The outputs first ... last - 1 that are a piece: whole tiles. */
+static void outputs_of(int64_t outputs, Piece piece, int64_t *first, int64_t *last) {
+    things_of(tiles_of(outputs), piece, first, last);
     *first *= TILE;
     *last = *last * TILE < outputs ? *last * TILE : outputs;
+}
+
+/* In how many pieces a product of so many rows is shared out; `outputs` of each of the rows of the matrix together. */
+static int64_t pieces_of_product(const Matrix *m, int64_t outputs, int64_t rows, int64_t threads) {
+    int64_t tiles = tiles_of(outputs);
+    return pieces_of(tiles, m->outputs * m->inputs * BYTES[m->kind] * rows / tiles, threads);
 }
 
 /* ---- A product by itself ---------------------------------------------------------------------------------- */
@@ -85,30 +88,30 @@ typedef struct {
     const Matrix *matrix;
     Rows from;
     float *to; /* [rows, outputs] */
-    int64_t rows, pieces;
+    int64_t rows;
 } Product;
 
-static void quantize_piece(void *job, int64_t piece, int member) {
-    const Product *p = job;
-    int64_t first, last, inputs = p->matrix->inputs;
-    (void)member;
-    piece_of(p->rows, piece, p->pieces, &first, &last);
-    quantize(p->from.x + first * inputs, last - first, inputs, p->from.q + first * inputs, p->from.units + first);
-}
+enum { QUANTIZE, MULTIPLY };
 
-static void product_piece(void *job, int64_t piece, int member) {
+static void product_work(const void *job, int64_t part, Piece piece, int member) {
     const Product *p = job;
-    int64_t first, last, outputs = p->matrix->outputs;
+    int64_t first, last, inputs = p->matrix->inputs, outputs = p->matrix->outputs;
     (void)member;
-    outputs_of(outputs, piece, p->pieces, &first, &last);
-    product(p->matrix, p->from, p->rows, first, last, p->to, outputs, 0);
+    if (part == QUANTIZE) {
+        things_of(p->rows, piece, &first, &last);
+        uint8_t *q = p->from.q + first * inputs;
+        quantize(p->from.x + first * inputs, last - first, inputs, q, p->from.units + first);
+    } else {
+        outputs_of(outputs, piece, &first, &last);
+        product(p->matrix, p->from, p->rows, first, last, p->to, outputs, 0);
+    }
 }
 
 /* ---- A step ----------------------------------------------------------------------------------------------- */
 
 /* Memory of one thread. */
 typedef struct {
-    int64_t prepared;      /* the phase whose rows `normed` and `q` hold */
+    int64_t prepared;      /* the part whose rows `normed` and `q` hold */
     float *normed, *units; /* [rows, width], [rows] */
     Scratch scratch;
 } Own;
@@ -117,68 +120,99 @@ typedef struct {
     const Model *model;
     const Cache *cache;
     float *x, *qkv, *attended, *gates, *hidden; /* [rows, width, 3 * width, width, 2 * feed_forward, feed_forward] */
-    char *own;                                  /* of each thread, own_bytes(...) apart */
-    int64_t own_bytes, rows, layer;
-    /* The present phase: a product of `from`, or of its norm where there are weights of one. */
-    const Matrix *matrix;
-    const float *from, *norm;
-    float *to;
-    int64_t phase, pieces, add;
+    char *own;                                  /* of each thread, own_bytes apart */
+    int64_t own_bytes, rows;
 } Step;
 
-/* What the phase multiplies. Every thread prepares the rows for itself: that is quicker than waiting for it. */
-static Rows rows_of(const Step *step, Own *own) {
-    Rows rows = {step->norm ? own->normed : step->from, own->scratch.q, own->units};
-    if (own->prepared == step->phase) return rows;
-    own->prepared = step->phase;
-    if (step->norm) norm(step->from, step->norm, step->rows, step->model->width, step->model->epsilon, own->normed);
-    if (step->matrix->kind == INT8) quantize(rows.x, step->rows, step->matrix->inputs, rows.q, rows.units);
+/* The parts of a layer. Each reads what those before it have written. */
+enum { QKV, ATTENTION, ATTENTION_OUT, FEED_FORWARD_IN, FEED_FORWARD_OUT, PARTS };
+
+/* What a part multiplies: `from`, or its norm where there are weights of one. Every thread prepares the rows for
+ * itself: that is quicker than waiting for it. */
+static Rows rows_of(const Step *step, int64_t part, Own *own, const Matrix *matrix, const float *from,
+                    const float *norm_weights) {
+    Rows rows = {norm_weights ? own->normed : from, own->scratch.q, own->units};
+    if (own->prepared == part) return rows;
+    own->prepared = part;
+    if (norm_weights) norm(from, norm_weights, step->rows, step->model->width, step->model->epsilon, own->normed);
+    if (matrix->kind == INT8) quantize(rows.x, step->rows, matrix->inputs, rows.q, rows.units);
     return rows;
 }
 
-static void multiply(void *job, int64_t piece, int member) {
-    const Step *step = job;
-    Rows rows = rows_of(step, (Own *)(step->own + member * step->own_bytes));
-    int64_t first, last, outputs = step->matrix->outputs;
-    outputs_of(outputs, piece, step->pieces, &first, &last);
-    product(step->matrix, rows, step->rows, first, last, step->to, outputs, step->add);
+static void multiply(const Step *step, const Matrix *matrix, Rows rows, Piece piece, float *to, int add) {
+    int64_t first, last;
+    outputs_of(matrix->outputs, piece, &first, &last);
+    product(matrix, rows, step->rows, first, last, to, matrix->outputs, add);
 }
 
 /* The matrix's outputs are gates, then values. */
-static void multiply_and_gate(void *job, int64_t piece, int member) {
-    const Step *step = job;
-    Rows rows = rows_of(step, (Own *)(step->own + member * step->own_bytes));
+static void multiply_and_gate(const Step *step, const Matrix *matrix, Rows rows, Piece piece) {
     int64_t first, last, inner = step->model->feed_forward;
-    outputs_of(inner, piece, step->pieces, &first, &last);
-    product(step->matrix, rows, step->rows, first, last, step->gates, 2 * inner, 0);
-    product(step->matrix, rows, step->rows, inner + first, inner + last, step->gates, 2 * inner, 0);
+    outputs_of(inner, piece, &first, &last);
+    product(matrix, rows, step->rows, first, last, step->gates, 2 * inner, 0);
+    product(matrix, rows, step->rows, inner + first, inner + last, step->gates, 2 * inner, 0);
     for (int64_t r = 0; r < step->rows; r++) {
         const float *gates = step->gates + r * 2 * inner;
         gate(gates + first, gates + inner + first, last - first, step->hidden + r * inner + first);
     }
 }
 
-static void attend(void *job, int64_t piece, int member) {
-    const Step *step = job;
-    const Own *own = (Own *)(step->own + member * step->own_bytes);
+static void attend(const Step *step, int64_t layer, Piece piece, Scratch scratch) {
     int64_t heads = step->model->heads, width = step->model->width, size = width / heads, pairs = step->rows * heads;
     int64_t first, last;
-    piece_of(pairs, piece, step->pieces, &first, &last);
+    things_of(pairs, piece, &first, &last);
     for (int64_t pair = first; pair < last; pair++) {
         const float *query = step->qkv + pair / heads * 3 * width + pair % heads * size;
-        one_head(query, query + width, query + 2 * width, step->model, step->cache, step->layer, pair, pairs,
-                 own->scratch, step->attended + pair * size);
+        one_head(query, query + width, query + 2 * width, step->model, step->cache, layer, pair, pairs, scratch,
+                 step->attended + pair * size);
     }
 }
 
-/* One phase of all the team: a product, shared out by its outputs. */
-static void share_out_product(Team *team, Step *step, Work *work, const Matrix *matrix, int64_t outputs,
-                              const float *from, const float *norm_weights, float *to, int add) {
-    step->matrix = matrix, step->from = from, step->norm = norm_weights, step->to = to, step->add = add;
-    step->phase++;
-    int64_t bytes = tile_bytes(matrix) * matrix->outputs / outputs * step->rows;
-    step->pieces = pieces_of(tiles_of(outputs), bytes, members_of(team));
-    share_out(team, work, step, step->pieces);
+static void step_work(const void *job, int64_t part, Piece piece, int member) {
+    const Step *step = job;
+    const Layer *layer = step->model->layer + part / PARTS;
+    Own *own = (Own *)(step->own + member * step->own_bytes);
+    Rows rows;
+    switch (part % PARTS) {
+    case QKV:
+        rows = rows_of(step, part, own, &layer->qkv, step->x, layer->attention_norm);
+        multiply(step, &layer->qkv, rows, piece, step->qkv, 0);
+        break;
+    case ATTENTION:
+        attend(step, part / PARTS, piece, own->scratch);
+        break;
+    case ATTENTION_OUT:
+        rows = rows_of(step, part, own, &layer->attention_out, step->attended, NULL);
+        multiply(step, &layer->attention_out, rows, piece, step->x, 1);
+        break;
+    case FEED_FORWARD_IN:
+        rows = rows_of(step, part, own, &layer->feed_forward_in, step->x, layer->feed_forward_norm);
+        multiply_and_gate(step, &layer->feed_forward_in, rows, piece);
+        break;
+    case FEED_FORWARD_OUT:
+        rows = rows_of(step, part, own, &layer->feed_forward_out, step->hidden, NULL);
+        multiply(step, &layer->feed_forward_out, rows, piece, step->x, 1);
+    }
+}
+
+/* In how many pieces a part is shared out. */
+static int64_t pieces_of_part(const Step *step, int64_t part, int64_t threads) {
+    const Model *model = step->model;
+    const Layer *layer = model->layer + part / PARTS;
+    int64_t width = model->width, inner = model->feed_forward;
+    switch (part % PARTS) {
+    case QKV:
+        return pieces_of_product(&layer->qkv, 3 * width, step->rows, threads);
+    case ATTENTION_OUT:
+        return pieces_of_product(&layer->attention_out, width, step->rows, threads);
+    case FEED_FORWARD_IN:
+        return pieces_of_product(&layer->feed_forward_in, inner, step->rows, threads);
+    case FEED_FORWARD_OUT:
+        return pieces_of_product(&layer->feed_forward_out, width, step->rows, threads);
+    default: /* attention: keys and values */
+        return pieces_of(step->rows * model->heads,
+                         2 * (step->cache->length + 1) * width / model->heads * BYTES[model->kind], threads);
+    }
 }
 
 /* ---- What native.py calls --------------------------------------------------------------------------------- */
@@ -190,7 +224,7 @@ int64_t musiclm_sizes(void) {
 
 /* y [rows, outputs] = x [rows, inputs] times the matrix. Returns 0, or 1 where there is no memory. */
 int musiclm_product(const Matrix *m, const float *x, int64_t rows, float *y, int64_t threads) {
-    Product p = {m, {x, NULL, NULL}, y, rows, 1};
+    Product p = {m, {x, NULL, NULL}, y, rows};
     Team *team = gather(threads);
     if (m->kind == INT8) {
         p.from.q = malloc(rows * m->inputs);
@@ -200,11 +234,10 @@ int musiclm_product(const Matrix *m, const float *x, int64_t rows, float *y, int
             return 1;
         }
         int64_t bytes = m->inputs * (int64_t)sizeof(float);
-        p.pieces = rows * bytes < PIECE ? 1 : pieces_of(rows, bytes, members_of(team));
-        share_out(team, quantize_piece, &p, p.pieces);
+        int64_t pieces = rows * bytes < PIECE ? 1 : pieces_of(rows, bytes, members_of(team));
+        share_out(team, product_work, &p, QUANTIZE, pieces);
     }
-    p.pieces = pieces_of(tiles_of(m->outputs), tile_bytes(m) * rows, members_of(team));
-    share_out(team, product_piece, &p, p.pieces);
+    share_out(team, product_work, &p, MULTIPLY, pieces_of_product(m, m->outputs, rows, members_of(team)));
     free(p.from.q), free(p.from.units);
     return 0;
 }
@@ -231,7 +264,7 @@ int64_t musiclm_work(const Model *model, int64_t rows, int64_t capacity, int64_t
 
 /* x [rows, width] goes through all layers, and the cache has one step more (its length is the caller's). */
 void musiclm_step(const Model *model, const Cache *cache, float *x, int64_t rows, void *work, int64_t threads) {
-    int64_t width = model->width, inner = model->feed_forward, heads = model->heads, steps = cache->length + 1;
+    int64_t width = model->width, inner = model->feed_forward;
     Step step = {.model = model, .cache = cache, .x = x, .rows = rows};
     step.qkv = (float *)in_lines((intptr_t)work);
     step.attended = step.qkv + rows * 3 * width;
@@ -243,7 +276,7 @@ void musiclm_step(const Model *model, const Cache *cache, float *x, int64_t rows
     Team *team = gather(threads);
     for (int64_t member = 0; member < threads; member++) {
         Own *own = (Own *)(step.own + member * step.own_bytes);
-        own->prepared = 0;
+        own->prepared = -1;
         own->normed = (float *)((char *)own + in_lines(sizeof *own));
         own->units = own->normed + rows * width;
         own->scratch.scores = own->units + rows;
@@ -251,17 +284,8 @@ void musiclm_step(const Model *model, const Cache *cache, float *x, int64_t rows
         own->scratch.q = (uint8_t *)(own->scratch.dots + cache->capacity);
     }
 
-    static const int64_t bytes[] = {4, 2, 1};
-    int64_t head_bytes = 2 * steps * (width / heads) * bytes[model->kind];
-    for (; step.layer < model->layers; step.layer++) {
-        const Layer *layer = model->layer + step.layer;
-        regroup(team);
-        share_out_product(team, &step, multiply, &layer->qkv, 3 * width, x, layer->attention_norm, step.qkv, 0);
-        step.pieces = pieces_of(rows * heads, head_bytes, members_of(team));
-        share_out(team, attend, &step, step.pieces);
-        share_out_product(team, &step, multiply, &layer->attention_out, width, step.attended, NULL, x, 1);
-        share_out_product(team, &step, multiply_and_gate, &layer->feed_forward_in, inner, x,
-                          layer->feed_forward_norm, step.gates, 0);
-        share_out_product(team, &step, multiply, &layer->feed_forward_out, width, step.hidden, NULL, x, 1);
+    for (int64_t part = 0; part < model->layers * PARTS; part++) {
+        if (part % PARTS == 0) regroup(team);
+        share_out(team, step_work, &step, part, pieces_of_part(&step, part, members_of(team)));
     }
 }

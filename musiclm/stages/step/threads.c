@@ -14,6 +14,7 @@
 
 #define MOST 256              /* threads of a team */
 #define CACHE_LINE 128        /* bytes; what two threads write often does not share one */
+#define GRACE 1000            /* nanoseconds until a thread takes over what others have not begun */
 #define CALLER_SPINS 50000    /* nanoseconds that the caller waits awake for a piece to be done */
 #define HELPER_SPINS 300000   /* and a helper for the next phase: longer than Python needs between two steps */
 #define OFTEN 200000          /* nanoseconds between two looks at whether the team has the right size */
@@ -42,15 +43,17 @@ typedef struct {
 
 struct Team {
     _Alignas(CACHE_LINE) _Atomic uint64_t phase; /* its number, pieces, members */
-    Work *work;                                  /* of the phase, valid for who has claimed a piece of it */
-    void *job;
-    _Alignas(CACHE_LINE) _Atomic int64_t done; /* pieces of the phase */
-    atomic_int sleepers;                       /* helpers */
-    atomic_int caller_sleeps;
+    Work *work;                                  /* of the phase, valid for who has claimed a piece of it; */
+    const void *job;                             /* in the same line of the cache, which helpers wait for */
+    int64_t part;
+    _Alignas(CACHE_LINE) _Atomic int64_t done; /* pieces, by helpers, of all phases */
     _Alignas(CACHE_LINE) pthread_mutex_t lock;
+    atomic_int sleepers; /* helpers */
+    atomic_int caller_sleeps;
     pthread_cond_t finished;
     atomic_int leaving; /* the calling thread has ended */
     atomic_int users;   /* threads that still use this memory */
+    int64_t expected;   /* what `done` will be when the phase is over */
     int threads;        /* that exist, the caller among them */
     int wanted;         /* members, if the machine has room for them */
     int members;        /* at present */
@@ -60,6 +63,7 @@ struct Team {
     int grew;           /* whether that made it larger, */
     int64_t patience;   /* and how long from then until it grows */
     Use used, when_changed; /* what the caller had used when last looked at, and when the size last changed */
+    int punctual;       /* whether helpers did their shares of the last phase themselves */
     int slept;          /* whether the caller has slept since it was looked at */
     Member member[MOST];
 };
@@ -88,34 +92,33 @@ static inline void pause_briefly(void) {
 
 /* ---- Claiming --------------------------------------------------------------------------------------------- */
 
-/* A piece of the phase that nobody else does: the next one of the member's own share, or the last one of another's;
- * -1 where none is left. The phase cannot end before a claimed piece is done. */
-static int64_t claim(Team *team, uint64_t phase, int member) {
-    int64_t pieces = HIGH(phase), members = LOW(phase);
-    for (int64_t n = 0; n < members; n++) {
-        int64_t owner = (member + n) % members;
-        int64_t first = pieces * owner / members, end = pieces * (owner + 1) / members;
-        uint64_t share = atomic_load(&team->member[owner].share);
-        while (first < end) {
-            int64_t next = first, last = end;
-            if (NUMBER(share) == NUMBER(phase)) {
-                next = HIGH(share), last = LOW(share);
-            } else if ((int64_t)((NUMBER(share) - NUMBER(phase)) << 20) > 0) {
-                return -1; /* the share is of a later phase: this one is over */
-            }
-            if (next == last) break;
-            int64_t piece = n == 0 ? next++ : --last;
-            uint64_t left = PACKED(NUMBER(phase), next, last);
-            if (atomic_compare_exchange_weak(&team->member[owner].share, &share, left)) return piece;
-        }
+/* A piece of an owner's share of the phase that nobody else does: the next one of the member's own share, or the last
+ * one of another's; -1 where none is left. The phase cannot end before a claimed piece is done. */
+static int64_t claim(Team *team, uint64_t phase, uint32_t owner, int own) {
+    uint32_t pieces = HIGH(phase), members = LOW(phase);
+    uint32_t first = pieces * owner / members, end = pieces * (owner + 1) / members;
+    uint64_t share = atomic_load_explicit(&team->member[owner].share, memory_order_relaxed);
+    while (first < end) {
+        uint32_t next = first, last = end;
+        if (NUMBER(share) == NUMBER(phase))
+            next = HIGH(share), last = LOW(share);
+        else if ((int64_t)((NUMBER(share) - NUMBER(phase)) << 20) > 0)
+            break; /* the share is of a later phase: this one is over */
+        if (next == last) break;
+        uint32_t piece = own ? next++ : --last;
+        uint64_t left = PACKED(NUMBER(phase), next, last);
+        if (atomic_compare_exchange_weak(&team->member[owner].share, &share, left)) return piece;
     }
     return -1;
 }
 
-/* Does pieces until none is left; the number of pieces done. */
-static int64_t take_part(Team *team, uint64_t phase, int member) {
+/* Does what is left of an owner's share of the phase; the number of pieces done. */
+static int64_t take_over(Team *team, uint64_t phase, int member, int owner) {
     int64_t count = 0, piece;
-    for (; (piece = claim(team, phase, member)) >= 0; count++) team->work(team->job, piece, member);
+    while ((piece = claim(team, phase, owner, member == owner)) >= 0) {
+        team->work(team->job, team->part, (Piece){piece, HIGH(phase)}, member);
+        count++;
+    }
     return count;
 }
 
@@ -149,6 +152,22 @@ static void await_phase(Team *team, uint64_t seen, int member) {
     pthread_mutex_unlock(&team->lock);
 }
 
+/* Whether the next phase begins before it is worth while to look at the shares of others. */
+static int comes_soon(Team *team, uint64_t seen, int member) {
+    for (int n = 0; n < 1000; n++)
+        if (called(team, seen, member)) return 1;
+    return 0;
+}
+
+/* Tells the caller of pieces that are done. */
+static void report(Team *team, int64_t count) {
+    atomic_fetch_add(&team->done, count);
+    if (!atomic_load(&team->caller_sleeps)) return;
+    pthread_mutex_lock(&team->lock);
+    pthread_cond_signal(&team->finished);
+    pthread_mutex_unlock(&team->lock);
+}
+
 static void *help(void *argument) {
     Place place = *(Place *)argument;
     free(argument);
@@ -158,12 +177,12 @@ static void *help(void *argument) {
         if (atomic_load(&team->leaving)) break;
         uint64_t phase = atomic_load(&team->phase);
         seen = phase;
-        if (place.member >= LOW(phase)) continue;
-        int64_t count = take_part(team, phase, place.member);
-        if (count && atomic_fetch_add(&team->done, count) + count == HIGH(phase) && atomic_load(&team->caller_sleeps)) {
-            pthread_mutex_lock(&team->lock);
-            pthread_cond_signal(&team->finished);
-            pthread_mutex_unlock(&team->lock);
+        int members = LOW(phase);
+        if (place.member >= members) continue;
+        for (int n = 0; n < members; n++) {
+            if (n == 1 && comes_soon(team, seen, place.member)) break;
+            int64_t count = take_over(team, phase, place.member, (place.member + n) % members);
+            if (count) report(team, count);
         }
     }
     leave(team);
@@ -302,35 +321,53 @@ Team *gather(int64_t threads) {
 
 int members_of(const Team *team) { return team ? team->members : 1; }
 
-/* Until all pieces are done. */
-static void await_helpers(Team *team, int64_t pieces) {
+static inline int finished(Team *team) { return atomic_load(&team->done) == team->expected; }
+
+static int is_finished_soon(Team *team) {
+    for (int n = 0; n < 1000; n++)
+        if (finished(team)) return 1;
+    return 0;
+}
+
+/* Until helpers have done all that they began. */
+static void await_helpers(Team *team) {
     int64_t began = 0, now = 0;
     for (; now <= began + CALLER_SPINS; now = nanoseconds()) {
         for (int n = 0; n < 64; n++) {
-            if (atomic_load(&team->done) == pieces) return;
+            if (finished(team)) return;
             pause_briefly();
         }
         if (!began) began = nanoseconds();
     }
     pthread_mutex_lock(&team->lock);
     atomic_store(&team->caller_sleeps, 1);
-    while (atomic_load(&team->done) < pieces) pthread_cond_wait(&team->finished, &team->lock);
+    while (!finished(team)) pthread_cond_wait(&team->finished, &team->lock);
     atomic_store(&team->caller_sleeps, 0);
     pthread_mutex_unlock(&team->lock);
     team->slept = 1;
 }
 
-void share_out(Team *team, Work *work, void *job, int64_t pieces) {
+void share_out(Team *team, Work *work, const void *job, int64_t part, int64_t pieces) {
     if (members_of(team) == 1 || pieces == 1) {
-        for (int64_t piece = 0; piece < pieces; piece++) work(job, piece, 0);
+        for (int64_t piece = 0; piece < pieces; piece++) work(job, part, (Piece){piece, pieces}, 0);
         return;
     }
+    int members = team->members;
+    uint64_t phase = PACKED(NUMBER(atomic_load_explicit(&team->phase, memory_order_relaxed)) + 1, pieces, members);
     team->work = work;
     team->job = job;
-    atomic_store_explicit(&team->done, 0, memory_order_relaxed);
-    uint64_t phase = PACKED(NUMBER(atomic_load_explicit(&team->phase, memory_order_relaxed)) + 1, pieces, team->members);
-    atomic_store(&team->phase, phase); /* from now on helpers take part */
-    if (atomic_load(&team->sleepers)) wake(team, team->members);
-    int64_t count = take_part(team, phase, 0);
-    if (atomic_fetch_add(&team->done, count) + count < pieces) await_helpers(team, pieces);
+    team->part = part;
+    team->expected += pieces;
+    atomic_store_explicit(&team->phase, phase, memory_order_release); /* from now on helpers take part */
+    /* A helper that goes to sleep right now may not be seen. Then it sleeps through this phase, and nobody waits. */
+    if (atomic_load_explicit(&team->sleepers, memory_order_relaxed)) wake(team, members);
+    team->expected -= take_over(team, phase, 0, 0);
+    if (team->punctual && is_finished_soon(team)) return;
+    team->punctual = 1;
+    for (int owner = 1; owner < members && !finished(team); owner++) {
+        int64_t count = take_over(team, phase, 0, owner);
+        if (count) team->punctual = 0;
+        team->expected -= count;
+    }
+    await_helpers(team);
 }

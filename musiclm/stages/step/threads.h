@@ -19,8 +19,13 @@
 
 typedef struct Team Team;
 
-/* Does one piece of a job. `member` is 0 ... threads - 1: no two threads have the same one at a time. */
-typedef void Work(void *job, int64_t piece, int member);
+/* One of so many pieces. */
+typedef struct {
+    int64_t number, of;
+} Piece;
+
+/* Does one piece of a part of a job. `member` is 0 ... threads - 1: no two threads have the same one at a time. */
+typedef void Work(const void *job, int64_t part, Piece piece, int member);
 
 #pragma GCC visibility push(hidden)
 
@@ -34,8 +39,9 @@ void regroup(Team *team);
 /* How many threads the team has for now. */
 int members_of(const Team *team);
 
-/* Does the pieces 0 ... pieces - 1 (at most MOST_PIECES), each once, and returns when all of them are done. */
-void share_out(Team *team, Work *work, void *job, int64_t pieces);
+/* Does a part of a job in `pieces` pieces (at most MOST_PIECES), each once; returns when all of them are done. A job
+ * of many parts had better stay as it is meanwhile: what is written to reaches other cores late. */
+void share_out(Team *team, Work *work, const void *job, int64_t part, int64_t pieces);
 
 #pragma GCC visibility pop
 
