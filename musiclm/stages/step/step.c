@@ -195,24 +195,17 @@ static void step_work(const void *job, int64_t part, Piece piece, int member) {
     }
 }
 
-/* In how many pieces a part is shared out. */
-static int64_t pieces_of_part(const Step *step, int64_t part, int64_t threads) {
+/* In how many pieces each part of a layer is shared out. */
+static void count_pieces(const Step *step, int64_t threads, int64_t pieces[PARTS]) {
     const Model *model = step->model;
-    const Layer *layer = model->layer + part / PARTS;
-    int64_t width = model->width, inner = model->feed_forward;
-    switch (part % PARTS) {
-    case QKV:
-        return pieces_of_product(&layer->qkv, 3 * width, step->rows, threads);
-    case ATTENTION_OUT:
-        return pieces_of_product(&layer->attention_out, width, step->rows, threads);
-    case FEED_FORWARD_IN:
-        return pieces_of_product(&layer->feed_forward_in, inner, step->rows, threads);
-    case FEED_FORWARD_OUT:
-        return pieces_of_product(&layer->feed_forward_out, width, step->rows, threads);
-    default: /* attention: keys and values */
-        return pieces_of(step->rows * model->heads,
-                         2 * (step->cache->length + 1) * width / model->heads * BYTES[model->kind], threads);
-    }
+    const Layer *layer = model->layer; /* all layers have the same sizes */
+    int64_t rows = step->rows, width = model->width, head = width / model->heads;
+    int64_t read = 2 * (step->cache->length + 1) * head * BYTES[model->kind]; /* keys and values */
+    pieces[QKV] = pieces_of_product(&layer->qkv, 3 * width, rows, threads);
+    pieces[ATTENTION] = pieces_of(rows * model->heads, read, threads);
+    pieces[ATTENTION_OUT] = pieces_of_product(&layer->attention_out, width, rows, threads);
+    pieces[FEED_FORWARD_IN] = pieces_of_product(&layer->feed_forward_in, model->feed_forward, rows, threads);
+    pieces[FEED_FORWARD_OUT] = pieces_of_product(&layer->feed_forward_out, width, rows, threads);
 }
 
 /* ---- What native.py calls --------------------------------------------------------------------------------- */
@@ -284,8 +277,13 @@ void musiclm_step(const Model *model, const Cache *cache, float *x, int64_t rows
         own->scratch.q = (uint8_t *)(own->scratch.dots + cache->capacity);
     }
 
+    int64_t pieces[PARTS];
+    int members = 0;
     for (int64_t part = 0; part < model->layers * PARTS; part++) {
-        if (part % PARTS == 0) regroup(team);
-        share_out(team, step_work, &step, part, pieces_of_part(&step, part, members_of(team)));
+        if (part % PARTS == 0) {
+            regroup(team);
+            if (members_of(team) != members) count_pieces(&step, members = members_of(team), pieces);
+        }
+        share_out(team, step_work, &step, part, pieces[part % PARTS]);
     }
 }

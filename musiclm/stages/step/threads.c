@@ -17,7 +17,7 @@
 #define GRACE 1000            /* nanoseconds until a thread takes over what others have not begun */
 #define CALLER_SPINS 50000    /* nanoseconds that the caller waits awake for a piece to be done */
 #define HELPER_SPINS 300000   /* and a helper for the next phase: longer than Python needs between two steps */
-#define OFTEN 200000          /* nanoseconds between two looks at whether the team has the right size */
+#define OFTEN 1000000         /* nanoseconds between two looks at whether the team has the right size */
 #define LOSS 1000000          /* nanoseconds: shorter interruptions cost less than working alone */
 #define SHORTEST 1000000      /* nanoseconds until a team that was made smaller grows again, */
 #define LONGEST 1000000000    /* when it was interrupted once, or again and again */
