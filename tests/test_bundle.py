@@ -172,12 +172,12 @@ def test_no_code_of_a_stranger_is_run_by_loading_or_packing(
 ) -> None:
     (tmp_path / "evil_tower.py").write_text("raise SystemExit('this was imported')")
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
     folder = _stranger(tmp_path / "stranger", **changes)
     with pytest.raises(ValueError, match=rf"{folder / 'model.yaml'}: parts\.mulan_rvq"):
         load_part(folder)
     for command in (["bundle", "info", str(folder)], ["bundle", "pack", str(folder), "--out", "packed"]):
         with pytest.raises(SystemExit) as stop:
-            monkeypatch.chdir(tmp_path)
             main(command)
         assert stop.value.code == 2
         (line,) = capsys.readouterr().err.splitlines()
@@ -216,8 +216,7 @@ def test_the_weights_are_a_file_of_the_bundle_s_own_folder(file: Any, tmp_path: 
         "format: 1\nparts: {}\nmade: !!python/name:os.system",
         "format: 1\nparts: {}\n? [1]\n: 2",
         "[" * 600,
-        "a: &a [1,1,1,1,1,1,1,1]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b]\n"
-        "d: &d [*c,*c,*c,*c,*c,*c,*c,*c]\ne: [*d,*d,*d,*d,*d,*d,*d,*d,*d,*d,*d,*d,*d,*d,*d,*d,*d,*d,*d,*d,*d,*d]",
+        "\n".join(["a0: &a0 [1]", *(f"a{n}: &a{n} [{3 * f'*a{n - 1},'}]" for n in range(1, 30))]),  # 3^30
         "\x00",
         "# " + 2**20 * "a",
     ],
