@@ -1,21 +1,19 @@
 """`musiclm generate` and `musiclm story`: what is asked for is checked, made, and written block by block."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from torch import Tensor
-
 import musiclm.audio
-from musiclm.performance import Performance
 from musiclm.pipe import StreamFormat, check_pipe, writing_to_pipe
 from musiclm.pipeline import MusicLM
 from musiclm.progress import Stages
-from musiclm.request import GuardAction, Keep, Request
+from musiclm.request import GuardAction, Guarding, Keep, Request
 from musiclm.stages.precision import Precision
 from musiclm.story import Story, read_story, story_of
+from musiclm.windows import OnProgress
 
 STDOUT = Path("-")
 
@@ -54,36 +52,17 @@ def generate(
         precision: of the stages' matrices while they decode; fewer bits are faster.
         out: the file to write, .wav or .flac, or - for standard output, as the music is made.
         format: of standard output; raw is 16-bit little-endian mono at 24 kHz without a header.
-        guard: a token store of the training music: what is as near to a recording as a copy does not pass.
-        guard_action: refuse what does not pass, regenerate it with the next seeds, or label it in the file.
-        guard_tries: seeds in all, to regenerate with.
+        guard: a token store of the training music: what is as near to a recording as a copy does not pass. It
+            looks at 5 s or more of new music in every form, and nothing is written before all has passed, to
+            standard output neither.
+        guard_action: refuse what does not pass (all takes, if one does not), regenerate it with the next
+            seeds, or label it in the file and on standard error.
+        guard_tries: seeds in all for each take, to regenerate with.
     """
     request = Request(prompt, seconds, seed, num, keep, melody=melody, clip=continue_)
     title = prompt or f"continuation of {Path(continue_ or '').name}"
-    if guard is None:
-        _make(request, title, bundle=bundle, precision=precision, out=out, format=format)
-        return
-    musiclm.audio.check_writable(out)
-    if guard_tries < 1:
-        raise ValueError(f"expected guard_tries of 1 or more, got {guard_tries}")
-    if (melody, continue_, num, keep) != (None, None, 1, None):
-        raise ValueError("expected one take of words alone to --guard, got a form that it does not look at")
-    from musiclm.audit.guard import Guard
-
-    model = MusicLM.from_pretrained(bundle, precision=precision)
-    with Stages() as stages:
-        audio, seed, verdict = Guard.of(guard, model).generate(
-            model,
-            prompt,
-            seconds=request.length,
-            seed=seed,
-            action=guard_action,
-            tries=guard_tries,
-            on_progress=stages,
-        )
-    print(f"guard: {verdict}", file=sys.stderr)
-    comment = f"seed {seed}, bundle {model.fingerprint}, {verdict}"
-    print(audio.save(out, {"title": title, "comment": comment, "software": "musiclm"}))
+    guarding = None if guard is None else Guarding(guard, guard_action, guard_tries)
+    _make(request, title, bundle=bundle, precision=precision, out=out, format=format, guarding=guarding)
 
 
 def story(
@@ -97,6 +76,9 @@ def story(
     precision: Precision = "int8",
     out: Path | None = None,
     format: StreamFormat = "wav",
+    guard: Path | None = None,
+    guard_action: GuardAction = "refuse",
+    guard_tries: int = 3,
 ) -> None:
     """Make music whose description changes as it goes on.
 
@@ -111,6 +93,11 @@ def story(
         precision: of the stages' matrices while they decode; fewer bits are faster.
         out: the file to write, .wav or .flac, or - for standard output, as the music is made.
         format: of standard output; raw is 16-bit little-endian mono at 24 kHz without a header.
+        guard: a token store of the training music: what is as near to a recording as a copy does not pass.
+            Nothing is written before all has passed, to standard output neither.
+        guard_action: refuse what does not pass, regenerate it with the next seeds, or label it in the file
+            and on standard error.
+        guard_tries: seeds in all, to regenerate with.
     """
     if (story is None) == (not at):
         raise ValueError('expected a story: a YAML file, or --at 0:00 "a calm violin" --at 0:15 "techno"')
@@ -120,11 +107,19 @@ def story(
     request = Request(told.parts, told.seconds, told.seed or 0, blend=told.blend or 0.0)
     title = " / ".join(text for _, text in told.parts)
     place = told.out or Path("out.wav")
-    _make(request, title, bundle=bundle, precision=precision, out=place, format=format)
+    guarding = None if guard is None else Guarding(guard, guard_action, guard_tries)
+    _make(request, title, bundle=bundle, precision=precision, out=place, format=format, guarding=guarding)
 
 
 def _make(
-    request: Request, title: str, *, bundle: str, precision: Precision, out: Path, format: StreamFormat
+    request: Request,
+    title: str,
+    *,
+    bundle: str,
+    precision: Precision,
+    out: Path,
+    format: StreamFormat,
+    guarding: Guarding | None,
 ) -> None:
     """Make what was asked for, and print where it is."""
     files = [out] if request.num == 1 else [out.with_stem(f"{out.stem}-{n + 1}") for n in range(request.num)]
@@ -137,34 +132,78 @@ def _make(
             musiclm.audio.check_writable(file)
     model = MusicLM.from_pretrained(bundle, precision=precision)
     with Stages() as stages:
-        performance = model.perform(request, stages)
-        if out == STDOUT:
-            with writing_to_pipe(performance.sample_rate, performance.length, format) as write:
-                for block in performance:
-                    write(block[0])
-            return
-        with _writing(files, performance, request, title, model.fingerprint) as write_all:
+        if guarding is not None:
+            _make_guarded(request, title, model, guarding, files=files, format=format, on_progress=stages)
+        else:
+            _make_at_once(request, title, model, files=files, format=format, on_progress=stages)
+    if out != STDOUT:
+        print(*files, sep="\n")
+
+
+def _make_at_once(
+    request: Request,
+    title: str,
+    model: MusicLM,
+    *,
+    files: Sequence[Path],
+    format: StreamFormat,
+    on_progress: OnProgress,
+) -> None:
+    """Write block by block, as the music is made."""
+    performance = model.perform(request, on_progress)
+    if files == [STDOUT]:
+        with writing_to_pipe(performance.sample_rate, performance.length, format) as write:
             for block in performance:
-                write_all(block)
-    print(*files, sep="\n")
-
-
-@contextmanager
-def _writing(
-    files: Sequence[Path], performance: Performance, request: Request, title: str, fingerprint: str
-) -> Iterator[Callable[[Tensor], None]]:
-    """A function that appends blocks [N, 1, l], a row to each file."""
+                write(block[0])
+        return
     with ExitStack() as stack:
-        writers = []
-        for take, file in enumerate(files):
-            seed = f"seed {request.seed + take}"
-            if request.keep == "semantic":
-                seed = f"seed {request.seed}, sound of {seed}"
-            words = {"title": title, "comment": f"{seed}, bundle {fingerprint}", "software": "musiclm"}
-            writers.append(stack.enter_context(musiclm.audio.writing(file, performance.sample_rate, words)))
-
-        def write(block: Tensor) -> None:
+        writers = [
+            stack.enter_context(
+                musiclm.audio.writing(
+                    file,
+                    performance.sample_rate,
+                    _metadata(request, title, model, request.seed + take, request.seed),
+                )
+            )
+            for take, file in enumerate(files)
+        ]
+        for block in performance:  # [N, 1, l]
             for writer, row in zip(writers, block, strict=True):
                 writer(row)
 
-        yield write
+
+def _make_guarded(
+    request: Request,
+    title: str,
+    model: MusicLM,
+    guarding: Guarding,
+    *,
+    files: Sequence[Path],
+    format: StreamFormat,
+    on_progress: OnProgress,
+) -> None:
+    """Write when all of the music has passed the guard."""
+    from musiclm.audit.guard import Guard
+
+    samples = Guard.of(guarding.tokens, model).generate(
+        model, request, action=guarding.action, tries=guarding.tries, on_progress=on_progress
+    )
+    for file, sample in zip(files, samples, strict=True):
+        name = f"{file}: " if len(files) > 1 else ""
+        print(f"guard: {name}{sample.verdict}", file=sys.stderr)
+    for file, sample in zip(files, samples, strict=True):
+        if file == STDOUT:
+            with writing_to_pipe(sample.audio.sample_rate, sample.audio.waveform.shape[1], format) as write:
+                write(sample.audio.waveform)
+        else:
+            metadata = _metadata(request, title, model, sample.seed, samples[0].seed)
+            metadata["comment"] += f", {sample.verdict}"
+            sample.audio.save(file, metadata)
+
+
+def _metadata(request: Request, title: str, model: MusicLM, seed: int, first: int) -> dict[str, str]:
+    """What a file says of the take of a seed; `first` is that of the first take."""
+    words = f"seed {seed}"
+    if request.keep == "semantic":
+        words = f"seed {first}, sound of {words}"
+    return {"title": title, "comment": f"{words}, bundle {model.fingerprint}", "software": "musiclm"}

@@ -87,7 +87,7 @@ class MusicLM:
             FileNotFoundError, ValueError: there is no such bundle, or it is incomplete or damaged.
         """
         bundle = Bundle.find(name)
-        settings = read_settings(bundle.settings)
+        settings = read_settings(bundle.settings, f"{bundle.file}: settings")
         return cls(
             bundle.load("soundstream"),
             bundle.load("mulan"),

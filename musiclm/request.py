@@ -30,6 +30,28 @@ Recording = Audio | Path | str
 
 
 @dataclass(frozen=True)
+class Guarding:
+    """How music is guarded against being a copy.
+
+    Args:
+        tokens: the store of the training music.
+        action: what becomes of music that does not pass.
+        tries: seeds in all for each take, where it is made again.
+
+    Raises:
+        ValueError: there would be no try.
+    """
+
+    tokens: Path
+    action: GuardAction = "refuse"
+    tries: int = 3
+
+    def __post_init__(self) -> None:
+        if self.tries < 1:
+            raise ValueError(f"expected guard_tries of 1 or more, got {self.tries}")
+
+
+@dataclass(frozen=True)
 class Request:
     """Music as it was asked for.
 

@@ -1,12 +1,23 @@
 """How a model's stages are sampled: what a bundle's `model.yaml` and configs/generation.yaml say."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
+
+from musiclm.build import read
+
+SHORTEST = 0.1  # seconds of a window, or of what is new or carried on in one: a few frames of any clock
+LONGEST = 600.0  # seconds
+HOTTEST = 100.0  # temperature and guidance; far beyond what makes music
+MOST_CONTEXT = 10_000  # frames
 
 
 @dataclass(frozen=True)
 class GenerationSettings:
-    """How the stages are sampled. Windows in seconds; the defaults are the paper's (sec. 4.2)."""
+    """How the stages are sampled. Windows in seconds; the defaults are the paper's (sec. 4.2).
+
+    Raises:
+        ValueError: a value is out of its range.
+    """
 
     semantic_window: float = 30.0
     semantic_stride: float = 15.0
@@ -23,31 +34,47 @@ class GenerationSettings:
     decoder_context: int = 32  # frames of codes that the codec's decoder sees on either side of a block
 
     def __post_init__(self) -> None:
-        if not (
-            0 < self.semantic_stride < self.semantic_window and 0 < self.coarse_carry < self.coarse_window
-        ):
-            raise ValueError(
-                "expected semantic_stride and coarse_carry above 0 and shorter than their windows, got "
-                f"{self.semantic_stride} of {self.semantic_window} s and "
-                f"{self.coarse_carry} of {self.coarse_window} s"
-            )
+        for field in fields(self):
+            least, most = RANGES[field.name.split("_", 1)[1]]
+            value = getattr(self, field.name)
+            if value is not None and not least <= value <= most:  # nor is NaN
+                raise ValueError(f"expected {field.name} of {least:g} to {most:g}, got {value:g}")
+        for part, window in ((self.semantic_stride, "semantic_window"), (self.coarse_carry, "coarse_window")):
+            if getattr(self, window) - part < SHORTEST:
+                raise ValueError(
+                    f"expected semantic_stride and coarse_carry {SHORTEST:g} s shorter than their windows or "
+                    f"more, got {self.semantic_stride:g} of {self.semantic_window:g} s and "
+                    f"{self.coarse_carry:g} of {self.coarse_window:g} s"
+                )
 
 
-def read_settings(words: Any) -> GenerationSettings:
-    """The settings that a YAML file's words make.
+# By what a field's name ends in: the least and the most that makes sense.
+RANGES = {
+    "window": (SHORTEST, LONGEST),
+    "stride": (SHORTEST, LONGEST),
+    "carry": (SHORTEST, LONGEST),
+    "temperature": (0.0, HOTTEST),
+    "top_k": (1, 2**31),
+    "guidance": (0.0, HOTTEST),
+    "context": (0, MOST_CONTEXT),
+}
+
+
+def read_settings(values: Any, place: str = "the settings") -> GenerationSettings:
+    """The settings that a YAML file's values make.
+
+    Args:
+        values: of the fields, by name.
+        place: where they are written, for messages.
 
     Raises:
-        ValueError: names that are none, or values of another type.
+        ValueError: names that are none, or values of another type or out of range.
     """
-    from jsonargparse import ArgumentError, ArgumentParser
-
-    if not isinstance(words, dict):
-        raise ValueError(f"expected settings as `name: value` lines, got {words!r}")
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(GenerationSettings, "settings")
-    try:
-        return parser.instantiate(parser.parse_object({"settings": words})).settings
-    except ArgumentError as error:
+    if not isinstance(values, dict):
         raise ValueError(
-            f"expected the settings of generation: {' '.join(str(error).split())[:300]}"
-        ) from None
+            f"expected the settings of generation, `name: value` lines, at {place}, got {values!r:.80}"
+        )
+    try:
+        return read(GenerationSettings, values, place)
+    except ValueError as error:
+        raise ValueError(f"expected the settings of generation: {error}") from None

@@ -46,10 +46,15 @@ class Grid:
         where a melody code does.
 
         Raises:
-            ValueError: windows are too short to carry anything on from one such place to the next.
+            ValueError: windows are too short to carry anything on, or to add anything.
         """
         length = round(window * rate / unit) * unit
         kept = round(carry * rate / unit) * unit
+        if not 0 < kept < length:
+            raise ValueError(
+                f"expected windows that carry on some frames of {rate:g} Hz and add some, got {carry:g} of "
+                f"{window:g} s: change the bundle's settings"
+            )
         if not melody:
             return cls(length, kept, unit)
         step = round(HOP_SECONDS * rate)

@@ -1,12 +1,20 @@
 """Bundles: what is written comes back, and what is broken is refused in one line."""
 
+import pickle
+import resource
+import shutil
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
 
 from musiclm.bundle import Bundle, build, load_part, merge, save_part
+from musiclm.bundle.reading import digest, spec_bytes
+from musiclm.cli import main
+from musiclm.files import only_writer
 from musiclm.tokenizers.rvq import ResidualQuantizer
 
 WORDS = {"dimension": 4, "num_quantizers": 2, "codebook_size": 8}
@@ -54,15 +62,16 @@ def test_fingerprints_tell_weights_and_words_apart(tmp_path: Path) -> None:
 def test_merging_keeps_every_part_and_the_last_of_a_name(tmp_path: Path) -> None:
     first = _save(tmp_path / "a", "one")
     _save(tmp_path / "b", "two")
-    bundle = merge([Bundle(tmp_path / "a"), Bundle(tmp_path / "b")], tmp_path / "ab", {"guidance": 2.0})
+    settings = {"semantic_guidance": 2.0}
+    bundle = merge([Bundle(tmp_path / "a"), Bundle(tmp_path / "b")], tmp_path / "ab", settings)
     assert list(bundle.parts) == ["one", "two"]
-    assert bundle.settings == {"guidance": 2.0}
+    assert bundle.settings == settings
     assert torch.equal(bundle.load("one").codebooks, first.codebooks)
 
     newer = _save(tmp_path / "c", "one")
     bundle = merge([bundle, Bundle(tmp_path / "c")], tmp_path / "abc")
     assert torch.equal(bundle.load("one").codebooks, newer.codebooks)
-    assert bundle.settings == {"guidance": 2.0}
+    assert bundle.settings == settings
 
 
 def test_a_stage_is_not_packed_with_other_tokenizers_than_it_has_learned(tmp_path: Path) -> None:
@@ -126,14 +135,214 @@ def test_an_unknown_name_lists_what_there_is() -> None:
         Bundle.find("no-such-bundle")
 
 
-def test_a_stranger_s_bundle_cannot_name_other_classes(tmp_path: Path) -> None:
+def test_an_altered_spec_is_refused(tmp_path: Path) -> None:
     _save(tmp_path)
     words = yaml.safe_load((tmp_path / "model.yaml").read_text())
     words["parts"]["mulan_rvq"]["class_path"] = "subprocess.Popen"
     (tmp_path / "model.yaml").write_text(yaml.safe_dump(words))
     with pytest.raises(ValueError, match="truncated or altered"):
         load_part(tmp_path)
-    with pytest.raises(ValueError, match="of this project"):
-        build("subprocess.Popen", {"args": ["true"]})
-    with pytest.raises(ValueError, match="of this project"):
-        build(CLASS_PATH, {"dimension": {"class_path": "subprocess.Popen", "init_args": {}}})
+
+
+def _stranger(folder: Path, *, name: str = "mulan_rvq", **changes: Any) -> Path:
+    """A bundle whose model.yaml says something else, with the fingerprint that fits."""
+    _save(folder)
+    content = yaml.safe_load((folder / "model.yaml").read_text())
+    entry = content["parts"].pop("mulan_rvq") | changes
+    entry["fingerprint"] = digest(spec_bytes(entry) + (folder / "mulan_rvq.safetensors").read_bytes())
+    content["parts"][name] = entry
+    (folder / "model.yaml").write_text(yaml.safe_dump(content))
+    return folder
+
+
+EVIL = {
+    "class": {"class_path": "evil_tower.Encoder"},
+    "string": {"init_args": WORDS | {"dimension": "evil_tower.Encoder"}},
+    "mapping": {"init_args": WORDS | {"dimension": {"class_path": "evil_tower.Encoder"}}},
+    "extra": {"init_args": WORDS | {"dict_kwargs": {"class_path": "evil_tower.Encoder"}}},
+}
+
+
+@pytest.mark.parametrize("changes", EVIL.values(), ids=EVIL)
+def test_no_code_of_a_stranger_is_run_by_loading_or_packing(
+    changes: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "evil_tower.py").write_text("raise SystemExit('this was imported')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    folder = _stranger(tmp_path / "stranger", **changes)
+    with pytest.raises(ValueError, match=rf"{folder / 'model.yaml'}: parts\.mulan_rvq"):
+        load_part(folder)
+    for command in (["bundle", "info", str(folder)], ["bundle", "pack", str(folder), "--out", "packed"]):
+        with pytest.raises(SystemExit) as stop:
+            main(command)
+        assert stop.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert f"{folder / 'model.yaml'}: parts.mulan_rvq" in line
+    assert not (tmp_path / "packed").exists()
+    assert "evil_tower" not in sys.modules
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/x", "a/b", "..", "", ".x", "a b", "x.safetensors", "é", 7])
+def test_the_name_of_a_part_is_no_path(name: Any, tmp_path: Path) -> None:
+    folder = _stranger(tmp_path / "stranger", name=name)
+    with pytest.raises(ValueError, match=r"expected (names of parts|words as keys)"):
+        Bundle(folder)
+    if isinstance(name, str):
+        with pytest.raises(ValueError, match="expected names of parts"):
+            _save(tmp_path / "own", name)
+        assert not (tmp_path / "own").exists()
+
+
+@pytest.mark.parametrize("file", ["../model.safetensors", "/etc/passwd", "..", "model.yaml", 7, None])
+def test_the_weights_are_a_file_of_the_bundle_s_own_folder(file: Any, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="expected a whole entry of mulan_rvq"):
+        Bundle(_stranger(tmp_path, file=file))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[1, 2]",
+        "format: 1\nparts: [a]",
+        "format: 1\nparts: {a: b}",
+        "format: 1\nparts: {a: {class_path: x, init_args: [], file: a, fingerprint: 0}}",
+        "format: 1\nparts: &a {b: *a}",
+        "format: 1\nparts: {}\nmade: 2020-01-01",
+        "format: 1\nparts: {}\nmade: 2020-99-01",
+        "format: 1\nparts: {}\nmade: !!python/name:os.system",
+        "format: 1\nparts: {}\n? [1]\n: 2",
+        "[" * 600,
+        "\n".join(["a0: &a0 [1]", *(f"a{n}: &a{n} [{3 * f'*a{n - 1},'}]" for n in range(1, 30))]),  # 3^30
+        "\x00",
+        "# " + 2**20 * "a",
+    ],
+)
+def test_what_is_no_bundle_is_refused_at_once(content: str, tmp_path: Path) -> None:
+    (tmp_path / "model.yaml").write_text(content)
+    with pytest.raises(ValueError, match=r"model\.yaml"):
+        Bundle(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"no weights", pickle.dumps({"a": 1}), bytes(2000)])
+def test_weights_that_are_none_are_refused_in_one_line(content: bytes, tmp_path: Path) -> None:
+    _save(tmp_path / "part")
+    (tmp_path / "part" / "mulan_rvq.safetensors").write_bytes(content)
+    words = yaml.safe_load((tmp_path / "part" / "model.yaml").read_text())
+    entry = words["parts"]["mulan_rvq"]
+    entry["fingerprint"] = digest(spec_bytes(entry) + content)
+    (tmp_path / "part" / "model.yaml").write_text(yaml.safe_dump(words))
+    for use in (lambda: load_part(tmp_path / "part"), lambda: merge([Bundle(tmp_path / "part")], "out")):
+        with pytest.raises(ValueError, match=r"expected weights \(safetensors\) in .*mulan_rvq\.safetensors"):
+            use()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("fine_window: -1", "expected fine_window of 0.1 to 600, got -1"),
+        ("fine_window: .nan", "a finite number"),
+        ("coarse_window: .inf", "a finite number"),
+        ("coarse_carry: true", "a finite number"),
+        ("semantic_stride: 30", "shorter than their windows"),
+        ("coarse_carry: 0", "coarse_carry of 0.1 to 600, got 0"),
+        ("semantic_temperature: -0.1", "semantic_temperature of 0 to 100"),
+        ("coarse_temperature: hot", "a finite number"),
+        ("fine_temperature: 1e9", "fine_temperature of 0 to 100"),
+        ("semantic_top_k: 0", "semantic_top_k of 1 to"),
+        ("coarse_top_k: 2.5", "a whole number"),
+        ("semantic_guidance: -1", "semantic_guidance of 0 to 100"),
+        ("coarse_guidance: [1]", "a finite number"),
+        ("decoder_context: -1", "decoder_context of 0 to 10000"),
+        ("decoder_context: null", "a whole number"),
+        ("speed: 2", "has no 'speed'"),
+        ("[1]", "`name: value` lines"),
+    ],
+)
+def test_settings_are_checked_when_they_are_packed_and_when_they_are_read(
+    settings: str,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _save(tmp_path / "part")
+    (tmp_path / "settings.yaml").write_text(settings)
+    content = yaml.safe_load((tmp_path / "part" / "model.yaml").read_text())
+    content["settings"] = yaml.safe_load(settings)
+    shutil.copytree(tmp_path / "part", tmp_path / "stranger")
+    (tmp_path / "stranger" / "model.yaml").write_text(yaml.safe_dump(content))
+    for command, place in (
+        (["bundle", "pack", "part", "--settings", "settings.yaml", "--out", "out"], "settings.yaml"),
+        (["bundle", "pack", "stranger", "--out", "out"], "stranger/model.yaml: settings"),
+        (["bundle", "info", "stranger"], "stranger/model.yaml: settings"),
+        (["generate", "a tune", "--bundle", "stranger"], "stranger/model.yaml: settings"),
+    ):
+        with pytest.raises(SystemExit):
+            main(command)
+        (line,) = capsys.readouterr().err.splitlines()
+        assert said in line
+        assert place in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bundle_is_not_packed_among_other_things(tmp_path: Path) -> None:
+    _save(tmp_path / "part")
+    music = tmp_path / "music"
+    music.mkdir()
+    (music / "song.flac").write_bytes(b"x")
+    with pytest.raises(ValueError, match="expected an empty folder or a bundle to write to"):
+        merge([Bundle(tmp_path / "part")], music)
+    with pytest.raises(ValueError, match=r"holds song\.flac"):
+        _save(music)
+    assert [file.name for file in music.iterdir()] == ["song.flac"]
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError, match="is a file"):
+        merge([Bundle(tmp_path / "part")], tmp_path / "file")
+
+
+def test_packing_replaces_a_bundle_and_what_a_stopped_packing_left(tmp_path: Path) -> None:
+    _save(tmp_path / "a", "one")
+    _save(tmp_path / "b", "two")
+    left = tmp_path / "out"
+    left.mkdir()
+    (left / "two.safetensors").write_bytes(b"half")
+    (left / ".model.1.tmp.yaml").touch()
+    merge([Bundle(tmp_path / "a")], left)
+    merge([Bundle(left), Bundle(tmp_path / "b")], left)
+    assert list(Bundle(left).parts) == ["one", "two"]
+    merge([Bundle(tmp_path / "b")], left)
+    assert sorted(file.name for file in left.glob("[!.]*")) == ["model.yaml", "two.safetensors"]
+    Bundle(left).load("two")
+
+
+def test_two_do_not_pack_into_one_folder(tmp_path: Path) -> None:
+    _save(tmp_path / "part")
+    with only_writer(tmp_path / "out"), pytest.raises(BlockingIOError, match=r"process \d+"):
+        merge([Bundle(tmp_path / "part")], tmp_path / "out")
+    merge([Bundle(tmp_path / "part")], tmp_path / "out")
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
+        "model.yaml",
+        "mulan_rvq.safetensors",
+    ]
+
+
+def test_a_full_disk_leaves_the_bundle_that_was_there(tmp_path: Path) -> None:
+    _save(tmp_path / "out", "one")
+    before = {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
+    _save(tmp_path / "a", "one", scale=2.0)
+    part = build(CLASS_PATH, {**WORDS, "dimension": 4000})
+    large = {"class_path": CLASS_PATH, "init_args": {**WORDS, "dimension": 4000}}
+    save_part(tmp_path / "b", "two", part, storage="float32", **large)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))  # bytes: as much as fits
+    try:
+        with pytest.raises(OSError, match="expected room for the bundle"):
+            merge([Bundle(tmp_path / "a"), Bundle(tmp_path / "b")], tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == before

@@ -3,10 +3,15 @@
 `musiclm generate --guard tokens/` looks for every five seconds of the new semantic tokens in the whole
 training store, window by window as they are drawn, before they are made audible. What is near is read off the
 store itself: nearer than all but one in a thousand windows of unrelated music (`nearness.null_costs`).
+
+Music is given out whole, when all of it has passed: also to a pipe, where it would be heard before its end is
+known. In Python, `Watch` looks at a stream, and stops it before sound is made of what is too near.
 """
 
 import json
-from dataclasses import dataclass
+import math
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +24,7 @@ from musiclm.audit.search import WINDOW, WindowSearch
 from musiclm.data.store import TokenStore
 from musiclm.files import write_whole
 from musiclm.pipeline import MusicLM
-from musiclm.request import GuardAction
+from musiclm.request import GuardAction, Request
 from musiclm.windows import OnProgress
 
 QUANTILE = 0.001  # of unrelated windows: how many a guard may take for copies
@@ -50,12 +55,22 @@ class Verdict:
         )
 
 
-class TooNear(Exception):
-    """The music is too near to a training recording; `verdict` says to which."""
+@dataclass(frozen=True)
+class Sample:
+    """Music that a guard has looked at, the seed that made it, and what is nearest to it."""
 
-    def __init__(self, verdict: Verdict) -> None:
+    audio: Audio
+    seed: int
+    verdict: Verdict
+
+
+class TooNear(Exception):
+    """A sample, the one of `row`, is too near to a training recording; `verdict` says to which."""
+
+    def __init__(self, verdict: Verdict, row: int) -> None:
         super().__init__(str(verdict))
         self.verdict = verdict
+        self.row = row
 
 
 class Guard:
@@ -72,7 +87,7 @@ class Guard:
 
     @classmethod
     def of(cls, tokens: Path, model: MusicLM) -> "Guard":
-        """The guard of a token store; what it needs is made once and kept in the store's folder.
+        """The guard of a token store; what it needs is made once and, if that can be, kept in its folder.
 
         Raises:
             FileNotFoundError, ValueError: there is no store, or the model has learned other tokens.
@@ -80,13 +95,15 @@ class Guard:
         store = TokenStore(tokens)
         store.check_learned_by(model.trained_on)
         search = WindowSearch.open(store)
-        file = search.folder / THRESHOLD
-        if not file.is_file():
+        threshold = _kept_threshold(search.folder)
+        if threshold is None:
             null = null_costs(search, windows=NULL_WINDOWS)
             threshold = float(np.quantile(null.costs, QUANTILE, method="lower"))
-            kept = {"threshold": threshold, "windows": len(null.costs), "from": null.source}
-            write_whole(file, json.dumps(kept).encode())
-        return cls(search, json.loads(file.read_text(encoding="utf-8"))["threshold"])
+            if search.folder is not None:
+                kept = {"threshold": threshold, "windows": len(null.costs), "from": null.source}
+                with suppress(OSError):  # the store may be on a read-only disk
+                    write_whole(search.folder / THRESHOLD, json.dumps(kept).encode())
+        return cls(search, threshold)
 
     def judge(self, semantic: Tensor) -> Verdict:
         """What is nearest to semantic tokens [1, 1, T] in the store.
@@ -110,49 +127,98 @@ class Guard:
     def generate(
         self,
         model: MusicLM,
-        prompt: str,
+        request: Request,
         *,
-        seconds: float,
-        seed: int,
         action: GuardAction = "refuse",
         tries: int = 3,
         on_progress: OnProgress | None = None,
-    ) -> tuple[Audio, int, Verdict]:
-        """Music that passes, the seed that made it, and what is nearest to it.
+    ) -> list[Sample]:
+        """Every sample of a request, whole, and found to pass; of a continuation, what is new is looked at.
 
         Args:
             model: the model.
-            prompt, seconds, seed, on_progress: as in `MusicLM.generate`.
-            action: with what does not pass: `refuse` it, `regenerate` with the next seeds, or `label` it.
-            tries: seeds in all, for `regenerate`.
+            request: what is asked for, in any form.
+            action: with what does not pass: `refuse` the whole request, `regenerate` the samples that are too
+                near with the next seeds that none of them has had, or `label` it.
+            tries: seeds in all for each sample, for `regenerate`; 1 or more.
+            on_progress: called as the stages advance.
 
         Raises:
-            ValueError: nothing passed.
+            ValueError: there is not enough music to look at, or a sample does not pass.
         """
-        self._check_length(round(seconds * self.search.store.description.semantic_frame_rate))
-        heard: Tensor
-        verdict: Verdict | None
-
-        def check(semantic: Tensor) -> None:
-            nonlocal heard, verdict
-            heard = torch.cat([heard, semantic], dim=2)
-            if heard.shape[2] < WINDOW:
-                return
-            found = self.judge(heard)
-            heard = heard[:, :, 1 - WINDOW :]  # windows across the border are looked at as well
-            verdict = found if verdict is None or found.cost < verdict.cost else verdict
-            if action != "label" and not verdict.passes:
-                raise TooNear(verdict)
-
-        for take in range(tries if action == "regenerate" else 1):
-            heard, verdict = torch.empty(1, 1, 0, dtype=torch.int64), None
+        self._check_length(round(request.length * self.search.store.description.semantic_frame_rate))
+        assert tries >= 1
+        made: dict[int, Sample] = {}
+        missing = list(range(request.num))
+        seed, nearest = request.seed, ""
+        for _ in range(tries if action == "regenerate" else 1):
+            watch = Watch(self, action)
+            asked = replace(request, seed=seed, num=len(missing))
             try:
-                audio = model.generate(
-                    prompt, seconds=seconds, seed=seed + take, on_progress=on_progress, on_semantic=check
-                )
-            except TooNear:
-                continue
-            assert verdict is not None
-            return audio, seed + take, verdict
+                takes = model.perform(asked, on_progress, watch).listen()
+            except TooNear as error:
+                nearest = _said(error.verdict, missing[error.row], request.num)
+            else:
+                for row, (place, audio) in enumerate(zip(missing, takes, strict=True)):
+                    verdict = watch.verdict(row)
+                    if verdict.passes or action == "label":
+                        made[place] = Sample(audio, seed + row, verdict)
+                    else:
+                        nearest = _said(verdict, place, request.num)
+            seed += len(missing)
+            missing = [place for place in missing if place not in made]
+            if not missing:
+                return [made[place] for place in range(request.num)]
         advice = "ask for more --guard_tries" if action == "regenerate" else "take another --seed"
-        raise ValueError(f"expected music of its own, got some {verdict}: {advice}, or another prompt")
+        raise ValueError(f"expected music of its own, got {nearest}: {advice}, or another prompt")
+
+
+class Watch:
+    """Judges semantic tokens as they are drawn: `on_semantic` of `MusicLM.generate`, `stream` and `perform`.
+
+    Args:
+        guard: what judges.
+        action: `refuse` stops at the first sample that is too near, `regenerate` where all of them are.
+    """
+
+    def __init__(self, guard: Guard, action: GuardAction = "refuse") -> None:
+        self.guard = guard
+        self.action = action
+        self.heard: Tensor | None = None  # [N or 1, 1, t], the last of what was drawn
+        self.verdicts: list[Verdict] = []  # the nearest so far, of each row
+
+    def verdict(self, row: int) -> Verdict:
+        """What is nearest to a sample; those that share their semantic tokens share it."""
+        return self.verdicts[min(row, len(self.verdicts) - 1)]
+
+    def __call__(self, semantic: Tensor) -> None:
+        """Take the next tokens [N or 1, 1, t].
+
+        Raises:
+            TooNear: the music is not to be made audible.
+        """
+        self.heard = semantic if self.heard is None else torch.cat([self.heard, semantic], dim=2)
+        if self.heard.shape[2] < WINDOW:
+            return
+        found = [self.guard.judge(row) for row in self.heard.split(1)]
+        self.heard = self.heard[:, :, 1 - WINDOW :]  # windows across the border are looked at as well
+        pairs = zip(self.verdicts or found, found, strict=True)
+        self.verdicts = [min(pair, key=lambda verdict: verdict.cost) for pair in pairs]
+        near = [row for row, verdict in enumerate(self.verdicts) if not verdict.passes]
+        enough = {"refuse": 1, "regenerate": len(found), "label": math.inf}[self.action]
+        if len(near) >= enough:
+            raise TooNear(self.verdicts[near[0]], near[0])
+
+
+def _said(verdict: Verdict, place: int, num: int) -> str:
+    return f"some {verdict}" if num == 1 else f"sample {place + 1} of {num} {verdict}"
+
+
+def _kept_threshold(folder: Path | None) -> float | None:
+    """The threshold beside a kept index, if there is one."""
+    if folder is None:
+        return None
+    try:
+        return float(json.loads((folder / THRESHOLD).read_text(encoding="utf-8"))["threshold"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None

@@ -8,6 +8,7 @@ short list, and optimal transport decides.
 import json
 import os
 import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,7 @@ class WindowSearch:
         starts: its first token [M].
         store: where the tokens are.
         directions: on which the means were projected [D, d].
+        folder: where it is kept; None where it is in memory alone.
     """
 
     def __init__(
@@ -57,8 +59,9 @@ class WindowSearch:
         store: TokenStore,
         *,
         directions: Tensor,
+        folder: Path | None = None,
     ) -> None:
-        self.folder = store.folder / FOLDER
+        self.folder = folder
         self.index = index
         self.recordings = recordings
         self.starts = starts
@@ -104,24 +107,22 @@ class WindowSearch:
     def open(cls, store: TokenStore) -> "WindowSearch":
         """The search kept beside the store's shards; built and kept there where there is none of this store.
 
-        Raises:
-            OSError: it cannot be written.
+        Where it cannot be written (a store on a read-only disk), it stays in memory.
         """
         import faiss
 
         folder, made_of = store.folder / FOLDER, _made_of(store)
         if not _describes(folder, made_of):
             search = cls.build(store)
-            temporary = store.folder / f".{FOLDER}.{os.getpid()}.tmp"
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir()
-            faiss.write_index(search.index, str(temporary / "means.faiss"))
-            np.save(temporary / "recordings.npy", search.recordings)
-            np.save(temporary / "starts.npy", search.starts)
-            np.save(temporary / "directions.npy", search.directions.numpy())
-            (temporary / MADE_OF).write_text(json.dumps(made_of), encoding="utf-8")
-            shutil.rmtree(folder, ignore_errors=True)
-            temporary.rename(folder)  # a folder of this name is whole
+            try:
+                search._keep(folder, made_of)
+            except (OSError, RuntimeError) as error:  # faiss raises RuntimeError where the disk is full
+                reason = " ".join(str(error).split())[:200]
+                print(
+                    f"the index of {store.folder} is not kept, and made again next time: {reason}",
+                    file=sys.stderr,
+                )
+                return search
         try:
             index = faiss.read_index(str(folder / "means.faiss"), faiss.IO_FLAG_MMAP)
             recordings, starts = (
@@ -130,7 +131,25 @@ class WindowSearch:
             turn = torch.from_numpy(np.load(folder / "directions.npy"))
         except (RuntimeError, ValueError, OSError) as error:
             raise ValueError(f"expected an index in {folder}, it is damaged ({error}): remove it") from None
-        return cls(index, recordings, starts, store, directions=turn)
+        return cls(index, recordings, starts, store, directions=turn, folder=folder)
+
+    def _keep(self, folder: Path, made_of: dict[str, Any]) -> None:
+        """Write the search as `folder`, whole or not at all."""
+        import faiss
+
+        temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+        shutil.rmtree(temporary, ignore_errors=True)
+        try:
+            temporary.mkdir()
+            faiss.write_index(self.index, str(temporary / "means.faiss"))
+            np.save(temporary / "recordings.npy", self.recordings)
+            np.save(temporary / "starts.npy", self.starts)
+            np.save(temporary / "directions.npy", self.directions.numpy())
+            (temporary / MADE_OF).write_text(json.dumps(made_of), encoding="utf-8")
+            shutil.rmtree(folder, ignore_errors=True)
+            temporary.rename(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -198,7 +217,7 @@ def _made_of(store: TokenStore) -> dict[str, Any]:
 def _describes(folder: Path, made_of: dict[str, Any]) -> bool:
     try:
         return json.loads((folder / MADE_OF).read_text(encoding="utf-8")) == made_of
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (OSError, ValueError):
         return False
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from musiclm.tokenizers.embedding_windows import WindowEmbedding
-from musiclm.tokenizers.hub import PublishedVocabulary, check_package, read_json, read_weights
+from musiclm.tokenizers.hub import PublishedVocabulary, check_package, read_json, read_weights, sizes_of
 
 FLOOR = 1e-10  # of the mel energies before the logarithm, as published
 
@@ -46,8 +46,8 @@ class Clap(WindowEmbedding):
 
         super().__init__()
         # The package types these as what they may be, not as they are.
-        words: Any = ClapConfig.from_dict(config)
-        extractor: Any = ClapFeatureExtractor.from_dict(features)
+        words: Any = ClapConfig.from_dict(sizes_of(config))
+        extractor: Any = ClapFeatureExtractor.from_dict(sizes_of(features))
         self.sample_rate = sample_rate
         self.model_rate = int(extractor.sampling_rate)  # Hz
         self.window_seconds = float(extractor.max_length_s)

@@ -109,6 +109,20 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
     return words
 
 
+# Of a published config: what transformers takes for a kernel to fetch, a module to import, a name to look up.
+NAMES_CODE = {"attn_implementation", "auto_map", "custom_pipelines", "quantization_config", "dtype"}
+NAMES_CODE |= {"torch_dtype", "experts_implementation"}
+
+
+def sizes_of(config: dict[str, Any]) -> dict[str, Any]:
+    """A published config without what names code; a bundle with such a config may come from a stranger."""
+    return {
+        key: sizes_of(value) if isinstance(value, dict) else value
+        for key, value in config.items()
+        if key not in NAMES_CODE and not key.startswith("_")
+    }
+
+
 def read_weights(model: nn.Module, folder: Path) -> None:
     """Fill a model with model.safetensors or pytorch_model.bin of a published folder, every value of it.
 

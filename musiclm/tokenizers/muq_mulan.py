@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from musiclm.tokenizers.embedding_windows import WindowEmbedding
-from musiclm.tokenizers.hub import PublishedVocabulary, check_package, read_json, read_weights
+from musiclm.tokenizers.hub import PublishedVocabulary, check_package, read_json, read_weights, sizes_of
 
 
 class MuQMuLan(WindowEmbedding):
@@ -102,13 +102,16 @@ def _build(config: dict[str, Any], music: dict[str, Any], text: dict[str, Any]) 
     from muq.muq_mulan.models.text import TextTransformerPretrained
     from transformers import XLMRobertaConfig, XLMRobertaModel
 
+    # What only its training needs would read a checkpoint by path, fetch a codec or import another conformer.
+    own = sizes_of(music) | {"rvq_ckpt_path": None, "use_encodec_target": False, "is_flash": False}
+
     class MusicTower(AudioSpectrogramTransformerPretrained):
         def _init_pretrained_model(self, model_name: str) -> None:
-            self.model = MuQ(music)
+            self.model = MuQ(own)
 
     class TextTower(TextTransformerPretrained):
         def _init_pretrained_model(self) -> nn.Module:
-            return XLMRobertaModel(XLMRobertaConfig.from_dict(text))
+            return XLMRobertaModel(XLMRobertaConfig.from_dict(sizes_of(text)))
 
     audio_model, text_model = config["audio_model"], config["text_model"]
     return MuLanModel(

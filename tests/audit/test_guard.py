@@ -1,5 +1,6 @@
 """What is copied does not pass; what is not, does; and each action does what it says."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,25 @@ import torch
 from torch import Tensor
 
 from musiclm.audio import Audio
-from musiclm.audit.guard import Guard
+from musiclm.audit.guard import Guard, Sample, TooNear, Watch
 from musiclm.data.store import TokenStore
+from musiclm.request import GuardAction, Request
 from tests.audit.tiny_audit import make_store, songs
+
+
+class Performance:
+    """The takes of a request: their tokens are known, and their sound says which seed they are of."""
+
+    def __init__(self, composer: "Composer", request: Request, on_semantic: Callable[[Tensor], None]) -> None:
+        self.seeds = range(request.seed, request.seed + request.num)
+        drawn = self.seeds[:1] if request.keep else self.seeds
+        self.tokens = np.stack([composer.takes[seed] for seed in drawn]).astype(np.int64)[:, None]
+        self.on_semantic = on_semantic
+
+    def listen(self) -> list[Audio]:
+        for piece in torch.from_numpy(self.tokens).split(100, dim=2):  # as windows are drawn
+            self.on_semantic(piece)
+        return [Audio(torch.full((1, 8), float(seed)), 8) for seed in self.seeds]
 
 
 class Composer:
@@ -21,62 +38,110 @@ class Composer:
     def __init__(self, takes: list[np.ndarray], trained_on: dict[str, str] | None = None) -> None:
         self.takes = takes
         self.trained_on = trained_on or {}
-        self.asked: list[int] = []
+        self.asked: list[tuple[int, int]] = []  # first seed and number of takes
 
-    def generate(
-        self,
-        prompt: str,
-        *,
-        seconds: float,
-        seed: int,
-        on_progress: Any,
-        on_semantic: Callable[[Tensor], None],
-    ) -> Audio:
-        self.asked.append(seed)
-        on_semantic(torch.from_numpy(self.takes[seed].astype(np.int64))[None, None])
-        return Audio(torch.full((1, 8), float(seed)), 8)
+    def perform(
+        self, request: Request, on_progress: Any, on_semantic: Callable[[Tensor], None]
+    ) -> Performance:
+        self.asked.append((request.seed, request.num))
+        return Performance(self, request, on_semantic)
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)  # of the codebooks: a module's fixture comes before the seed of a test
     return make_store(tmp_path_factory.mktemp("guard") / "tokens", songs(48, bars=500), held_out=40)
 
 
 @pytest.fixture
 def composer(store: Path) -> Composer:
-    """Seeds 0 and 1 copy a recording from 2 s on, with every tenth token changed; seed 2 copies none."""
+    """Seeds 0, 1 and 3 copy a recording from 2 s on, with every tenth token changed; 2, 4 and 5 copy none."""
     copied = TokenStore(store).semantic(3)[50:300].copy()
     copied[::10] = 0
-    return Composer([copied, copied, np.random.default_rng(1).integers(0, 64, 250)])
+    own = np.random.default_rng(1).integers(0, 64, (3, 250))
+    return Composer([copied, copied, own[0], copied, own[1], own[2]])
 
 
-def generate(guard: Guard, composer: Composer, **values: Any) -> tuple[Audio, int, Any]:
-    return guard.generate(composer, "a tune", seconds=10.0, seed=0, **values)  # type: ignore[arg-type]
+def generate(
+    store: Path, composer: Composer, action: GuardAction = "refuse", tries: int = 3, **values: Any
+) -> list[Sample]:
+    request = Request("a tune", 10.0, **values)
+    model: Any = composer
+    return Guard.of(store, model).generate(model, request, action=action, tries=tries)
 
 
 def test_a_copy_is_refused_and_its_source_named(store: Path, composer: Composer) -> None:
-    guard = Guard.of(store, composer)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"as near as a copy to piece3 from \d+ s on.*another --seed"):
-        generate(guard, composer)
+        generate(store, composer)
+    with pytest.raises(ValueError, match=r"got sample 2 of 3 as near as a copy to piece3"):
+        generate(store, composer, seed=2, num=3)
 
 
 def test_the_next_seeds_are_taken_until_one_passes(store: Path, composer: Composer) -> None:
-    guard = Guard.of(store, composer)  # type: ignore[arg-type]
-    audio, seed, verdict = generate(guard, composer, action="regenerate", tries=3)
-    assert seed == 2
-    assert audio.waveform[0, 0] == 2
-    assert verdict.passes
-    assert composer.asked == [0, 1, 2]
+    (sample,) = generate(store, composer, "regenerate")
+    assert sample.seed == sample.audio.waveform[0, 0] == 2
+    assert sample.verdict.passes
+    assert composer.asked == [(0, 1), (1, 1), (2, 1)]
     with pytest.raises(ValueError, match="ask for more --guard_tries"):
-        generate(guard, composer, action="regenerate", tries=2)
+        generate(store, composer, "regenerate", tries=2)
+
+
+def test_of_several_samples_those_that_pass_are_kept(store: Path, composer: Composer) -> None:
+    samples = generate(store, composer, "regenerate", seed=1, num=3)
+    assert [sample.seed for sample in samples] == [4, 2, 5]  # 1 and 3 are copies
+    assert [float(sample.audio.waveform[0, 0]) for sample in samples] == [4, 2, 5]
+    assert composer.asked == [(1, 3), (4, 2)]
+
+
+def test_samples_of_the_same_tokens_are_made_again_together(store: Path, composer: Composer) -> None:
+    samples = generate(store, composer, "regenerate", num=2, keep="semantic")
+    assert [sample.seed for sample in samples] == [2, 3]  # the tokens are seed 2's
+    assert samples[0].verdict == samples[1].verdict
+    with pytest.raises(ValueError, match="got sample 1 of 2 as near as a copy"):
+        generate(store, composer, num=2, keep="semantic")
 
 
 def test_a_label_says_what_is_near(store: Path, composer: Composer) -> None:
-    guard = Guard.of(store, composer)  # type: ignore[arg-type]
-    _, seed, verdict = generate(guard, composer, action="label")
-    assert seed == 0
-    assert not verdict.passes
-    assert str(verdict).startswith("as near as a copy to piece3")
+    first, _, third = generate(store, composer, "label", num=3)
+    assert first.seed == 0
+    assert not first.verdict.passes
+    assert str(first.verdict).startswith("as near as a copy to piece3")
+    assert third.verdict.passes
+
+
+def test_a_stream_is_stopped_before_a_copy_is_heard(store: Path, composer: Composer) -> None:
+    model: Any = composer
+    watch = Watch(Guard.of(store, model))
+    own, copied = (torch.from_numpy(composer.takes[seed].astype(np.int64))[None, None] for seed in (2, 0))
+    watch(own)
+    assert watch.verdict(0).passes
+    with pytest.raises(TooNear, match="as near as a copy to piece3"):
+        watch(copied)
+
+
+@pytest.fixture
+def copy_of_store(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store of one's own, without an index, whose threshold is found in no time."""
+    monkeypatch.setattr("musiclm.audit.guard.NULL_WINDOWS", 20)
+    return Path(shutil.copytree(store, tmp_path / "tokens", ignore=shutil.ignore_patterns("search")))
+
+
+def test_a_store_that_cannot_be_written_is_searched_all_the_same(
+    copy_of_store: Path, composer: Composer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (copy_of_store / "search").touch()  # not even root can make a folder here
+    (sample,) = generate(copy_of_store, composer, "label")
+    assert str(sample.verdict).startswith("as near as a copy to piece3")
+    assert "is not kept" in capsys.readouterr().err
+    assert (copy_of_store / "search").is_file()
+    assert not list(copy_of_store.glob(".search*"))
+
+
+def test_a_damaged_threshold_is_made_again(copy_of_store: Path, composer: Composer) -> None:
+    model: Any = composer
+    threshold = Guard.of(copy_of_store, model).threshold
+    (copy_of_store / "search" / "threshold.json").write_text("{")
+    assert Guard.of(copy_of_store, model).threshold == threshold
 
 
 def test_unrelated_music_passes(store: Path, composer: Composer) -> None:
@@ -91,7 +156,7 @@ def test_a_take_shorter_than_a_window_is_refused(store: Path, composer: Composer
         guard.judge(torch.from_numpy(composer.takes[0][:124].astype(np.int64))[None, None])
     assert not guard.judge(torch.from_numpy(composer.takes[0][:125].astype(np.int64))[None, None]).passes
     with pytest.raises(ValueError, match="at least 5 s of music to guard"):
-        guard.generate(composer, "a tune", seconds=4.9, seed=0)  # type: ignore[arg-type]
+        guard.generate(composer, Request("a tune", 4.9))  # type: ignore[arg-type]
     assert composer.asked == []  # nothing was made in vain
 
 

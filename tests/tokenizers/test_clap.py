@@ -215,3 +215,13 @@ def test_without_its_package_one_line_says_what_to_install(
     for use in (lambda: read_clap(folder), lambda: build("musiclm.tokenizers.clap.Clap", words)):
         with pytest.raises(ValueError, match=r"package transformers.*musiclm\[clap\]"):
             use()
+
+
+def test_a_config_cannot_name_code(folder: Path) -> None:
+    _, words = read_clap(folder)
+    code = {"_attn_implementation": "evil/kernel", "auto_map": {"AutoModel": "evil--x.Y"}, "dtype": "evil"}
+    config = words["config"] | code
+    config["text_config"] = config["text_config"] | code | {"attn_implementation": "evil/kernel"}
+    part = build("musiclm.tokenizers.clap.Clap", words | {"config": config})
+    assert part.clap.config.text_config._attn_implementation != "evil/kernel"
+    assert not hasattr(part.clap.config, "auto_map")

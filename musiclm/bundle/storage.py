@@ -1,0 +1,58 @@
+"""Weights as a bundle keeps them: in float32, float16, or int8 with one scale per output row.
+
+int8 is a quarter of the bytes. A tokenizer is frozen in the precision it is stored in, so that tokens never
+depend on who holds the original weights.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Storage = Literal["float32", "float16", "int8"]
+SCALE = ".scale"  # suffix of the per-row scales beside an int8 matrix
+SMALL = 4096  # elements; statistics and biases below this stay float32
+
+
+def pack_weights(part: nn.Module, storage: Storage) -> dict[str, Tensor]:
+    """The state of a part as it is stored, without what only its training needs."""
+    training_only = training_state(part)
+    parameters = {key for key, _ in part.named_parameters()}
+    packed = {}
+    for key, value in part.state_dict().items():
+        if matches(key, training_only):
+            continue
+        value = value.detach().cpu().contiguous()
+        if not value.is_floating_point() or storage == "float32" or value.numel() <= SMALL:
+            packed[key] = value.clone()
+        elif storage == "int8" and key in parameters and value.ndim >= 2:
+            rows = value.float().flatten(1)  # [rows, columns]
+            scale = rows.abs().amax(dim=1, keepdim=True).clamp(min=1e-12) / 127
+            packed[key] = (rows / scale).round().to(torch.int8).view(value.shape)
+            packed[key + SCALE] = scale.squeeze(1)
+        else:
+            packed[key] = value.half()
+    return packed
+
+
+def unpack_weights(packed: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state that stored weights stand for, in float32."""
+    state = {}
+    for key, value in packed.items():
+        if key.endswith(SCALE) and key.removesuffix(SCALE) in packed:
+            continue
+        if key + SCALE in packed:
+            scale = packed[key + SCALE].view(-1, *[1] * (value.ndim - 1))
+            value = value.float() * scale
+        state[key] = value.float() if value.dtype == torch.float16 else value
+    return state
+
+
+def training_state(part: nn.Module) -> tuple[str, ...]:
+    """Beginnings and endings of the state's keys that only training needs."""
+    return tuple(name for module in part.modules() for name in getattr(module, "training_state", ()))
+
+
+def matches(key: str, names: tuple[str, ...]) -> bool:
+    """Whether a key of the state begins or ends with one of the names."""
+    return key.startswith(names) or key.endswith(names)
