@@ -1,7 +1,8 @@
 """The `musiclm` command. Each subcommand is a function elsewhere; jsonargparse reads its type hints.
 
 A user's mistake (a ValueError or OSError) ends with one line and exit code 2; with MUSICLM_TRACEBACK=1 set,
-the traceback shows where.
+the traceback shows where. A reader that closes the pipe (`| head`) ends a command as it ends any other, by
+SIGPIPE and without a word.
 """
 
 import importlib
@@ -10,6 +11,7 @@ import inspect
 import logging
 import os
 import re
+import select
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -55,6 +57,29 @@ def main(arguments: list[str] | None = None) -> None:
     """Run a command; exits with 2 and one line for a user's mistake."""
     arguments = sys.argv[1:] if arguments is None else arguments
     command = _find(arguments)
+    name = " ".join(["musiclm", *(command or ())])
+    try:
+        try:
+            _dispatch(command, arguments)
+        finally:
+            if sys.stdout is not None:  # it is when the shell has closed it (>&-)
+                sys.stdout.flush()  # as long as a failure can still be told
+    except (ValueError, OSError) as error:
+        if isinstance(error, BrokenPipeError) and _reader_has_left():
+            _die_of(signal.SIGPIPE)
+        if os.environ.get("MUSICLM_TRACEBACK"):
+            raise
+        _drop_unwritten()
+        message = " ".join(str(error).split()) or type(error).__name__
+        _say(f"{name}: {message}")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        _say(f"{name}: stopped")
+        # To die of the signal, and not to exit, tells a shell to leave the loop it is in.
+        _die_of(signal.SIGINT)
+
+
+def _dispatch(command: tuple[str, ...] | None, arguments: list[str]) -> None:
     if arguments == ["--version"]:
         print(importlib.metadata.version("musiclm"))
         return
@@ -64,20 +89,38 @@ def main(arguments: list[str] | None = None) -> None:
     # Training imports it, where it is installed, and it complains of a HOME that it cannot write to
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     keep_freed_memory()
+    with plain_notices(f"musiclm {' '.join(command)}"):
+        _run(command, arguments[len(command) :])
+
+
+def _reader_has_left() -> bool:
+    """Whether standard output or standard error is a pipe that nobody reads, and not one to a worker."""
+    poll = select.poll()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            poll.register(stream.fileno(), 0)  # what is wrong with a descriptor is told unasked
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+
+
+def _say(line: str) -> None:
     try:
-        with plain_notices(f"musiclm {' '.join(command)}"):
-            _run(command, arguments[len(command) :])
-    except (ValueError, OSError) as error:
-        if os.environ.get("MUSICLM_TRACEBACK"):
-            raise
-        message = " ".join(str(error).split()) or type(error).__name__
-        print(f"musiclm {' '.join(command)}: {message}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print(f"musiclm {' '.join(command)}: stopped", file=sys.stderr)
-        # To die of the signal, and not to exit, tells a shell to leave the loop it is in.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        signal.raise_signal(signal.SIGINT)
+        print(line, file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        _die_of(signal.SIGPIPE)
+
+
+def _die_of(number: signal.Signals) -> None:
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
+
+
+def _drop_unwritten() -> None:
+    """Let go of what standard output does not take, or Python would try again, and complain, when it ends."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _find(arguments: list[str]) -> tuple[str, ...] | None:

@@ -1,6 +1,5 @@
 """Sound to standard output while it is made: `musiclm generate ... --out - | aplay`."""
 
-import os
 import struct
 import sys
 from collections.abc import Callable, Iterator
@@ -29,8 +28,10 @@ def writing_to_pipe(
 ) -> Iterator[Callable[[Tensor], None]]:
     """A function that writes blocks [1, l] to standard output at once, `length` samples in all.
 
-    What is printed meanwhile goes to standard error. A reader that has heard enough and closes the pipe ends
-    the `with` block, and nothing is said of it.
+    What is printed meanwhile goes to standard error.
+
+    Raises:
+        BrokenPipeError: the reader has heard enough and closed the pipe.
     """
     sound = sys.stdout.buffer
     before = [wav_header(sample_rate, length)] if kind == "wav" else []
@@ -42,14 +43,8 @@ def writing_to_pipe(
         before.clear()
         sound.flush()
 
-    try:
-        with redirect_stdout(sys.stderr):
-            yield write
-    except OSError as error:
-        # Python flushes standard output once more when it ends, which would fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):
-            raise
+    with redirect_stdout(sys.stderr):
+        yield write
 
 
 def wav_header(sample_rate: int, length: int) -> bytes:

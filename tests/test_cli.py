@@ -1,5 +1,7 @@
 """The command line: help at once, and one line with exit code 2 for a user's mistake."""
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -111,3 +113,29 @@ def test_what_was_expected_is_said_in_the_users_words(capsys: pytest.CaptureFixt
             main(words)
         (line,) = capsys.readouterr().err.splitlines()
         assert said in line
+
+
+@pytest.mark.parametrize(
+    ("words", "closed"),
+    [(["--help"], "stdout"), (["generate", ""], "stderr")],
+)
+def test_a_reader_that_leaves_ends_a_command_by_sigpipe_and_without_a_word(
+    words: list[str], closed: str
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, closed: writer}
+    done = subprocess.run([sys.executable, "-m", "musiclm.cli", *words], check=False, **streams)
+    os.close(writer)
+    assert done.returncode == -signal.SIGPIPE
+    assert not done.stdout
+    assert not done.stderr
+
+
+def test_what_standard_output_does_not_take_is_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "musiclm.cli", "--help"]
+        done = subprocess.run(command, check=False, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "No space left" in line

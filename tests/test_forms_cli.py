@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,10 +14,12 @@ import pytest
 import torch
 
 from musiclm import Audio, MusicLM
+from musiclm.audit.search import WindowSearch
 from musiclm.cli import main
+from musiclm.data.store import TokenStore
 from musiclm.pipe import check_pipe, wav_header, writing_to_pipe
 from musiclm.story import read_story, read_time
-from tests.tiny import SAMPLE_RATE, melody, noise, tone
+from tests.tiny import SAMPLE_RATE, make_token_store, melody, noise, tone
 from tests.tiny_model import OTHER, PROMPT, make_bundle
 
 
@@ -202,7 +205,8 @@ def test_a_bundle_without_a_melody_part_says_so(bundle: Path, capsys: pytest.Cap
         (["a tune", "--seconds", "601"], "at most 600"),
         (["a tune", "--format", "mp3"], "mp3"),
         (["a tune", "--continue", "a.wav", "--melody", "b.wav"], "give one"),
-        (["a tune", "--num", "2", "--guard", "tokens"], "one take of words alone to --guard"),
+        (["a tune", "--guard", "tokens", "--guard_tries", "0"], "guard_tries of 1 or more"),
+        (["a tune", "--guard", "no-such-store"], "no-such-store"),
         ([], "empty prompt"),
     ],
 )
@@ -210,6 +214,86 @@ def test_what_cannot_be_combined_is_one_line(
     words: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert said in fails(capsys, "generate", *words)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A token store whose guard has its index and takes nothing for a copy."""
+    folder = tmp_path_factory.mktemp("store") / "tokens"
+    make_token_store(folder)
+    folder_of_index = WindowSearch.open(TokenStore(folder)).folder
+    assert folder_of_index is not None
+    (folder_of_index / "threshold.json").write_text('{"threshold": 0.0}')
+    return folder
+
+
+@pytest.fixture
+def suspicious(store: Path, tmp_path: Path) -> Path:
+    """The same, but it takes everything for one."""
+    folder = Path(shutil.copytree(store, tmp_path.parent / f"{tmp_path.name}-suspicious"))
+    (folder / "search" / "threshold.json").write_text('{"threshold": 1e9}')
+    return folder
+
+
+GUARDED = {
+    "words": ["generate", PROMPT],
+    "takes": ["generate", PROMPT, "--num", "2"],
+    "sounds": ["generate", PROMPT, "--num", "2", "--keep", "semantic"],
+    "continuation": ["generate", "--continue", "clip.flac"],
+    "story": ["story", "--at", "0:00", PROMPT, "--at", "0:02", OTHER],
+}
+
+
+@pytest.mark.parametrize("form", GUARDED)
+def test_every_form_is_guarded(
+    form: str, bundle: Path, store: Path, suspicious: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import soundfile
+
+    melody(1.0, seed=0).save("clip.flac")
+    words = [*GUARDED[form], "--bundle", str(bundle), "--seconds", "5"]
+    assert "as near as a copy to piece" in fails_at_the_end(capsys, *words, "--guard", str(suspicious))
+    main(words)
+    alone = {file: Audio.load(file).waveform for file in capsys.readouterr().out.split()}
+    main([*words, "--guard", str(store)])
+    out, said = capsys.readouterr()
+    assert out.split() == list(alone)
+    assert said.count("guard: ") == len(alone)
+    for file, waveform in alone.items():
+        assert torch.equal(Audio.load(file).waveform, waveform)
+        assert "no nearer than unrelated music to piece" in soundfile.SoundFile(file).comment
+
+
+def fails_at_the_end(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """The last line of a command that fails after work that it has told of; it leaves no file behind."""
+    before = set(Path().iterdir())
+    with pytest.raises(SystemExit) as stop:
+        main(list(words))
+    assert stop.value.code == 2
+    out, said = capsys.readouterr()
+    assert out == ""
+    assert set(Path().iterdir()) == before
+    return said.splitlines()[-1]
+
+
+def test_a_pipe_gets_nothing_before_all_has_passed_the_guard(
+    bundle: Path, store: Path, suspicious: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["generate", PROMPT, "--bundle", str(bundle), "--seconds", "5", "--out", "-", "--format", "raw"]
+    heard = {}
+    for guard in (None, store, suspicious):
+        written = io.BytesIO()
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", io.TextIOWrapper(written))
+            if guard is suspicious:
+                with pytest.raises(SystemExit):
+                    main([*words, "--guard", str(guard)])
+            else:
+                main(words if guard is None else [*words, "--guard", str(guard)])
+            heard[guard] = written.getvalue()
+    assert heard[suspicious] == b""
+    assert heard[store] == heard[None]
+    assert len(heard[store]) == 2 * 5 * SAMPLE_RATE
 
 
 def test_noise_and_stereo_at_96_khz_can_be_continued(bundle: Path) -> None:
@@ -243,7 +327,7 @@ def test_a_reader_that_leaves_ends_the_music_without_a_word(bundle: Path) -> Non
         assert process.stdout.read(4) == b"RIFF"
         process.stdout.close()
         said = process.stderr.read()
-    assert process.returncode == 0
+    assert process.returncode == -signal.SIGPIPE
     assert b"rror" not in said
 
 

@@ -1,6 +1,7 @@
 """Published weights become parts: whole files only, one line for the others, and the file is needed once."""
 
 import shutil
+import socket
 from pathlib import Path
 from urllib.error import URLError
 
@@ -115,6 +116,20 @@ def test_without_a_network_one_line_says_what_to_do(
     error = fails(capsys, "import", "encodec", "--out", tmp_path / "part")
     assert "expected a network to fetch encodec_24khz-d7cc33bc.th" in error
     assert "--weights" in error
+
+
+def test_a_proxy_that_never_answers_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("musiclm.published.encodec.ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: "/proc/none")  # as without a HOME: nothing is kept
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        error = fails(capsys, "import", "encodec", "--out", tmp_path / "part")
+    assert "timed out" in error
+    assert "--weights FILE" in error
+    assert socket.getdefaulttimeout() is None
+    assert not (tmp_path / "part").exists()
 
 
 def test_what_is_fetched_is_what_a_file_would_give(
