@@ -49,7 +49,7 @@ def warm() -> Iterator[Path]:
             (folder / command).write_text(f"#!/bin/sh\n{line}\n")
             (folder / command).chmod(0o755)
         with subprocess.Popen(
-            [sys.executable, code, "--serve", path],
+            [sys.executable, code, "--serve", path, str(folder / "python")],
             cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         ) as server:  # fmt: skip

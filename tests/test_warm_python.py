@@ -63,3 +63,13 @@ def test_the_command_is_the_one_under_test(warm: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert done.stderr.startswith("musiclm bundle info: expected a bundle")
+
+
+def test_its_processes_are_warm_too(warm: Path) -> None:
+    code = """
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+    print(sorted(pool.map(pow, [2, 3], [2, 2])), multiprocessing.spawn.get_executable().decode())
+"""
+    assert run(warm, "-c", code).stdout == f"[4, 9] {warm / 'python'}\n"

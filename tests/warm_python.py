@@ -4,10 +4,11 @@ A fresh interpreter takes seconds for torch, fairseq2 and Lightning. Where a tes
 run a shell's commands, it starts `python` or `musiclm` of the fixture `warm`: an ordinary process that ends as an
 interpreter's does, with its exit code or its signal. The file is both sides of a Unix socket:
 
-    warm_python.py --serve SOCKET            imports, says "ready", forks; ends when its standard input does
+    warm_python.py --serve SOCKET PYTHON     imports, says "ready", forks; ends when its standard input does
     warm_python.py SOCKET -m MODULE ...      or `-c CODE ...`: has it run there, with its own streams and folder
 
-Signals to the second are passed on, and where it is killed its interpreter is killed as well.
+Signals to the second are passed on, and where it is killed its interpreter is killed as well. PYTHON is a command
+that does the second: so start the processes of multiprocessing's too.
 """
 
 import contextlib
@@ -20,18 +21,22 @@ import sys
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LARGEST = 2**17  # bytes of a request: the arguments and the environment
+MOST = 64  # open files of one who asks
 
 
-def serve(path: str) -> list[str]:
+def serve(path: str, python: str) -> list[str]:
     """Fork for every request; returns, in the process of a request, with its arguments."""
+    import fcntl
     import gc
     import importlib
+    import multiprocessing
     import threading
 
     for module in ("fairseq2_models", "mulan", "soundstream"):
         importlib.import_module(f"musiclm.tokenizers.{module}")
     for module in ("audit.audit", "audit.guard", "commands", "data.tokenize", "training.cli"):
         importlib.import_module(f"musiclm.{module}")
+    multiprocessing.set_executable(python)
     gc.freeze()  # what is never freed is not looked at, and its pages stay shared
     # A process with threads is not forked safely; this one waits, and fsspec starts it anew in a child.
     assert {thread.name for thread in threading.enumerate()} <= {"MainThread", "fsspecIO"}
@@ -49,15 +54,18 @@ def serve(path: str) -> list[str]:
                 break
             connection.close()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    content, streams, _, _ = socket.recv_fds(connection, LARGEST, 3)
+    content, files, _, _ = socket.recv_fds(connection, LARGEST, MOST)
     child = os.fork()
     if child:
         watch(connection, child)
     connection.close()
-    for number, stream in enumerate(streams):
-        os.dup2(stream, number)
-        os.close(stream)
     request = json.loads(content)
+    aside = [fcntl.fcntl(file, fcntl.F_DUPFD, 2 * MOST + max(request["files"])) for file in files]
+    for file in files:
+        os.close(file)
+    for file, number in zip(aside, request["files"], strict=True):
+        os.dup2(file, number)
+        os.close(file)
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
@@ -79,32 +87,44 @@ def watch(connection: socket.socket, child: int) -> None:
 
 def request(path: str, arguments: list[str]) -> None:
     """Have an interpreter run; ends as it does."""
-    words = {"arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
+    files = [number for number in map(int, os.listdir("/proc/self/fd")) if is_open(number)]
+    words = {
+        "arguments": arguments, "files": files, "folder": os.getcwd(), "environment": dict(os.environ),
+    }  # fmt: skip
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
         connection.connect(path)
         for number in FORWARDED:
             signal.signal(number, lambda number, _: connection.send(str(int(number)).encode()))
-        socket.send_fds(connection, [json.dumps(words).encode()], [0, 1, 2])
-        for stream in (0, 1):
-            os.close(stream)  # who reads or writes at the other end is to see the interpreter's end alone
+        socket.send_fds(connection, [json.dumps(words).encode()], files)
+        for file in files:
+            if file != 2:  # who reads or writes at the other end is to see the interpreter's end alone
+                os.close(file)
         end(int(connection.recv(16)))
 
 
+def is_open(file: int) -> bool:
+    try:
+        os.fstat(file)
+    except OSError:  # of the folder that listed it
+        return False
+    return True
+
+
 def run(arguments: list[str]) -> None:
-    """What an interpreter does with `-m MODULE ...` or `-c CODE ...`."""
+    """What an interpreter does with `-m MODULE ...` or `-c CODE ...`; flags before it are this one's own."""
     import runpy
 
+    while arguments[0] not in ("-m", "-c"):
+        arguments = arguments[1:]
     kind, what, *rest = arguments
     sys.argv[:] = [kind, *rest]
     if kind == "-m":
         sys.path[0] = os.getcwd()
         sys.modules.pop(what, None)
         runpy.run_module(what, run_name="__main__", alter_sys=True)
-    elif kind == "-c":
+    else:
         sys.path[0] = ""
         exec(compile(what, "<string>", "exec"), {"__name__": "__main__"})
-    else:
-        sys.exit(f"expected -m or -c, got {kind}")
 
 
 def run_to_the_end(arguments: list[str]) -> None:
@@ -141,6 +161,6 @@ def end(code: int) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "--serve":
-        run_to_the_end(serve(sys.argv[2]))
+        run_to_the_end(serve(*sys.argv[2:]))
     else:
         request(sys.argv[1], sys.argv[2:])
