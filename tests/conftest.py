@@ -8,6 +8,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Lightning still calls what jsonargparse has renamed; the project itself does not
 os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
 
+import multiprocessing
 import subprocess
 import sys
 import tempfile
@@ -57,6 +58,14 @@ def warm() -> Iterator[Path]:
             assert server.stdout.readline() == b"ready\n"
             yield folder
             server.communicate()  # closes its standard input
+
+
+@pytest.fixture
+def warm_workers(warm: Path) -> Iterator[None]:
+    """The processes that multiprocessing spawns are there at once."""
+    multiprocessing.set_executable(str(warm / "python"))
+    yield
+    multiprocessing.set_executable(sys.executable)
 
 
 @pytest.fixture(autouse=True)

@@ -27,17 +27,18 @@ from benchmarks import (
     train,
 )
 from musiclm import bundle as bundles
-from musiclm.bundle import save_part
+from musiclm.bundle import Bundle, build, merge, save_part
 from musiclm.stages import native
 from musiclm.stages.coarse import Coarse
 from musiclm.stages.transformer import TransformerConfig
 from tests.tiny import make_token_store
-from tests.tiny_model import make_bundle, words_of
+from tests.tiny_model import PARTS, make_bundle, words_of
 
 TINY = {
     name: TransformerConfig(width=32, layers=2, heads=2, feed_forward=48, dropout=0.0)
     for name in ("small", "paper")
 }
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("benchmarks")]
 MEASURING = (audit, decode, forms, kernels, patterns, profile, tokenizers, train)
 MODES = ([], ["--quick"], ["--check"], ["--quick", "--check"])
 
@@ -63,7 +64,7 @@ class TheirTransformer(nn.Module):
 class TheirWrapper(nn.Module):
     """In place of audiolm-pytorch's loop and loss."""
 
-    def __init__(self, *, transformer: TheirTransformer, unique_consecutive: bool, mask_prob: float = 0.0) -> None:
+    def __init__(self, *, transformer: TheirTransformer, **options: object) -> None:
         super().__init__()
         self.transformer = transformer
 
@@ -138,7 +139,7 @@ def test_decode(options: list[str], run: Callable[..., list[str]], monkeypatch: 
     for name in ("FULL", "QUICK", "CHECK"):
         plan = getattr(decode, name)
         lengths = {key: tuple(range(3, 3 + len(steps))) for key, steps in plan.lengths.items()}
-        theirs = {size: (3,) for size in plan.peers}
+        theirs = dict.fromkeys(plan.peers, (3,))
         monkeypatch.setattr(decode, name, replace(plan, lengths=lengths, peers=theirs))
     tiny = {"NEAR": 4, "FAR": 16, "AROUND": 2, "PAPER_STEPS": 3, "BATCH_STEPS": 3, "SMALL_STEPS": 3}
     for name, value in tiny.items():
@@ -184,7 +185,10 @@ def test_audit(options: list[str], run: Callable[..., list[str]], monkeypatch: p
     tiny = {"SAMPLES": 4, "PAIRS": 20, "RECORDINGS": 24, "GUARDED": 12, "QUICK_GUARDED": 10, "SECONDS": 15.0}
     for name, value in tiny.items():
         monkeypatch.setattr(audit, name, value)
-    few = {"examples": 2, "prompt_tokens": [0], "negatives": 20, "false_positive_rate": 0.3, "audio": False}
+    # Defaults were read when the module was.
+    monkeypatch.setattr(audit.sampled_tokens, "__defaults__", (audit.SAMPLES,))
+    monkeypatch.setattr(audit.pairs_per_second, "__defaults__", (audit.PAIRS,))
+    few = {"examples": 8, "prompt_tokens": [0], "negatives": 12, "false_positive_rate": 0.5, "audio": False}
     monkeypatch.setattr(audit, "audit", partial(audit.audit, **few))
     lines = run(audit, *options)
     figures = {key: value for case in cases(lines) for key, value in case.items()}
@@ -193,25 +197,51 @@ def test_audit(options: list[str], run: Callable[..., list[str]], monkeypatch: p
     assert len(bars(lines)) == ("--check" in options) * (2 if "--quick" in options else 3)
 
 
+@pytest.fixture(scope="module")
+def form_figures() -> dict[str, dict[str, Any]]:
+    """What each form's measurement gave: the modes differ in which are asked for."""
+    return {}
+
+
 @pytest.mark.parametrize("options", MODES, ids=" ".join)
-def test_forms(options: list[str], run: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
-    lasting = {
-        "latency": {"runs": 1},
-        "real_time": {"short": 0.5, "long": 1.0, "runs": 1},
-        "audible_seams": {"seconds": 6.0},
-        "story_parts": {"seconds": 48.0},
-        "continued": {"seconds": 1.5, "num": 2},
-        "melody_followed": {"num": 2, "seconds": 4.0},
-    }
-    for name, values in lasting.items():
-        monkeypatch.setattr(forms, name, partial(getattr(forms, name), **values))
-    # each is a process of its own, which a test below starts
-    monkeypatch.setattr(forms, "memory", lambda seconds: {f"memory_of_{seconds:g}_s": 100.0})
+def test_forms(
+    options: list[str],
+    run: Callable[..., list[str]],
+    form_figures: dict[str, dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def once(name: str, **values: Any) -> None:
+        work = getattr(forms, name)
+        monkeypatch.setattr(
+            forms,
+            name,
+            lambda model: form_figures.get(name) or form_figures.setdefault(name, work(model, **values)),
+        )
+
+    # Each of these is a process of its own, which a test below starts.
+    monkeypatch.setattr(forms, "memory", lambda seconds: {f"memory_of_{seconds:g}_s": 100 + seconds / 10})
     monkeypatch.setattr(forms, "command_latency", lambda seed: 3.0)
+    once("latency", runs=1)
+    once("real_time", short=0.5, long=1.0, runs=1)
+    once("audible_seams", seconds=6.0)
+    once("story_parts", seconds=48.0)
+    once("continued", seconds=1.5, num=2)
+    once("melody_followed", num=2, seconds=4.0)
     lines = run(forms, *options)
     figures = {key: value for case in cases(lines) for key, value in case.items()}
+    assert figures["samples_changed"] == 0
+    assert figures["borders"] > 10
+    assert 0 <= figures["story_parts_nearer_to_their_own"] <= 1
     assert ("memory_of_600_s" in figures) == ("--quick" not in options)
     assert len(bars(lines)) == ("--check" in options) * (12 if "--quick" in options else 13)
+
+
+def test_commands_of_the_forms_are_timed_and_their_memory_measured(
+    warm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(warm / "python"))
+    assert forms.command_latency(0) > 0
+    assert forms.memory(0.5)["memory_of_0.5_s"] > 100
 
 
 def test_kernels(run: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,25 +259,27 @@ def test_profile(run: Callable[..., list[str]]) -> None:
     assert sum("%)" in line for line in lines) == 12
 
 
-def test_patterns(run: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_patterns(
+    run: Callable[..., list[str]], shipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(patterns, "ROWS", 2)
     monkeypatch.setattr(patterns, "SECONDS", 1.0)
     make_token_store(tmp_path / "tokens", (3.0, 3.0))
-    words: dict[str, Any] = {
-        "transformer": vars(TINY["small"]),
-        "mulan_levels": 3,
-        "mulan_codebook_size": 8,
-        "semantic_codebook_size": 8,
-    }
+    words: dict[str, Any] = {"mulan_levels": 3, "mulan_codebook_size": 8, "semantic_codebook_size": 8}
     runs = [tmp_path / pattern for pattern in ("delay", "flatten")]
     for folder in runs:
-        spec = words_of("stages.coarse.Coarse", **words, pattern=folder.name)
-        stage = Coarse(TINY["small"], **{**words, "transformer": TINY["small"]}, pattern=folder.name)
-        save_part(folder / "part", "coarse", stage, storage="float32", **spec)
-    codec = tmp_path / "shipped"
-    lines = run(patterns, "--tokens", tmp_path / "tokens", "--runs", *runs, "--clips", 4)
+        words["pattern"] = folder.name
+        spec = words_of("stages.coarse.Coarse", transformer=vars(TINY["small"]), **words)
+        save_part(folder / "part", "coarse", Coarse(TINY["small"], **words), storage="float32", **spec)
+    sizes = {"num_quantizers": 12, "codebook_size": 1024}
+    spec = words_of("tokenizers.soundstream.SoundStream", **PARTS["soundstream"]["init_args"] | sizes)
+    codec = save_part(tmp_path / "codec", "soundstream", build(**spec), storage="float32", **spec)
+    judges = [Bundle(shipped / "default"), codec]
+    bundle = merge(judges, tmp_path / "bundle", {}, only=["mulan", "soundstream"]).path
+    options = ("--tokens", tmp_path / "tokens", "--clips", 4, "--bundle", bundle)
+    lines = run(patterns, *options, "--runs", *runs)
     assert [case["pattern"] for case in cases(lines)] == ["delay", "flatten"]
-    assert codec
+    assert sum(line.startswith(("delay", "flatten")) for line in lines) == 2
 
 
 @pytest.mark.parametrize("benchmark", [audit, decode, forms, tokenizers, train])

@@ -20,6 +20,8 @@ from musiclm.story import read_story, read_time
 from tests.tiny import SAMPLE_RATE, melody, noise, tone
 from tests.tiny_model import OTHER, PROMPT, make_bundle
 
+pytestmark = pytest.mark.xdist_group("forms_cli")
+
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -48,9 +50,7 @@ def fails(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 def command(bundle: Path, warm: Path) -> Callable[..., subprocess.Popen[bytes]]:
     """Starts `musiclm generate PROMPT` as a process."""
     words = [warm / "musiclm", "generate", PROMPT, "--bundle", bundle]
-    return lambda *more: subprocess.Popen(
-        [*words, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    return lambda *more: subprocess.Popen([*words, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def test_takes_are_written_beside_each_other(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,14 +1,14 @@
 """Interpreters that start at once: a server has imported what commands need, and forks one for each.
 
-A fresh interpreter takes seconds for torch, fairseq2 and Lightning. Where a test needs a process, to kill it or to
-run a shell's commands, it starts `python` or `musiclm` of the fixture `warm`: an ordinary process that ends as an
-interpreter's does, with its exit code or its signal. The file is both sides of a Unix socket:
+A fresh interpreter takes seconds for torch, fairseq2 and Lightning. Where a test needs a process, to kill it
+or to run a shell's commands, it starts `python` or `musiclm` of the fixture `warm`: an ordinary process that
+ends as an interpreter's does, with its exit code or its signal. This file is both sides of a Unix socket:
 
-    warm_python.py --serve SOCKET PYTHON     imports, says "ready", forks; ends when its standard input does
-    warm_python.py SOCKET -m MODULE ...      or `-c CODE ...`: has it run there, with its own streams and folder
+    warm_python.py --serve SOCKET PYTHON    imports, says "ready", forks; ends when its standard input does
+    warm_python.py SOCKET -m MODULE ...     or -c CODE ...: run there, with the files and the folder from here
 
-Signals to the second are passed on, and where it is killed its interpreter is killed as well. PYTHON is a command
-that does the second: so start the processes of multiprocessing's too.
+Signals to the second are passed on; where it is killed, what runs for it is killed as well. PYTHON is a
+command that does the second: multiprocessing starts its processes by it.
 """
 
 import contextlib

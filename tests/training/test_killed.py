@@ -30,8 +30,8 @@ TRAININGS = {
     "melody": ("", 3),
     "melody_rvq": ("melody", 3),
 }
-# Of either kind, with gradients and without, one is killed by the system, and has epochs enough for that to come
-# in the middle.
+# Of either kind, with gradients and without, one is killed by the system, and has epochs enough for that to
+# come in the middle.
 KILLED = ("soundstream", "kmeans")
 
 
@@ -75,7 +75,10 @@ def test_what_a_kill_leaves_goes_on_to_the_weights_of_an_unbroken_training(
     assert_goes_on(name, runs, "left")
 
     if name in KILLED:
-        words, checkpoint = command(name, runs, f"{name} killed", epochs=epochs), runs / f"{name} killed/last.ckpt"
+        words, checkpoint = (
+            command(name, runs, f"{name} killed", epochs=epochs),
+            runs / f"{name} killed/last.ckpt",
+        )
         run = subprocess.Popen([warm / "musiclm", *words], cwd=ROOT, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 120
         while not checkpoint.exists() and run.poll() is None and time.monotonic() < deadline:
