@@ -9,11 +9,12 @@ PROMPT :=
 SECONDS := 10
 SEED := 0
 OUT := out.wav
+WORKERS := 2
 
 .PHONY: help setup bench-setup generate test lint check-default default-model
 help:
 	@echo 'make generate PROMPT="a calm violin melody" [SECONDS=10] [SEED=0] [OUT=out.wav]'
-	@echo 'make test            the tests'
+	@echo 'make test            the tests, by [WORKERS=2] processes'
 	@echo 'make lint            style and types'
 	@echo 'make check-default   does the shipped model follow its prompts?'
 	@echo 'make bench-setup     the peers that python -m benchmarks.decode and benchmarks.train compare with'
@@ -44,8 +45,9 @@ generate: $(READY)
 	@$(if $(filter-out generate,$(MAKECMDGOALS)),echo 'expected the prompt in quotes: make generate PROMPT="a calm violin"' >&2; exit 2)
 	@$(BIN)/musiclm generate --seconds "$$MUSICLM_SECONDS" --seed "$$MUSICLM_SEED" --out "$$MUSICLM_OUT" -- "$$MUSICLM_PROMPT"
 
+# By workers, tests of one costly fixture together: see CONTRIBUTING.md.
 test: $(READY)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 lint: $(READY)
 	@$(BIN)/ruff check .

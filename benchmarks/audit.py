@@ -48,7 +48,7 @@ SAMPLES = 512  # sequences of 125 tokens
 PAIRS = 20_000
 RECORDINGS = 744  # of the default model's corpus
 SECONDS = 40.0  # each
-GUARDED = 100_000  # recordings that a guard searches
+GUARDED, QUICK_GUARDED = 100_000, 5_000  # recordings that a guard searches
 EXCHANGED = 0.1  # of a recording's tokens, for others by chance
 PROMPT = "a calm violin melody over soft piano chords"
 
@@ -62,7 +62,7 @@ def main() -> None:
     samples = sampled_tokens(bundle.load("semantic"))
     cases = [say(pairs_per_second(samples, bundle.load("kmeans").centroids))]
     with tempfile.TemporaryDirectory() as folder:
-        guarded = 5_000 if options.quick else GUARDED
+        guarded = QUICK_GUARDED if options.quick else GUARDED
         make_store(Path(folder) / "guarded", bundle, samples, recordings=guarded)
         cases.append(say(guard_cost(Path(folder) / "guarded", recordings=guarded)))
         if not options.quick:

@@ -41,6 +41,8 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}
 NEAR, FAR = 128, 2048  # positions between which a step's cost is compared
 AROUND = 40  # steps timed at each
+# Steps of one turn where two are compared: at paper size, there with batches, and at small size.
+PAPER_STEPS, BATCH_STEPS, SMALL_STEPS = 24, 48, 1024
 
 
 @dataclass(frozen=True)
@@ -200,24 +202,26 @@ def ratio_cases(device: torch.device) -> Iterator[dict[str, Any]]:
         return steps / sum(peers.audiolm_generate(model, batch=1, steps=steps))
 
     paper: dict[Precision, Stage] = {name: ours("paper", name, device) for name in ("float32", "int8")}
-    slow, fast = (partial(rate, paper[name], 1, 24) for name in ("float32", "int8"))
+    slow, fast = (partial(rate, paper[name], 1, PAPER_STEPS) for name in ("float32", "int8"))
     for precision, stage in paper.items():
-        moved = weights_read(stage, precision) + cache_bytes(stage, 1, 12)
+        moved = weights_read(stage, precision) + cache_bytes(stage, 1, PAPER_STEPS // 2)
         limit = partial(bandwidth, device, seconds=0.5)
-        reached = partial(lambda stage, moved: moved * rate(stage, 1, 24), stage, moved)
+        reached = partial(lambda stage, moved: moved * rate(stage, 1, PAPER_STEPS), stage, moved)
         yield in_turns(f"paper size, {precision}: share of the bandwidth", limit, reached, floor=0.6)
-        one, eight = (partial(rate, stage, batch, 48) for batch in (1, 8))
+        one, eight = (partial(rate, stage, batch, BATCH_STEPS) for batch in (1, 8))
         yield in_turns(f"paper size, {precision}: batch 8 over batch 1", one, eight, floor=4)
     yield in_turns("paper size: int8 over float32", slow, fast, floor=4)
     peer = peers.audiolm_stage(SIZES["paper"]).to(device).eval()
-    yield in_turns("paper size: int8 over audiolm-pytorch", partial(peer_rate, peer, 24), fast, floor=5)
-    del paper, stage, slow, fast, one, eight, reached, peer
+    their = partial(peer_rate, peer, PAPER_STEPS)
+    yield in_turns("paper size: int8 over audiolm-pytorch", their, fast, floor=5)
+    del paper, stage, slow, fast, one, eight, reached, peer, their
     gc.collect()
     peer = peers.audiolm_stage(SIZES["small"]).to(device).eval()
+    their = partial(peer_rate, peer, SMALL_STEPS)
     for precision in PRECISIONS:
-        whole = partial(rate, ours("small", precision, device), 1, 1024)
-        name = f"small size, {precision}, 1,024 tokens: over audiolm-pytorch"
-        yield in_turns(name, partial(peer_rate, peer, 1024), whole, floor=5, turns=2)
+        whole = partial(rate, ours("small", precision, device), 1, SMALL_STEPS)
+        name = f"small size, {precision}, {SMALL_STEPS:,} tokens: over audiolm-pytorch"
+        yield in_turns(name, their, whole, floor=5, turns=2)
 
 
 def in_turns(
@@ -297,11 +301,10 @@ def precision_losses(frames: int = 60) -> Iterator[dict[str, Any]]:
 def compare(cases: list[dict[str, Any]]) -> str:
     """A table of speeds, each beside audiolm-pytorch's of the same size and the nearest length."""
     rows = [("", "size", "batch", "precision", "steps", "tokens/s", "ms/step", "of bandwidth", "of audiolm")]
-    for case in cases:
-        if "tokens_per_second" not in case:
-            continue
+    speeds = [case for case in cases if "tokens_per_second" in case]  # others are losses, costs and ratios
+    for case in speeds:
         peer = min(
-            (each for each in cases if each["name"] == "audiolm-pytorch" and each["size"] == case["size"]),
+            (each for each in speeds if each["name"] == "audiolm-pytorch" and each["size"] == case["size"]),
             key=lambda each: abs(each["steps"] - case["steps"]),
         )
         share = case.get("share_of_bandwidth")

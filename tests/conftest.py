@@ -1,5 +1,6 @@
-"""Fixtures for all tests: seeds, one thread, quiet libraries."""
+"""Fixtures for all tests: seeds, one thread, quiet libraries, interpreters that start at once."""
 
+import gc
 import os
 
 # faiss, torch and scikit-learn each bring threads of their own, and get in each other's way on two cores
@@ -7,6 +8,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Lightning still calls what jsonargparse has renamed; the project itself does not
 os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
 
+import multiprocessing
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,11 +24,48 @@ from tests.tiny import publish_encodec
 if TYPE_CHECKING:
     from encodec import EncodecModel
 
+ROOT = Path(__file__).parent.parent
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: the collector need not look through its million objects again and again."""
+    gc.collect()
+    gc.freeze()
+
 
 @pytest.fixture(scope="session")
 def published_encodec(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, "EncodecModel"]:
     """A file of EnCodec weights in the published format, and the package's own model of them."""
     return publish_encodec(tmp_path_factory.mktemp("published"))
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Path]:
+    """A folder with `python` and `musiclm`, which are there at once: see warm_python.py."""
+    code = str(Path(__file__).parent / "warm_python.py")
+    with tempfile.TemporaryDirectory(prefix="warm") as name:  # a socket's path is short
+        folder, path = Path(name), str(Path(name) / "socket")
+        for command, words in (("python", ""), ("musiclm", "-m musiclm.cli")):
+            line = f'exec "{sys.executable}" -I -S "{code}" "{path}" {words} "$@"'
+            (folder / command).write_text(f"#!/bin/sh\n{line}\n")
+            (folder / command).chmod(0o755)
+        with subprocess.Popen(
+            [sys.executable, code, "--serve", path, str(folder / "python")],
+            cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        ) as server:  # fmt: skip
+            assert server.stdout
+            assert server.stdout.readline() == b"ready\n"
+            yield folder
+            server.communicate()  # closes its standard input
+
+
+@pytest.fixture
+def warm_workers(warm: Path) -> Iterator[None]:
+    """The processes that multiprocessing spawns are there at once."""
+    multiprocessing.set_executable(str(warm / "python"))
+    yield
+    multiprocessing.set_executable(sys.executable)
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from musiclm.stages.decoding import forced_logits, generate
 from musiclm.stages.precision import Precision
 
 PROMPT = "a calm violin melody over soft piano chords"
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("librosa")]
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,16 @@
 """The whole chain on tiny configurations: render → fit tokenizers → tokenize → fit stages → pack → generate.
 
-A broken recipe is a red test. Every command here is the command a user types.
+A broken recipe is a red test. It is `make default-model`'s script that makes the chain, killed once and
+started again; every command here is the command a user types.
 """
 
 import json
 import math
+import os
 import shutil
+import signal
+import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,50 +29,65 @@ from musiclm.tokenizers.convnext import Spectrum
 
 ROOT = Path(__file__).parent.parent
 PROMPT = "a calm violin melody over soft piano chords"
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("chain"), pytest.mark.usefixtures("warm_workers")]
 
 
-@pytest.fixture(scope="session")
-def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which everything has been trained for a few steps."""
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory, warm: Path) -> tuple[Path, int, dict[Path, int]]:
+    """`make default-model` on tiny configurations, killed as it trains: its exit code, its parts' dates."""
     root = tmp_path_factory.mktemp("chain")
-    corpus, tokenizers, tokens = root / "corpus", root / "tokenizers", root / "tokens"
-    main(["corpus", "render", "--hours", "0.02", "--out", str(corpus), "--workers", "1"])
+    run = start(root, warm)
+    wait_until(lambda: (root / "kmeans.log").exists() or run.poll() is not None)
+    assert run.poll() is None, (root / "log").read_text()
+    os.killpg(run.pid, signal.SIGTERM)
+    code = run.wait(timeout=60)
+    wait_until(lambda: is_gone(run.pid))
+    assert not (root / "bundle").exists()
+    return root, code, {path: path.stat().st_mtime_ns for path in root.glob("*/part/*.safetensors")}
 
-    fit(root, "soundstream", "--data.init_args.audio", corpus)
-    fit(root, "w2v_bert", "--data.init_args.audio", corpus)
-    w2v_bert = ["--model.init_args.w2v_bert", root / "w2v_bert" / "part"]
-    fit(root, "kmeans", "--data.init_args.audio", corpus, *w2v_bert)
-    fit(root, "mulan", "--data.init_args.audio", corpus)
-    mulan = ["--model.init_args.mulan", root / "mulan" / "part"]
-    fit(root, "mulan_rvq", "--data.init_args.audio", corpus, *mulan)
 
-    melodies = ["--data.init_args.melodies", root / "melodies"]
-    main(["corpus", "melodies", "--hours", "0.02", "--out", str(root / "melodies"), "--workers", "1"])
-    fit(root, "melody", *melodies)
-    fit(root, "melody_rvq", *melodies, "--model.init_args.melody", root / "melody" / "part")
-
-    embeddings = ("mulan", "mulan_rvq", "melody", "melody_rvq")
-    parts = [str(root / name / "part") for name in ("soundstream", "w2v_bert", "kmeans", *embeddings)]
-    main(["bundle", "pack", *parts, "--out", str(tokenizers)])
-    main(["tokenize", str(corpus), "--bundle", str(tokenizers), "--out", str(tokens), "--workers", "1"])
-
-    for name in ("semantic", "coarse", "fine"):
-        fit(root, name, "--data.init_args.tokens", tokens)
-    stages = [str(root / name / "part") for name in ("semantic", "coarse", "fine")]
-    main(["bundle", "pack", str(tokenizers), *stages, "--out", str(root / "bundle")])
+@pytest.fixture(scope="module")
+def chain(killed: tuple[Path, int, dict[Path, int]], warm: Path) -> Path:
+    """The folder in which the same command, started again, has trained everything for a few steps."""
+    root, _, _ = killed
+    assert start(root, warm).wait(timeout=600) == 0, (root / "log").read_text()
     return root
 
 
-def fit(root: Path, part: str, *arguments: str | Path) -> None:
-    configs = [
-        "--config",
-        ROOT / "configs" / f"{part}.yaml",
-        "--config",
-        ROOT / "configs" / "tiny" / f"{part}.yaml",
-    ]
-    words = ["fit", *configs, "--trainer.default_root_dir", root / part, *arguments]
-    main([str(word) for word in words])
+def start(root: Path, warm: Path) -> subprocess.Popen[bytes]:
+    settings = {"RUNS": root, "OUT_BUNDLE": root / "bundle", "SIZE": "configs/tiny", "BIN": warm}
+    settings |= {"HOURS": "0.02", "MELODY_HOURS": "0.02"}
+    environment = os.environ | {name: str(value) for name, value in settings.items()}
+    words = ["sh", str(ROOT / "scripts" / "default_model.sh")]
+    with (root / "log").open("a") as log:
+        return subprocess.Popen(
+            words, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 300
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def is_gone(group: int) -> bool:
+    """Whether the last process of a group has ended: until then its folder is taken."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_the_script_can_be_killed_and_makes_nothing_twice(
+    killed: tuple[Path, int, dict[Path, int]], chain: Path
+) -> None:
+    _, code, kept = killed
+    assert code != 0
+    assert {path.parent.parent.name for path in kept} >= {"soundstream", "w2v_bert"}
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
 
 
 def test_every_part_is_trained_and_kept(chain: Path) -> None:
@@ -183,8 +203,6 @@ def test_the_command_and_the_api_make_the_same_music(chain: Path, model: MusicLM
 def test_a_damaged_bundle_is_refused_and_nothing_is_written(
     chain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None]
 ) -> None:
-    import shutil
-
     bundle = tmp_path / "bundle"
     shutil.copytree(chain / "bundle", bundle)
     damage(bundle / "coarse.safetensors")
@@ -231,8 +249,6 @@ def test_shards_of_no_recordings_are_refused_and_nothing_is_lost(
 def test_tokens_of_other_tokenizers_are_refused(
     chain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import shutil
-
     tokens = tmp_path / "tokens"
     shutil.copytree(chain / "tokens", tokens)
     words = (tokens / "store.yaml").read_text()

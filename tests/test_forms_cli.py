@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ from musiclm.pipe import check_pipe, wav_header, writing_to_pipe
 from musiclm.story import read_story, read_time
 from tests.tiny import SAMPLE_RATE, make_token_store, melody, noise, tone
 from tests.tiny_model import OTHER, PROMPT, make_bundle
+
+pytestmark = pytest.mark.xdist_group("forms_cli")
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +49,11 @@ def fails(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     return captured.err
 
 
-def command(bundle: Path, *words: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "musiclm.cli", "generate", PROMPT, "--bundle", str(bundle), *words],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        # What a shell starts in the background ignores interrupts, and so would a test run in it.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
+@pytest.fixture
+def command(bundle: Path, warm: Path) -> Callable[..., subprocess.Popen[bytes]]:
+    """Starts `musiclm generate PROMPT` as a process."""
+    words = [warm / "musiclm", "generate", PROMPT, "--bundle", bundle]
+    return lambda *more: subprocess.Popen([*words, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def test_takes_are_written_beside_each_other(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -302,17 +303,19 @@ def test_noise_and_stereo_at_96_khz_can_be_continued(bundle: Path) -> None:
     assert Audio.load("out.wav").waveform.shape == (1, 60_000)
 
 
-def test_a_pipe_carries_what_a_file_would_hold_and_nothing_else(bundle: Path) -> None:
+def test_a_pipe_carries_what_a_file_would_hold_and_nothing_else(
+    bundle: Path, command: Callable[..., subprocess.Popen[bytes]]
+) -> None:
     import io
 
     import soundfile
 
     main(["generate", PROMPT, "--bundle", str(bundle), "--seconds", "2.5"])
     expected = soundfile.read("out.wav", dtype="int16")[0]
-    raw, said = command(bundle, "--seconds", "2.5", "--out", "-", "--format", "raw").communicate()
+    raw, said = command("--seconds", "2.5", "--out", "-", "--format", "raw").communicate()
     assert b"Traceback" not in said
     assert np.array_equal(np.frombuffer(raw, "<i2"), expected)
-    wav, _ = command(bundle, "--seconds", "2.5", "--out", "-").communicate()
+    wav, _ = command("--seconds", "2.5", "--out", "-").communicate()
     assert wav[44:] == raw
     samples, rate = soundfile.read(io.BytesIO(wav), dtype="int16")
     assert rate == SAMPLE_RATE
@@ -320,8 +323,10 @@ def test_a_pipe_carries_what_a_file_would_hold_and_nothing_else(bundle: Path) ->
     assert sorted(path.name for path in Path().iterdir()) == ["out.wav"]
 
 
-def test_a_reader_that_leaves_ends_the_music_without_a_word(bundle: Path) -> None:
-    with command(bundle, "--seconds", "600", "--out", "-") as process:
+def test_a_reader_that_leaves_ends_the_music_without_a_word(
+    command: Callable[..., subprocess.Popen[bytes]],
+) -> None:
+    with command("--seconds", "600", "--out", "-") as process:
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stdout.read(4) == b"RIFF"
@@ -344,8 +349,10 @@ def test_nothing_is_written_before_there_is_sound(monkeypatch: pytest.MonkeyPatc
         check_pipe()
 
 
-def test_an_interrupt_leaves_one_word_and_no_file(bundle: Path) -> None:
-    process = command(bundle, "--seconds", "600", "--num", "2")
+def test_an_interrupt_leaves_one_word_and_no_file(
+    command: Callable[..., subprocess.Popen[bytes]],
+) -> None:
+    process = command("--seconds", "600", "--num", "2")
     while not list(Path().glob(".out-2.wav.*.tmp")):
         assert process.poll() is None
         time.sleep(0.05)

@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("readme")]
 
 
 def block(heading: str, language: str) -> str:
@@ -27,15 +27,23 @@ def block(heading: str, language: str) -> str:
     return re.search(rf"```{language}\n(.*?)```", section, flags=re.DOTALL).group(1)
 
 
-def run(commands: str, folder: Path) -> list[str]:
-    """The lines that commands print in a folder, `musiclm` being the one under test."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        ["bash", "-e", "-c", commands],
-        cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
+Shell = Callable[[str, Path], list[str]]
+
+
+@pytest.fixture
+def run(warm: Path) -> Shell:
+    """Runs commands in a folder, `musiclm` being the one under test; the lines that they print."""
+
+    def run(commands: str, folder: Path) -> list[str]:
+        done = subprocess.run(
+            ["bash", "-e", "-c", commands],
+            cwd=folder, env={**os.environ, "PATH": f"{warm}{os.pathsep}{os.environ['PATH']}"},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    return run
 
 
 def test_the_two_commands_are_targets_of_the_makefile() -> None:
@@ -88,13 +96,13 @@ def test_a_prompt_without_quotes_is_noticed_before_anything_is_made(tmp_path: Pa
     assert "nowhere" not in run.stderr  # the command was not reached
 
 
-def test_the_python_example_makes_music(tmp_path: Path) -> None:
+def test_the_python_example_makes_music(tmp_path: Path, warm: Path) -> None:
     code = block("In Python", "python").replace("seconds=10", "seconds=1")
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    subprocess.run([warm / "python", "-c", code], cwd=tmp_path, check=True)
     assert (tmp_path / "violin.wav").stat().st_size > 40_000
 
 
-def test_more_forms_work_as_written(tmp_path: Path) -> None:
+def test_more_forms_work_as_written(run: Shell, tmp_path: Path) -> None:
     commands = block("## More forms", "sh").replace("--seconds 60", "--seconds 3")
     commands = commands.replace("--seconds 30", "--seconds 2").replace("--seconds 20", "--seconds 1")
     commands = commands.replace("--at 0:15", "--seconds 2 --at 0:01").replace(
@@ -110,14 +118,14 @@ def test_more_forms_work_as_written(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_the_story_is_told_as_written(tmp_path: Path) -> None:
+def test_the_story_is_told_as_written(run: Shell, tmp_path: Path) -> None:
     story = block("## More forms", "yaml").replace("0:15", "0:01").replace("0:30", "0:02")
     (tmp_path / "story.yaml").write_text(story.replace("seconds: 45", "seconds: 3"))
     assert run("musiclm story story.yaml", tmp_path) == ["out.wav"]
     assert Audio.load(tmp_path / "out.wav").seconds == 3
 
 
-def test_training_on_one_s_own_audio_works_as_written(tmp_path: Path) -> None:
+def test_training_on_one_s_own_audio_works_as_written(run: Shell, tmp_path: Path) -> None:
     folder_of_tones(tmp_path / "my-music", 2, seconds=4.0)
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     commands = block("## Train on your own audio", "sh")
@@ -130,7 +138,7 @@ def test_training_on_one_s_own_audio_works_as_written(tmp_path: Path) -> None:
 
 
 def test_a_published_codec_works_as_written(
-    tmp_path: Path, published_encodec: tuple[Path, "EncodecModel"]
+    run: Shell, tmp_path: Path, published_encodec: tuple[Path, "EncodecModel"]
 ) -> None:
     folder_of_tones(tmp_path / "my-music", 1, seconds=1.0)
     shutil.copy(published_encodec[0], tmp_path)
@@ -141,7 +149,7 @@ def test_a_published_codec_works_as_written(
     assert (tmp_path / printed[-1]).is_file()
 
 
-def test_auditing_works_as_written(tmp_path: Path) -> None:
+def test_auditing_works_as_written(run: Shell, tmp_path: Path) -> None:
     (tmp_path / "my-music").mkdir()
     for index in range(10):
         melody(7.0, seed=index).save(tmp_path / "my-music" / f"{index}.wav")

@@ -18,26 +18,29 @@ from tests.tiny import make_token_store
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.xdist_group("audit"),
     pytest.mark.filterwarnings("ignore:.*does not have many workers.*"),
     pytest.mark.filterwarnings("ignore:.*`train_dataloader` does not have.*"),
 ]
-FEW = {"negatives": 1000, "false_positive_rate": 0.02}
+COUNT = 12  # recordings to learn by heart
+SHORT = [0, 25, 50]  # tokens shown
+FEW = {"negatives": 200, "false_positive_rate": 0.1, "prompt_tokens": SHORT}
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Fifty recordings to learn by heart, twenty of the same style held out."""
-    return make_store(tmp_path_factory.mktemp("audit") / "tokens", songs(70, bars=40), held_out=20)
+    """Recordings to learn by heart, and some of the same style held out."""
+    return make_store(tmp_path_factory.mktemp("audit") / "tokens", songs(COUNT + 8, bars=40), held_out=8)
 
 
 @pytest.fixture(scope="module")
 def stage(store: Path) -> Path:
-    return learn(store, store.parent / "run", steps=300)
+    return learn(store, store.parent / "run", steps=180, batch_size=COUNT)
 
 
 @pytest.fixture(scope="module")
 def report(store: Path, stage: Path) -> dict[str, Any]:
-    audit(store, store.parent / "report", str(stage), examples=50, **FEW)
+    audit(store, store.parent / "report", str(stage), examples=COUNT, **FEW)
     return json.loads((store.parent / "report" / "report.json").read_text())
 
 
@@ -52,9 +55,9 @@ def rate(report: dict[str, Any], of: str, prompt_tokens: int, measure: str) -> f
 
 
 def test_what_was_learned_by_heart_is_found_and_what_was_not_is_not(report: dict[str, Any]) -> None:
-    assert rate(report, "training", 250, "exact") > 0.9
-    assert rate(report, "held-out", 250, "exact") < 0.01
-    for shown in (125, 250):
+    assert rate(report, "training", 50, "exact") > 0.9
+    assert rate(report, "held-out", 50, "exact") < 0.01
+    for shown in (25, 50):
         assert rate(report, "training", shown, "approximate") > 0.9
         assert rate(report, "held-out", shown, "approximate") < 0.2
 
@@ -63,7 +66,7 @@ def test_the_search_finds_the_recording_itself(report: dict[str, Any]) -> None:
     found = {
         row["set"]: row
         for row in report["search"]["found"]
-        if (row["decoding"], row["prompt_tokens"]) == ("greedy", 250)
+        if (row["decoding"], row["prompt_tokens"]) == ("greedy", 50)
     }
     assert found["training"]["any_recording"]["rate"] > 0.9
     assert found["training"]["another_recording"]["rate"] < 0.5
@@ -75,7 +78,9 @@ def test_the_search_finds_the_recording_itself(report: dict[str, Any]) -> None:
 def test_planted_copies_cost_more_the_more_of_them_was_replaced(report: dict[str, Any]) -> None:
     power = report["power"]
     for kind in ("near", "far"):
-        assert power[f"{kind}_cost"] == sorted(power[f"{kind}_cost"])
+        costs = power[f"{kind}_cost"]
+        assert (np.diff(costs) > -0.01).all()  # the mean of a dozen pairs; each step adds 0.06 on average
+        assert costs[-1] > costs[0] + 0.5
         assert power[kind][0] == 1.0
     assert all(near <= far for near, far in zip(power["near_cost"], power["far_cost"], strict=True))
 
@@ -104,10 +109,10 @@ def test_a_killed_audit_goes_on_and_finds_the_same(
 
     monkeypatch.setattr(module, "generate", dying)
     with pytest.raises(KeyboardInterrupt):
-        audit(store, tmp_path / "report", str(stage), examples=50, **FEW)
+        audit(store, tmp_path / "report", str(stage), examples=COUNT, **FEW)
     assert not list((tmp_path / "report").glob("report.*"))
-    audit(store, tmp_path / "report", str(stage), examples=50, **FEW)
-    assert len(made) == 4 + 20 - 3  # of 2 sets, 2 decodings, 5 prompts; three were kept
+    audit(store, tmp_path / "report", str(stage), examples=COUNT, **FEW)
+    assert len(made) == 4 + 12 - 3  # of 2 sets, 2 decodings, 3 prompts; three were kept
     again = json.loads((tmp_path / "report" / "report.json").read_text())
     for key in set(report) - {"made"}:
         assert again[key] == report[key], key
@@ -115,10 +120,10 @@ def test_a_killed_audit_goes_on_and_finds_the_same(
 
 
 def test_music_that_was_repeated_is_learned_first(tmp_path: Path) -> None:
-    tokens = make_store(tmp_path / "tokens", songs(44), held_out=24)
+    tokens = make_store(tmp_path / "tokens", songs(2 * COUNT), held_out=COUNT)
     plant(tokens, tmp_path / "planted", repeats=(1, 4, 64), each=4)
-    stage = learn(tmp_path / "planted", tmp_path / "run", steps=300, batch_size=10)
-    audit(tmp_path / "planted", tmp_path / "report", str(stage), examples=20, search=False, **FEW)
+    stage = learn(tmp_path / "planted", tmp_path / "run", steps=120, batch_size=10)
+    audit(tmp_path / "planted", tmp_path / "report", str(stage), examples=COUNT, search=False, **FEW)
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     curve = {row["repeats"]: row["exact"]["rate"] for row in report["canaries"]}
     assert list(curve) == [1, 4, 64]
@@ -141,14 +146,14 @@ def test_mistakes_are_one_line_and_leave_nothing(
     store: Path, stage: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "report"
-    common = ("--tokens", store, "--out", out, "--bundle", stage)
-    assert "expected 2000 stretches of 15 s" in refused(capsys, *common)
-    assert "they have 50" in refused(capsys, *common)
+    common = ("--tokens", store, "--out", out, "--bundle", stage, "--prompt_tokens", SHORT)
+    assert "expected 2000 stretches of 7 s" in refused(capsys, *common)
+    assert f"they have {COUNT}" in refused(capsys, *common)
     assert "clear_of_end" in refused(capsys, *common, "--clear_of_end", -1)
-    line = refused(capsys, *common, "--examples", 50)
+    line = refused(capsys, *common, "--examples", COUNT)
     assert "expected 400000 pairs of unrelated recordings" in line
-    assert "expected at least 59914" in refused(capsys, *common, "--examples", 50, "--negatives", 500)
-    assert "between 0 and 1" in refused(capsys, *common, "--examples", 50, "--false_positive_rate", 0)
+    assert "expected at least 59914" in refused(capsys, *common, "--examples", COUNT, "--negatives", 500)
+    assert "between 0 and 1" in refused(capsys, *common, "--examples", COUNT, "--false_positive_rate", 0)
     assert "examples and negatives of 1 or more" in refused(capsys, *common, "--examples", 0)
     assert "distinct prompt_tokens" in refused(capsys, *common, "--prompt_tokens", "[25,25]")
     assert "expected a temperature above 0" in refused(capsys, *common, "--temperature", 0)
@@ -174,8 +179,8 @@ def test_tokens_of_other_tokenizers_are_refused(
 
 
 def test_a_store_without_held_out_music_has_no_control(stage: Path, tmp_path: Path) -> None:
-    alone = make_store(tmp_path / "tokens", songs(40, bars=40), held_out=0)
-    audit(alone, tmp_path / "report", str(stage), examples=40, prompt_tokens=[0, 25], **FEW)
+    alone = make_store(tmp_path / "tokens", songs(COUNT, bars=40), held_out=0)
+    audit(alone, tmp_path / "report", str(stage), examples=COUNT, **FEW)
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     assert {row["set"] for row in report["rates"]} == {"training"}
     assert report["protocol"]["control_examples"] == 0
@@ -183,7 +188,7 @@ def test_a_store_without_held_out_music_has_no_control(stage: Path, tmp_path: Pa
 
 
 def test_targets_follow_the_prompt(store: Path, report: dict[str, Any]) -> None:
-    tokens = {f"piece{index}": song for index, song in enumerate(songs(70, bars=40))}
+    tokens = {f"piece{index}": song for index, song in enumerate(songs(COUNT + 8, bars=40))}
     for pair in report["closest"]:
         start = round(pair["start"] * 25)
         np.testing.assert_array_equal(pair["target"], tokens[pair["id"]][start : start + CONTINUATION])

@@ -16,7 +16,7 @@ from tests.tiny import make_token_store, quiet_trainer
 
 IDS = 64
 BAR = 25  # tokens
-SECONDS = 15.0  # 375 tokens: the longest prompt and its continuation, so that there is one stretch
+SECONDS = 7.0  # 175 tokens: a prompt of 50 and its continuation, so that there is one stretch
 WORDS = {
     "pattern": "delay",
     "broadcast": True,
@@ -26,19 +26,19 @@ WORDS = {
 }
 
 
-def songs(count: int, *, bars: int = 24, seed: int = 0) -> list[np.ndarray]:
+def songs(count: int, *, bars: int = 24, seed: int = 0, seconds: float = SECONDS) -> list[np.ndarray]:
     """Semantic tokens of recordings that are made of the same `bars`, each in an order of its own.
 
     Bars are the style, which held-out songs share; their order is what only memory can know.
     """
     random = np.random.default_rng(seed)
     kinds = random.integers(0, IDS, (bars, BAR))
-    return [kinds[random.integers(0, bars, round(25 * SECONDS) // BAR)].ravel() for _ in range(count)]
+    return [kinds[random.integers(0, bars, round(25 * seconds) // BAR)].ravel() for _ in range(count)]
 
 
 def make_store(folder: Path, semantic: Sequence[np.ndarray], *, held_out: int) -> Path:
     make_token_store(
-        folder, [SECONDS] * len(semantic), held_out=held_out, semantic=semantic, semantic_size=IDS
+        folder, [len(song) / 25 for song in semantic], held_out=held_out, semantic=semantic, semantic_size=IDS
     )
     return folder
 

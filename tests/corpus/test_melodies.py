@@ -11,6 +11,8 @@ from musiclm.corpus.melodies import melodies, row_of, versions
 from musiclm.corpus.render import pieces
 from musiclm.corpus.table import split_of
 
+pytestmark = pytest.mark.xdist_group("melodies")
+
 HOURS = 0.015  # two pieces or so
 KINDS = {"original", "tempo", "instrument", "hum", "whistle"}
 
@@ -69,6 +71,7 @@ def test_a_stem_sounds_where_its_notes_are(folder: Path) -> None:
         assert np.abs(sound[first : first + rate]).max() > 0.1 * np.abs(sound).max()
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_again_it_makes_the_same_bytes_and_only_what_is_missing(folder: Path, tmp_path: Path) -> None:
     melodies(tmp_path, hours=HOURS, seed=3, workers=2)
     assert contents(tmp_path) == contents(folder)

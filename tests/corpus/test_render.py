@@ -20,6 +20,8 @@ from musiclm.corpus.render import pieces, render
 from musiclm.corpus.table import is_held_out, row_of, split_of
 from musiclm.data.sources import find_recordings
 
+pytestmark = pytest.mark.xdist_group("render")
+
 HOURS = 0.015  # two pieces or so
 
 
@@ -34,6 +36,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_same_seed_gives_the_same_bytes_with_any_number_of_workers(corpus: Path, tmp_path: Path) -> None:
     render(tmp_path, hours=HOURS, seed=3, workers=2)
     assert contents(tmp_path) == contents(corpus)

@@ -38,7 +38,7 @@ def stage(tokens: Path, root: Path, *more: str, name: str = "semantic") -> list[
 
 
 def test_a_killed_run_says_so_and_goes_on_to_the_very_weights_of_an_unbroken_one(
-    tokens: Path, tmp_path: Path
+    tokens: Path, warm: Path, tmp_path: Path
 ) -> None:
     steps = 300  # so many that the kill comes in the middle
     long = [
@@ -48,9 +48,7 @@ def test_a_killed_run_says_so_and_goes_on_to_the_very_weights_of_an_unbroken_one
         "--threads=1",
     ]
     words = stage(tokens, tmp_path / "killed", *long)
-    run = subprocess.Popen(
-        [sys.executable, "-m", "musiclm.cli", "fit", *words], cwd=ROOT, stderr=subprocess.PIPE, text=True
-    )
+    run = subprocess.Popen([warm / "musiclm", "fit", *words], cwd=ROOT, stderr=subprocess.PIPE, text=True)
     checkpoint = tmp_path / "killed" / "last.ckpt"
     deadline = time.monotonic() + 120
     while not checkpoint.exists() and run.poll() is None and time.monotonic() < deadline:
@@ -113,18 +111,12 @@ def test_a_run_killed_inside_an_epoch_goes_on_to_the_very_weights_of_an_unbroken
         torch.testing.assert_close(killed.state_dict()[name], value, msg=name)
 
 
-def test_ctrl_c_ends_a_run_by_the_signal_so_that_a_shells_loop_ends_too(tokens: Path, tmp_path: Path) -> None:
+def test_ctrl_c_ends_a_run_by_the_signal_so_that_a_shells_loop_ends_too(
+    tokens: Path, warm: Path, tmp_path: Path
+) -> None:
     long = ["--trainer.max_steps=100000", "--trainer.max_time=null", "--data.init_args.crops_per_epoch=60"]
     words = stage(tokens, tmp_path / "run", *long)
-    run = subprocess.Popen(
-        [sys.executable, "-m", "musiclm.cli", "fit", *words],
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(
-            signal.SIGINT, signal.SIG_DFL
-        ),  # ignored where tests run behind a shell
-    )
+    run = subprocess.Popen([warm / "musiclm", "fit", *words], cwd=ROOT, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while (
         not (tmp_path / "run" / "last.ckpt").exists() and run.poll() is None and time.monotonic() < deadline
