@@ -1,23 +1,24 @@
 """Audio: a waveform with its sample rate; reading, writing, resampling. What users hold in their hands."""
 
-import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from musiclm.check_audio import check_waveform, mono_weights
+from musiclm.inspect_audio import AudioInfo, Stretch, inspect
+from musiclm.resample import resample, resample_blocks, resampled_length
+
+__all__ = ["Audio", "AudioInfo", "check_waveform", "check_writable", "inspect", "seconds_of", "writing"]
 
 # Where a WAV file keeps what we say about it (RIFF INFO chunk, written by libsndfile).
 METADATA_FIELDS = ("title", "comment", "software", "copyright")
 FORMATS = ("WAV", "FLAC", "AIFF")  # those that keep 16 bits and metadata
-BLOCK = 2**20  # samples that a long file is read by
-# torchaudio's filter spans 6 zero crossings a side of the lower rate, 6 / 0.99 periods of the reduced ratio.
-RESAMPLING_PERIODS = 7
 
 
 @dataclass(frozen=True)
@@ -36,62 +37,65 @@ class Audio:
         return self.waveform.shape[-1] / self.sample_rate
 
     def mono(self) -> "Audio":
-        """The mean of the channels: [1, L]."""
-        return Audio(self.waveform.mean(dim=0, keepdim=True), self.sample_rate)
+        """The mean of the channels, [1, L]; the loudest alone where they cancel each other."""
+        weights = torch.from_numpy(mono_weights(self.waveform.detach().cpu().numpy().T)).to(
+            self.waveform
+        )  # [C]
+        return Audio((weights @ self.waveform)[None], self.sample_rate)
 
     def resample(self, sample_rate: int) -> "Audio":
-        """The same sound at `sample_rate` Hz (windowed-sinc interpolation)."""
-        if sample_rate == self.sample_rate:
-            return self
-        from torchaudio.functional import resample
-
+        """The same sound at `sample_rate` Hz, ceil(L * ratio) samples."""
         return Audio(resample(self.waveform, self.sample_rate, sample_rate), sample_rate)
 
     @classmethod
     def load(cls, path: str | Path, *, start: float = 0.0, seconds: float | None = None) -> "Audio":
-        """Read a file that libsndfile knows (wav, flac, ogg, mp3, …), or `seconds` of it from `start`.
+        """Read a file (wav, flac, ogg, mp3, ...; m4a, wma, ... by ffmpeg), or `seconds` of it from `start`.
+
+        Whatever the file holds, samples are finite and within 12 dB of full scale (`musiclm/check_audio.py`).
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: the file is not audio.
+            OSError: it cannot be opened, or is no file.
+            ValueError: it is not audio, or none that can be used.
         """
-        with _opened(path) as file:
-            rate = file.samplerate
-            file.seek(min(round(start * rate), file.frames))
-            frames = -1 if seconds is None else round(seconds * rate)
-            samples = file.read(frames, dtype="float32", always_2d=True)  # [L, C]
-        return cls(torch.from_numpy(samples.T.copy()), rate)
+        stretch = Stretch.of(path, start, seconds)
+        samples = np.zeros((stretch.found.channels, stretch.frames), np.float32)  # [C, L]
+        place = 0
+        for block in stretch.blocks():  # [l, C]
+            samples[:, place : place + len(block)] = block.T
+            place += len(block)
+        return cls(torch.from_numpy(samples[:, :place]), stretch.found.sample_rate)
 
     @classmethod
-    def load_mono(cls, path: str | Path, sample_rate: int) -> "Audio":
+    def load_mono(
+        cls,
+        path: str | Path,
+        sample_rate: int,
+        *,
+        start: float = 0.0,
+        seconds: float | None = None,
+        warn: Callable[[str], None] | None = None,
+    ) -> "Audio":
         """`load(path).mono().resample(sample_rate)` block by block: the outcome alone takes memory.
 
         Two hours of 48 kHz stereo are 2.8 GB as float32, and as mono at 24 kHz 0.7 GB.
 
-        Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: the file is not audio.
-        """
-        import numpy as np
+        Args:
+            path: the file.
+            sample_rate: Hz, of the outcome.
+            start: second of the file to begin at.
+            seconds: how much of it; None reads to the end.
+            warn: is called with a line for each fault that was mended, or that will be heard.
 
-        with _opened(path) as file:
-            ratio = Fraction(sample_rate, file.samplerate)
-            margin = RESAMPLING_PERIODS * ratio.denominator
-            step = margin * max(BLOCK // margin, 3)
-            whole = torch.zeros(1, math.ceil(file.frames * ratio))
-            end = 0  # samples of the file read so far
-            context = np.zeros((0, file.channels), dtype=np.float32)  # the last of them
-            while len(fresh := file.read(step, dtype="float32", always_2d=True)):  # [l, C]
-                block = np.concatenate([context, fresh])
-                begin, end = end - len(context), end + len(fresh)
-                piece = cls(torch.from_numpy(block.T), file.samplerate).mono().resample(sample_rate)
-                # The block's last samples lack what follows: the next block writes over them.
-                first = margin if begin else 0
-                own = piece.waveform[:, int(first * ratio) :]
-                place = int((begin + first) * ratio)
-                whole[:, place : place + own.shape[1]] = own
-                context = block[-2 * margin :]
-        return cls(whole[:, : math.ceil(end * ratio)], sample_rate)
+        Raises:
+            FileNotFoundError, OSError, ValueError: as `load`.
+        """
+        stretch = Stretch.of(path, start, seconds)
+        rate = stretch.found.sample_rate
+        out = np.zeros((1, resampled_length(stretch.frames, rate, sample_rate)), np.float32)
+        mono = (stretch.found.repair.mono(block) for block in stretch.blocks(warn))
+        resample_blocks(mono, rate, sample_rate, out=out[0])
+        return cls(torch.from_numpy(out[:, : resampled_length(stretch.read, rate, sample_rate)]), sample_rate)
 
     def save(self, path: str | Path, metadata: Mapping[str, str] | None = None) -> Path:
         """Write a file whose format the suffix names (16-bit wav, flac, …), whole or not at all.
@@ -140,14 +144,8 @@ def writing(
 
 
 def seconds_of(path: str | Path) -> float:
-    """Length of a file of audio, by what it says of itself.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is not audio.
-    """
-    with _opened(path) as file:
-        return file.frames / file.samplerate
+    """Length of what decodes of a file. Raises as `inspect` does."""
+    return inspect(path).seconds
 
 
 def check_writable(path: Path) -> None:
@@ -166,17 +164,3 @@ def check_writable(path: Path) -> None:
         temporary.unlink()
     except OSError as error:
         raise PermissionError(f"expected a writable place for the output, {path} is none: {error}") from None
-
-
-@contextmanager
-def _opened(path: str | Path) -> Iterator[Any]:
-    """The `soundfile.SoundFile` of a path, with one line for what is none."""
-    import soundfile
-
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"expected an audio file, found nothing at {path}")
-    try:
-        with soundfile.SoundFile(str(path)) as file:
-            yield file
-    except soundfile.LibsndfileError as error:
-        raise ValueError(f"expected an audio file, but {path} cannot be read: {error}") from None
