@@ -16,6 +16,7 @@ import numpy as np
 import soundfile
 
 from musiclm.ffmpeg import Ffmpeg, foreign_format
+from musiclm.files import shown
 from musiclm.quiet import quiet_libraries
 
 CHUNK = 4096  # frames that libsndfile is asked for at once: what a damaged place costs, at least
@@ -47,12 +48,6 @@ class Decoder(Protocol):
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *error: object) -> None: ...
-
-
-def shown(path: str | Path) -> str:
-    """A path as one line of text, whatever its bytes are."""
-    text = str(path)
-    return text if text.isprintable() else ascii(text)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Files and folders that stay whole: writing by rename, and one writer a folder at a time."""
+"""Files and folders that stay whole: writing by rename, one writer a folder at a time; names as text."""
 
 import fcntl
 import os
@@ -74,3 +74,15 @@ def _locked(file: Path) -> Iterator[None]:
     finally:
         file.unlink(missing_ok=True)
         os.close(descriptor)
+
+
+def shown(path: str | Path) -> str:
+    """A path on one line, for a terminal or a table. A name may hold any byte but 0 and /: those that would
+    not print there are escaped."""
+    return printable(os.fspath(path).replace("\\", "\\\\"))
+
+
+def printable(text: str) -> str:
+    """The text with control characters, and bytes that are not UTF-8, as escapes."""
+    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)

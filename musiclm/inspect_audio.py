@@ -19,8 +19,8 @@ from musiclm.decode_audio import (
     naming,
     open_decoder,
     regular_file,
-    shown,
 )
+from musiclm.files import shown
 
 BLOCK = 2**20  # samples of all channels that a long file is read by
 SHORTEST = 0.1  # seconds; a shorter recording is of no use to anything

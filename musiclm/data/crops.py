@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from musiclm.audio import Audio
-from musiclm.data.left_out import Report, one_line
+from musiclm.data.left_out import Report
 from musiclm.data.sources import Recording, find_recordings
+from musiclm.files import shown
 
 if TYPE_CHECKING:
     from musiclm.data.melody_windows import MelodyVersions
@@ -38,8 +39,8 @@ def load_crop(path: Path, start: float, seconds: float, sample_rate: int) -> Ten
 class CropDataset(Dataset[dict[str, Any]]):
     """Item `i` is the i-th random crop: its recording, drawn in proportion to length, place and caption.
 
-    Where a crop cannot be read, the next draw of the same generator takes its place: which crop comes at which
-    step depends neither on when that is found nor on who finds it.
+    Where a crop cannot be read, the next draw of the same generator takes its place: which crop comes at
+    which step depends neither on when that is found nor on who finds it.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class CropDataset(Dataset[dict[str, Any]]):
             return {"waveform": waveform, "caption": caption, "id": recording.id, "seconds": start}
         raise ValueError(
             f"expected recordings that can be read, {TRIES} crops in a row cannot, the last of "
-            f"{one_line(recording.path)}: see the lines above"
+            f"{shown(recording.path)}: see the lines above"
         )
 
     def _draw(self, generator: torch.Generator) -> tuple[Recording, float, str]:

@@ -4,7 +4,6 @@ Every command that reads recordings has one `Report`. A file that cannot be used
 to the report, and the job goes on with the others. Only `strict` makes an error of it.
 """
 
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from tqdm import tqdm
 
-from musiclm.files import write_whole
+from musiclm.files import printable, shown, write_whole
 
 if TYPE_CHECKING:
     from musiclm.data.sources import Recording
@@ -46,12 +45,12 @@ class Report:
         self.strict = strict
         self.silent = silent
         self.left_out: list[LeftOut] = []
-        self.warnings: list[LeftOut] = []
+        self.warnings: dict[LeftOut, None] = {}  # in the order in which they came
         self._named = 0
 
     def leave_out(self, path: Path, reason: str | BaseException) -> None:
         """Note a file that the job does without."""
-        own = reason_of(reason).replace(f" {one_line(path)} ", " it ")  # the name stands before it
+        own = reason_of(reason).replace(f" {shown(path)} ", " it ")  # the name stands before it
         self.left_out.append(LeftOut(path, own))
         self._name(f"left out: {self._line(self.left_out[-1])}")
 
@@ -63,8 +62,10 @@ class Report:
 
     def warn(self, path: Path, warning: str) -> None:
         """Note what is odd about a file that is used all the same."""
-        self.warnings.append(LeftOut(path, reason_of(warning)))
-        self._name(f"warning: {self._line(self.warnings[-1])}")
+        entry = LeftOut(path, reason_of(warning))
+        if entry not in self.warnings:
+            self.warnings[entry] = None
+            self._name(f"warning: {self._line(entry)}")
 
     def each(
         self, recordings: Iterable["Recording"], read: Callable[["Recording"], Value]
@@ -91,8 +92,8 @@ class Report:
             self.file.unlink(missing_ok=True)
             return
         rows = [
-            *((one_line(entry.path), entry.reason) for entry in self.left_out),
-            *((one_line(entry.path), f"taken, but {entry.reason}") for entry in self.warnings),
+            *((shown(entry.path), entry.reason) for entry in self.left_out),
+            *((shown(entry.path), f"taken, but {entry.reason}") for entry in self.warnings),
         ]
         self.file.parent.mkdir(parents=True, exist_ok=True)
         lines = ["path\treason", *("\t".join(row) for row in rows)]
@@ -144,10 +145,10 @@ class Report:
         self.check_strict()
 
     def _see(self) -> str:
-        return "" if self.file is None else f": see {one_line(self.file)}"
+        return "" if self.file is None else f": see {shown(self.file)}"
 
     def _line(self, entry: LeftOut) -> str:
-        return f"{one_line(entry.path)}: {entry.reason}"
+        return f"{shown(entry.path)}: {entry.reason}"
 
     def _name(self, line: str) -> None:
         self._named += 1
@@ -166,14 +167,3 @@ def reason_of(error: str | BaseException) -> str:
     if isinstance(error, BaseException) and not (words and isinstance(error, ValueError | OSError)):
         return f"{type(error).__name__}: {words}".removesuffix(": ")
     return words
-
-
-def one_line(path: Path) -> str:
-    """A path for a terminal or a table: what would not print there, any byte but 0 and /, becomes escapes."""
-    return printable(os.fspath(path).replace("\\", "\\\\"))
-
-
-def printable(text: str) -> str:
-    """The text with control characters, and bytes that are not UTF-8, as escapes."""
-    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)

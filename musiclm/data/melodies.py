@@ -11,8 +11,9 @@ import numpy as np
 
 from musiclm.audio import inspect
 from musiclm.corpus.melodies import TABLE_NAME
-from musiclm.data.left_out import Report, one_line, reason_of
+from musiclm.data.left_out import Report, reason_of
 from musiclm.data.table import Split
+from musiclm.files import shown
 
 SILENCE = 12  # the class beside the twelve pitch classes
 LABEL_SECONDS = 0.1  # between two labels
@@ -87,7 +88,7 @@ def find_melodies(folder: Path, report: Report | None = None) -> list[Melody]:
         splits[row["piece"]] = row["split"]
     melodies = [Melody(id, splits[id], own) for id, own in versions.items()]
     whole = [melody for melody in melodies if _is_usable(melody, report)]
-    report.check(len(whole), one_line(Path(folder)))
+    report.check(len(whole), shown(Path(folder)))
     return whole
 
 

@@ -18,9 +18,10 @@ from typing import Any
 
 from musiclm.audio import AudioInfo, inspect
 from musiclm.data.captions import captions_file, read_captions
-from musiclm.data.left_out import LeftOut, Report, one_line, reason_of
+from musiclm.data.left_out import LeftOut, Report, reason_of
 from musiclm.data.table import TABLE_NAME, Row, Split, read_table
 from musiclm.data.walk import find_files
+from musiclm.files import shown
 from musiclm.progress import Progress
 
 HELD_OUT_SHARE = 20  # without a table, one recording in twenty is held out, chosen by a hash of its id
@@ -52,7 +53,7 @@ def find_recordings(audio: Path | Sequence[Path], report: Report | None = None) 
     """
     report = report or Report()
     places = [Path(place) for place in ([audio] if isinstance(audio, str | Path) else audio)]
-    named = ", ".join(map(one_line, places))
+    named = ", ".join(map(shown, places))
     recordings = _told_apart(_readable(_candidates(places, report), report))
     recordings = _on_one_side(recordings, report)
     report.check(len(recordings), named)
@@ -74,7 +75,7 @@ def _candidates(places: Sequence[Path], report: Report) -> list[tuple[str, Path,
         if not (place / TABLE_NAME).is_file():
             rest.append(place)
             continue
-        table = one_line(place / TABLE_NAME)
+        table = shown(place / TABLE_NAME)
         for row in read_table(place):
             if row.path in rows:
                 report.leave_out(row.path, f"named twice in {table}")
@@ -182,7 +183,7 @@ def _on_one_side(recordings: list[Recording], report: Report) -> list[Recording]
         split: Split = "train" if any(recording.split == "train" for recording in group) else "valid"
         splits |= {recording.path: split for recording in group}
         for recording in group[1:]:
-            report.warn(recording.path, f"identical to {one_line(group[0].path)}")
+            report.warn(recording.path, f"identical to {shown(group[0].path)}")
     return [replace(each, split=splits.get(each.path, each.split)) for each in recordings]
 
 

@@ -6,6 +6,7 @@ unusable is left out and reported; the work goes on.
 """
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -17,7 +18,8 @@ from torch import Tensor
 
 from musiclm.audio import Audio
 from musiclm.bundle import Bundle, merge
-from musiclm.data.left_out import LeftOut, Report, one_line, reason_of
+from musiclm.data.check_tokens import check_codes_made, check_embeddings_made
+from musiclm.data.left_out import LeftOut, Report, reason_of
 from musiclm.data.processes import in_processes
 from musiclm.data.reuse import KnownRows, source_file
 from musiclm.data.sources import Recording, as_text, find_recordings
@@ -32,7 +34,7 @@ from musiclm.data.store import (
     write_description,
     write_shard,
 )
-from musiclm.files import only_writer
+from musiclm.files import only_writer, shown
 from musiclm.progress import Progress
 from musiclm.tokenizers.embedding_windows import STRIDE_SECONDS
 from musiclm.tokenizers.melody import WINDOW_SECONDS, MelodyEmbedding
@@ -83,20 +85,28 @@ class Tokenizers:
         return {"acoustic": self.acoustic.codebooks, "semantic": self.semantic.codebooks}
 
     @torch.inference_mode()
-    def tokenize(self, recording: Recording) -> TokenRow:
-        """One recording as tokens, each kind on its own clock."""
+    def tokenize(self, recording: Recording, warn: Callable[[str], None] | None = None) -> TokenRow:
+        """One recording as tokens, each kind on its own clock; `warn` is told of what is odd about it.
+
+        Raises:
+            OSError, ValueError: it cannot be read, or a tokenizer makes nothing of it that can be kept.
+        """
         # The waveform is held whole, 0.7 GB for two hours; all else goes window by window.
-        audio = Audio.load_mono(recording.path, self.acoustic.sample_rate)
+        audio = Audio.load_mono(recording.path, self.acoustic.sample_rate, warn=warn)
         waveform = audio.waveform[None]  # [1, 1, L]
         semantic = self.semantic.encode(waveform)  # [1, T]
         acoustic = self.acoustic.encode(waveform)  # [1, Q, T]
         mulan = self.mulan.embed_windows(
             audio.resample(self.mulan.sample_rate).waveform[None]
         )  # [windows, D]
+        check_codes_made("the semantic tokenizer", semantic, self.semantic.codebook_size)
+        check_codes_made("the codec", acoustic, self.acoustic.codebook_size)
+        check_embeddings_made("MuLan", mulan)
         melody = torch.empty(0, 0)
         if self.melody:
             sound = audio.resample(self.melody.sample_rate).waveform[None]
             melody = self.melody.embed_windows(sound, hop_seconds=STRIDE_SECONDS)  # [windows, D]
+            check_embeddings_made("the melody embedding", melody)
         return TokenRow(
             id=recording.id,
             path=as_text(str(recording.path)),
@@ -154,7 +164,7 @@ def tokenize(
         with only_writer(out):
             report = Report(out, strict=strict)
             recordings = _not_too_long(find_recordings(audio, report), report)
-            report.check(len(recordings), ", ".join(map(one_line, audio)))
+            report.check(len(recordings), ", ".join(map(shown, audio)))
             _make_store(recordings, out, source, shard_size, workers, report)
     except BaseException:
         if is_new:
@@ -162,7 +172,7 @@ def tokenize(
                 out.rmdir()
         raise
     taken = len(report.remaining(recordings))
-    print(f"tokens of {taken:,} recordings: {one_line(out)}")
+    print(f"tokens of {taken:,} recordings: {shown(out)}")
     report.close(taken)
 
 
@@ -219,9 +229,11 @@ def _make_shards(shards: list[Shard], source: Bundle, workers: int, report: Repo
         results = in_processes(
             partial(_make_shard, bundle=source.path), new, workers or len(os.sched_getaffinity(0))
         )
-        for left_out in results:
+        for left_out, warnings in results:
             for entry in left_out:
                 report.leave_out(entry.path, entry.reason)
+            for entry in warnings:
+                report.warn(entry.path, entry.reason)
             report.write()
             counter.advance()
 
@@ -233,21 +245,24 @@ def _tokenizers(bundle: Path) -> Tokenizers:
     return Tokenizers.load(Bundle(bundle))
 
 
-def _make_shard(shard: Shard, bundle: Path) -> list[LeftOut]:
-    """Write a shard; returns the recordings that could not be tokenized."""
+def _make_shard(shard: Shard, bundle: Path) -> tuple[list[LeftOut], list[LeftOut]]:
+    """Write a shard; returns the recordings that could not be tokenized, and warnings of others."""
     try:
         tokenizers = _tokenizers(bundle)
     except Exception as error:
-        raise OSError(f"the tokenizers of {one_line(bundle)} cannot be loaded: {reason_of(error)}") from error
+        raise OSError(f"the tokenizers of {shown(bundle)} cannot be loaded: {reason_of(error)}") from error
     rows, left_out = [], []
+    warnings: list[LeftOut] = []
     for recording, known in zip(shard.recordings, shard.rows, strict=True):
         if known is not None:
             rows.append(known)
             continue
         try:
             file = source_file(recording.path)
-            rows.append(replace(tokenizers.tokenize(recording), source=file))
+            found: list[str] = []
+            rows.append(replace(tokenizers.tokenize(recording, found.append), source=file))
+            warnings += [LeftOut(recording.path, warning) for warning in found]
         except Exception as error:  # whatever is wrong with one recording must not stop the others
             left_out.append(LeftOut(recording.path, reason_of(error)))
     write_shard(shard.path, rows)
-    return left_out
+    return left_out, warnings

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from musiclm.data.left_out import LeftOut, one_line, reason_of
+from musiclm.data.left_out import LeftOut, reason_of
+from musiclm.files import shown
 
 # fmt: off
 AUDIO = {  # named where they cannot be read
@@ -52,7 +53,7 @@ def find_files(places: Iterable[Path]) -> tuple[list[Found], list[LeftOut]]:
     for place in places:
         if not os.path.lexists(place):
             raise FileNotFoundError(
-                f"expected audio files or a folder of them, found nothing at {one_line(place)}"
+                f"expected audio files or a folder of them, found nothing at {shown(place)}"
             )
         walk.add(place)
     return walk.finish()
@@ -87,7 +88,7 @@ class _Walk:
             if same is found:
                 files.append(found)
             elif same.path != found.path:  # else an argument was given twice
-                self.left_out.append(LeftOut(found.path, f"the same file as {one_line(same.path)}"))
+                self.left_out.append(LeftOut(found.path, f"the same file as {shown(same.path)}"))
         holding = {parent for found in files for parent in found.path.parents}
         for folder in self._named_as_audio:
             if folder not in holding:
@@ -157,7 +158,7 @@ def _status_of_file(path: Path) -> os.stat_result:
     try:
         status = path.stat()
     except FileNotFoundError:
-        raise ValueError(f"a link to {one_line(Path(os.readlink(path)))}, where there is nothing") from None
+        raise ValueError(f"a link to {shown(Path(os.readlink(path)))}, where there is nothing") from None
     if not stat.S_ISREG(status.st_mode):
         kind = "pipe" if stat.S_ISFIFO(status.st_mode) else "device or socket"
         raise ValueError(f"a {kind}, not a file")

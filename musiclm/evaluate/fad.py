@@ -12,8 +12,9 @@ from torch import Tensor
 
 from musiclm.audio import Audio
 from musiclm.bundle import Bundle
-from musiclm.data.left_out import Report, one_line
+from musiclm.data.left_out import Report
 from musiclm.data.sources import find_recordings
+from musiclm.files import shown
 from musiclm.progress import progress
 from musiclm.tokenizers.protocols import JointEmbedding
 
@@ -48,7 +49,7 @@ def embed_files(joint: JointEmbedding, paths: list[Path], *, strict: bool = Fals
     chosen = progress(recordings, total=len(recordings), description="embed")
     sounds = report.each(chosen, lambda recording: Audio.load_mono(recording.path, joint.sample_rate))
     vectors = [joint.embed_windows(audio.waveform[None]) for _, audio in sounds]
-    report.check_any(len(vectors), ", ".join(map(one_line, paths)))
+    report.check_any(len(vectors), ", ".join(map(shown, paths)))
     report.close(len(vectors))
     return torch.cat(vectors)
 
