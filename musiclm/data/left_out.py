@@ -114,10 +114,11 @@ class Report:
 
     def check_any(self, taken: int, places: str) -> None:
         """The same, but what is left out is no error as long as something is taken."""
-        self.write()
+        if self.left_out:
+            self.write()
         if taken == 0 and self.left_out:
             first = self.left_out[0]
-            others = f", and {len(self.left_out) - 1:,} others" if len(self.left_out) > 1 else ""
+            others = f" (and {len(self.left_out) - 1:,} more)" if len(self.left_out) > 1 else ""
             raise ValueError(
                 f"expected recordings in {places}, none can be used: {self._line(first)}{others}{self._see()}"
             )
@@ -138,9 +139,9 @@ class Report:
         """
         self.write()
         if (self.left_out or self.warnings) and not self.silent:
-            counts = [f"{taken:,} recordings"]
+            counts = [counted(taken, "recording")]
             counts += [f"{len(self.left_out):,} left out"] if self.left_out else []
-            counts += [f"{len(self.warnings):,} warnings"] if self.warnings else []
+            counts += [counted(len(self.warnings), "warning")] if self.warnings else []
             print(f"{', '.join(counts)}{self._see()}", file=sys.stderr)
         self.check_strict()
 
@@ -157,6 +158,11 @@ class Report:
         if self.file is not None and self._named == NAMED + 1:
             line = f"... and more{self._see()}"
         tqdm.write(line, file=sys.stderr)  # above a progress bar, where there is one
+
+
+def counted(number: int, what: str) -> str:
+    """ "1 recording", "10,214 recordings"."""
+    return f"{number:,} {what}{'s' if number != 1 else ''}"
 
 
 def reason_of(error: str | BaseException) -> str:

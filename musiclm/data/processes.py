@@ -30,12 +30,12 @@ def in_processes(work: Callable[[Item], Result], items: Sequence[Item], processe
             for job in as_completed(jobs):
                 yield job.result()
         except BrokenProcessPool:
-            raise OSError(_cause_of_death(own)) from None
+            raise OSError(cause_of_death(own)) from None
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _cause_of_death(processes: Sequence[BaseProcess]) -> str:
+def cause_of_death(processes: Sequence[BaseProcess]) -> str:
     """Why a process of a pool ended, of which the pool only says that it did."""
     for process in processes:
         process.join(timeout=10)

@@ -19,7 +19,7 @@ from torch import Tensor
 from musiclm.audio import Audio
 from musiclm.bundle import Bundle, merge
 from musiclm.data.check_tokens import check_codes_made, check_embeddings_made
-from musiclm.data.left_out import LeftOut, Report, reason_of
+from musiclm.data.left_out import LeftOut, Report, counted, reason_of
 from musiclm.data.processes import in_processes
 from musiclm.data.reuse import KnownRows, source_file
 from musiclm.data.sources import Recording, as_text, find_recordings
@@ -172,7 +172,7 @@ def tokenize(
                 out.rmdir()
         raise
     taken = len(report.remaining(recordings))
-    print(f"tokens of {taken:,} recordings: {shown(out)}")
+    print(f"tokens of {counted(taken, 'recording')}: {shown(out)}")
     report.close(taken)
 
 
