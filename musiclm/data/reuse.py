@@ -1,7 +1,7 @@
 """What a token store already holds: a recording is known by its content, and tokenized once.
 
 A file that was moved, or whose captions or split have changed, keeps its tokens; one with other content under
-the same name does not.
+the same name does not. Rows of a time when no hashes were kept are made again.
 """
 
 from dataclasses import replace

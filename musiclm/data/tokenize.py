@@ -22,7 +22,7 @@ from musiclm.data.check_tokens import check_codes_made, check_embeddings_made
 from musiclm.data.left_out import LeftOut, Report, counted, reason_of
 from musiclm.data.processes import in_processes
 from musiclm.data.reuse import KnownRows, source_file
-from musiclm.data.sources import Recording, as_text, find_recordings
+from musiclm.data.sources import MANY, Recording, as_text, find_recordings
 from musiclm.data.store import (
     MELODY_QUANTIZER,
     QUANTIZER,
@@ -35,7 +35,7 @@ from musiclm.data.store import (
     write_shard,
 )
 from musiclm.files import only_writer, shown
-from musiclm.progress import Progress
+from musiclm.progress import Progress, progress
 from musiclm.tokenizers.embedding_windows import STRIDE_SECONDS
 from musiclm.tokenizers.melody import WINDOW_SECONDS, MelodyEmbedding
 from musiclm.tokenizers.protocols import AcousticTokenizer, JointEmbedding, SemanticTokenizer
@@ -166,14 +166,14 @@ def tokenize(
             recordings = _not_too_long(find_recordings(audio, report), report)
             report.check(len(recordings), ", ".join(map(shown, audio)))
             _make_store(recordings, out, source, shard_size, workers, report)
+            taken = len(report.remaining(recordings))
+            print(f"tokens of {counted(taken, 'recording')}: {shown(out)}")
+            report.close(taken)
     except BaseException:
         if is_new:
             with suppress(OSError):  # it holds something: keep it
                 out.rmdir()
         raise
-    taken = len(report.remaining(recordings))
-    print(f"tokens of {counted(taken, 'recording')}: {shown(out)}")
-    report.close(taken)
 
 
 def _not_too_long(recordings: list[Recording], report: Report) -> list[Recording]:
@@ -201,7 +201,10 @@ def _make_store(
     write_codebooks(out, tokenizers.codebooks())
 
     known = KnownRows(out, description)
-    found = list(report.each(recordings, known.row))
+    # Files that may have been moved are read for their hashes.
+    few = len(recordings) < MANY
+    asked = recordings if few else progress(recordings, total=len(recordings), description="compare")
+    found = list(report.each(asked, known.row))
     shards, wanted = [], set()
     for index, start in enumerate(range(0, len(found), shard_size)):
         members, rows = zip(*found[start : start + shard_size], strict=True)
