@@ -177,6 +177,10 @@ def _add_own_arguments(parser: "ArgumentParser", function: Callable[..., None]) 
             )
         elif has_options and each.kind is each.POSITIONAL_OR_KEYWORD and each.default is not each.empty:
             parser.add_argument(name, nargs="?", type=kind, default=each.default, **words)
+        elif (
+            kind is bool and each.default is False
+        ):  # a switch: --strict, and as a YAML says it, --strict true
+            parser.add_argument(f"--{name}", type=bool, nargs="?", const=True, default=False, **words)
         elif name != key:
             parser.add_argument(f"--{key}", type=kind, default=each.default, **words)
         else:

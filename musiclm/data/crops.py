@@ -14,11 +14,17 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from musiclm.audio import Audio
+from musiclm.data.left_out import Report
 from musiclm.data.sources import Recording, find_recordings
+from musiclm.files import shown
 
 if TYPE_CHECKING:
     from musiclm.data.melody_windows import MelodyVersions
     from musiclm.data.token_crops import TokenCrops
+
+
+MIN_SHARE = 0.5  # of a crop that its recording must fill: mere padding teaches nothing
+TRIES = 100  # crops in a row that cannot be read
 
 
 def load_crop(path: Path, start: float, seconds: float, sample_rate: int) -> Tensor:
@@ -29,9 +35,21 @@ def load_crop(path: Path, start: float, seconds: float, sample_rate: int) -> Ten
 
 
 class CropDataset(Dataset[dict[str, Any]]):
-    """Item `i` is the i-th random crop: its recording, drawn in proportion to length, place and caption."""
+    """Item `i` is the i-th random crop: its recording, drawn in proportion to length, place and caption.
 
-    def __init__(self, recordings: Sequence[Recording], seconds: float, sample_rate: int, seed: int) -> None:
+    Where a crop cannot be read, the next draw of the same generator takes its place: which crop comes at
+    which step depends neither on when that is found nor on who finds it.
+    """
+
+    def __init__(
+        self,
+        recordings: Sequence[Recording],
+        seconds: float,
+        sample_rate: int,
+        seed: int,
+        report: Report | None = None,
+    ) -> None:
+        self.report = report or Report()
         self.recordings = recordings
         self.seconds = seconds
         self.sample_rate = sample_rate
@@ -40,16 +58,27 @@ class CropDataset(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + index)
+        for _ in range(TRIES):
+            recording, start, caption = self._draw(generator)
+            try:
+                waveform = load_crop(recording.path, start, self.seconds, self.sample_rate)  # [1, L]
+            except (ValueError, OSError) as error:
+                self.report.leave_out_once(recording.path, error)
+                self.report.check_strict()
+                continue
+            return {"waveform": waveform, "caption": caption, "id": recording.id, "seconds": start}
+        raise ValueError(
+            f"expected recordings that can be read, {TRIES} crops in a row cannot, the last of "
+            f"{shown(recording.path)}: see the lines above"
+        )
+
+    def _draw(self, generator: torch.Generator) -> tuple[Recording, float, str]:
+        """A recording, a place in it in seconds, and one of its captions."""
         recording = self.recordings[int(torch.multinomial(self.weights, 1, generator=generator))]
         place, choice = torch.rand(2, generator=generator).tolist()
         start = place * max(recording.seconds - self.seconds, 0.0)
         caption = recording.captions[int(choice * len(recording.captions))] if recording.captions else ""
-        return {
-            "waveform": load_crop(recording.path, start, self.seconds, self.sample_rate),  # [1, L]
-            "caption": caption,
-            "id": recording.id,
-            "seconds": start,
-        }
+        return recording, start, caption
 
 
 class ResumableSampler(Sampler[int]):
@@ -97,7 +126,8 @@ class AudioCrops(lightning.LightningDataModule):
     """Batches of crops: waveform [B, 1, L] float32, caption and id (lists), seconds [B] (the crop's start).
 
     Args:
-        audio: a folder of recordings, or several files and folders.
+        audio: a folder of recordings, or several files and folders; those of less than half a crop are left
+            out. What is left out stands in left_out.tsv in the run's folder, with its reason.
         seconds: length of a crop.
         batch_size: crops in a batch.
         sample_rate: Hz; recordings of another rate are resampled.
@@ -105,6 +135,7 @@ class AudioCrops(lightning.LightningDataModule):
         validation_crops: fixed crops of held-out recordings.
         num_workers: processes that read audio.
         seed: of the draw of crops.
+        strict: refuse to train if any file is left out.
     """
 
     def __init__(
@@ -118,6 +149,7 @@ class AudioCrops(lightning.LightningDataModule):
         validation_crops: int = 64,
         num_workers: int = 0,
         seed: int = 0,
+        strict: bool = False,
     ) -> None:
         super().__init__()
         check_crops(seconds, batch_size=batch_size, crops_per_epoch=crops_per_epoch)
@@ -129,13 +161,38 @@ class AudioCrops(lightning.LightningDataModule):
         self.validation_crops = validation_crops
         self.num_workers = num_workers
         self.seed = seed
+        self.strict = strict
         self._recordings: list[Recording] = []
+        self._report = Report()
 
     @property
     def recordings(self) -> list[Recording]:
-        """All recordings, train and valid, read once."""
+        """All recordings, train and valid, looked for once.
+
+        Raises:
+            FileNotFoundError, ValueError: there are none to train on.
+        """
         if not self._recordings:
-            self._recordings = find_recordings(self.audio)
+            self._report = run_report(self.trainer, strict=self.strict)
+            found = find_recordings(self.audio, self._report)
+            kept = [each for each in found if each.seconds >= MIN_SHARE * self.seconds]
+            for each in found:
+                if each.seconds < MIN_SHARE * self.seconds:
+                    self._report.leave_out(
+                        each.path,
+                        f"{each.seconds:.3g} s, too short: crops of {self.seconds:g} s need half of it",
+                    )
+            if not kept:
+                self._report.write()
+                longest = max(each.seconds for each in found)
+                raise ValueError(
+                    f"expected recordings of at least half a crop of {self.seconds:g} s, the longest is "
+                    f"{longest:.3g} s: use a smaller --data.init_args.seconds"
+                )
+            self._report.close(len(kept))
+            if self._report.silent:  # what this process finds later, it alone finds
+                self._report = Report(strict=self.strict)
+            self._recordings = kept
         return self._recordings
 
     def split(self, name: str) -> list[Recording]:
@@ -144,11 +201,11 @@ class AudioCrops(lightning.LightningDataModule):
         return chosen or self.recordings
 
     def train_dataloader(self) -> DataLoader:
-        data = CropDataset(self.split("train"), self.seconds, self.sample_rate, self.seed)
+        data = CropDataset(self.split("train"), self.seconds, self.sample_rate, self.seed, self._report)
         return self._loader(data, self.crops_per_epoch)
 
     def val_dataloader(self) -> DataLoader:
-        data = CropDataset(self.split("valid"), self.seconds, self.sample_rate, seed=-1)
+        data = CropDataset(self.split("valid"), self.seconds, self.sample_rate, -1, self._report)
         return self._loader(data, self.validation_crops, fixed=True)
 
     def _loader(self, data: CropDataset, count: int, *, fixed: bool = False) -> DataLoader:
@@ -160,6 +217,13 @@ class AudioCrops(lightning.LightningDataModule):
             persistent_workers=self.num_workers > 0,
             drop_last=not fixed,
         )
+
+
+def run_report(trainer: lightning.Trainer | None, *, strict: bool) -> Report:
+    """The report of a training run, in its folder. Of several processes, one writes it."""
+    if trainer is None:
+        return Report(strict=strict)
+    return Report(Path(trainer.default_root_dir), strict=strict, silent=not trainer.is_global_zero)
 
 
 def check_crops(seconds: float, *, batch_size: int, crops_per_epoch: int) -> None:

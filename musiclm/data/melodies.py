@@ -9,8 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from musiclm.audio import inspect
 from musiclm.corpus.melodies import TABLE_NAME
-from musiclm.data.sources import Split
+from musiclm.data.left_out import Report, reason_of
+from musiclm.data.table import Split
+from musiclm.files import shown
 
 SILENCE = 12  # the class beside the twelve pitch classes
 LABEL_SECONDS = 0.1  # between two labels
@@ -47,12 +50,18 @@ class Melody:
         return min(version.seconds * version.tempo / 60 for version in self.versions.values())
 
 
-def find_melodies(folder: Path) -> list[Melody]:
-    """The melodies of a folder, in its table's order.
+def find_melodies(folder: Path, report: Report | None = None) -> list[Melody]:
+    """The melodies of a folder, in its table's order. One with a file that cannot be used is left out whole.
+
+    Args:
+        folder: made by `musiclm corpus melodies`.
+        report: is told of what is left out; without one, it is only printed.
 
     Raises:
         FileNotFoundError: the folder has no table of melodies.
+        ValueError: none can be used, or not all and the report is strict.
     """
+    report = report or Report()
     import pyarrow.parquet
 
     table = Path(folder) / TABLE_NAME
@@ -77,7 +86,22 @@ def find_melodies(folder: Path) -> list[Melody]:
         )
         versions.setdefault(row["piece"], {})[version.kind] = version
         splits[row["piece"]] = row["split"]
-    return [Melody(id, splits[id], own) for id, own in versions.items()]
+    melodies = [Melody(id, splits[id], own) for id, own in versions.items()]
+    whole = [melody for melody in melodies if _is_usable(melody, report)]
+    report.check(len(whole), shown(Path(folder)))
+    return whole
+
+
+def _is_usable(melody: Melody, report: Report) -> bool:
+    """Whether all files of a melody can be read."""
+    files = [file for version in melody.versions.values() for file in (version.lead, version.band) if file]
+    for file in files:
+        try:
+            inspect(file)
+        except (ValueError, OSError) as error:
+            report.leave_out(file, f"{reason_of(error)}; its melody is left out in all versions")
+            return False
+    return True
 
 
 def agreement(classes: np.ndarray, others: np.ndarray) -> np.ndarray:

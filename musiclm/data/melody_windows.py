@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from musiclm.data.crops import ResumableLoader, ResumableSampler, check_crops, load_crop
+from musiclm.data.crops import ResumableLoader, ResumableSampler, check_crops, load_crop, run_report
 from musiclm.data.melodies import SILENCE, Melody, Version, agreement, find_melodies
-from musiclm.data.sources import Split
+from musiclm.data.table import Split
 
 # What is asked for a melody when the embedding is measured: a version, and what sounds beside it.
 QUERIES = {
@@ -156,6 +156,7 @@ class MelodyVersions(lightning.LightningDataModule):
         validation_windows: fixed windows of held-out melodies, as many as there are of different music.
         num_workers: processes that read audio.
         seed: of the draw.
+        strict: refuse to train if any file is left out.
     """
 
     def __init__(
@@ -170,6 +171,7 @@ class MelodyVersions(lightning.LightningDataModule):
         validation_windows: int = 200,
         num_workers: int = 0,
         seed: int = 0,
+        strict: bool = False,
     ) -> None:
         super().__init__()
         check_crops(seconds, batch_size=batch_size, crops_per_epoch=windows_per_epoch)
@@ -182,11 +184,15 @@ class MelodyVersions(lightning.LightningDataModule):
         self.validation_windows = validation_windows
         self.num_workers = num_workers
         self.seed = seed
+        self.strict = strict
         self._melodies: list[Melody] = []
 
     def split(self, name: Split) -> list[Melody]:
         """The melodies of a split; both splits hold everything where one would be empty."""
-        self._melodies = self._melodies or find_melodies(self.melodies)
+        if not self._melodies:
+            report = run_report(self.trainer, strict=self.strict)
+            self._melodies = find_melodies(self.melodies, report)
+            report.close(sum(len(melody.versions) for melody in self._melodies))
         return [melody for melody in self._melodies if melody.split == name] or self._melodies
 
     def windows(self, name: Split) -> MelodyWindows:

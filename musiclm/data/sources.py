@@ -1,21 +1,32 @@
 """Recordings on disk: a folder of audio, with a table of labels if there is one.
 
 A folder made by `musiclm corpus render` holds `corpus.parquet`, one row per recording. A user's own folder
-needs no table: every file in it is a recording, and a text file beside it (`song.wav`, `song.txt`) holds its
-captions, one a line.
+needs no table: every file of audio in it is a recording, and a text file beside it (`song.wav`, `song.txt`)
+holds its captions, one a line. What cannot be used is left out and reported (`musiclm/data/left_out.py`).
 """
 
+import hashlib
+import os
 import zlib
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-TABLE_NAME = "corpus.parquet"
-SUFFIXES = {".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif"}
+from musiclm.audio import AudioInfo, inspect
+from musiclm.data.captions import captions_file, read_captions
+from musiclm.data.left_out import LeftOut, Report, reason_of
+from musiclm.data.table import TABLE_NAME, Row, Split, read_table
+from musiclm.data.walk import find_files
+from musiclm.files import shown
+from musiclm.progress import Progress
+
 HELD_OUT_SHARE = 20  # without a table, one recording in twenty is held out, chosen by a hash of its id
-
-Split = Literal["train", "valid"]
+HEAD = 2**16  # bytes that files of equal size are compared by first
+MANY = 200  # files to look at, from which on the user is told how it goes
 
 
 @dataclass(frozen=True)
@@ -29,74 +40,181 @@ class Recording:
     labels: dict[str, Any] = field(default_factory=dict)  # the table's other columns
 
 
-def find_recordings(audio: Path | Sequence[Path]) -> list[Recording]:
+def find_recordings(audio: Path | Sequence[Path], report: Report | None = None) -> list[Recording]:
     """All recordings of a folder, or of files and folders, sorted by id.
 
+    Args:
+        audio: the places to look at.
+        report: is told of what cannot be used; without one, it is only printed.
+
     Raises:
-        FileNotFoundError: a path does not exist, or there is no audio in it.
+        FileNotFoundError: a place does not exist, or there is no audio in it.
+        ValueError: none of the audio can be used, or not all of it and the report is strict.
     """
-    recordings: dict[str, Recording] = {}
-    for place in [audio] if isinstance(audio, str | Path) else audio:
-        place = Path(place)
-        if not place.exists():
-            raise FileNotFoundError(f"expected audio files or a folder of them, found nothing at {place}")
-        if (place / TABLE_NAME).is_file():
-            found = _read_table(place)
-        elif place.is_dir():
-            files = sorted(path for path in place.rglob("*") if path.suffix.lower() in SUFFIXES)
-            found = [_from_file(path, str(path.relative_to(place).with_suffix(""))) for path in files]
-        else:
-            found = [_from_file(place, place.stem)]
-        for recording in found:
-            if recording.id in recordings:
-                raise ValueError(f"expected distinct recordings, got {recording.id!r} twice: rename a file")
-            recordings[recording.id] = recording
-    empty = [recording for recording in recordings.values() if recording.seconds <= 0]
-    if empty:
-        raise ValueError(f"expected recordings, {empty[0].path} holds no samples: remove it")
+    report = report or Report()
+    places = [Path(place) for place in ([audio] if isinstance(audio, str | Path) else audio)]
+    named = ", ".join(map(shown, places))
+    recordings = _told_apart(_readable(_candidates(places, report), report))
+    recordings = _on_one_side(recordings, report)
+    report.check(len(recordings), named)
     if not recordings:
-        raise FileNotFoundError(
-            f"expected audio ({', '.join(sorted(SUFFIXES))}), found none in {_names(audio)}"
-        )
-    return [recordings[key] for key in sorted(recordings)]
+        raise FileNotFoundError(f"expected audio files (wav, flac, ogg, mp3, ...), found none in {named}")
+    return sorted(recordings, key=lambda recording: recording.id)
 
 
-def _names(audio: Path | Sequence[Path]) -> str:
-    return str(audio) if isinstance(audio, str | Path) else ", ".join(map(str, audio))
+def split_of(id: str) -> Split:
+    """The split of a recording without a table, by its id alone: it is the same in any collection."""
+    return "valid" if zlib.crc32(id.encode()) % HELD_OUT_SHARE == 0 else "train"
 
 
-def _read_table(folder: Path) -> list[Recording]:
-    import pyarrow.parquet
+def _candidates(places: Sequence[Path], report: Report) -> list[tuple[str, Path, Row | None]]:
+    """The files that may be recordings, each with its id and the row of a table that names it."""
+    rows: dict[Path, Row] = {}
+    rest = []
+    for place in places:
+        if not (place / TABLE_NAME).is_file():
+            rest.append(place)
+            continue
+        table = shown(place / TABLE_NAME)
+        for row in read_table(place):
+            if row.path in rows:
+                report.leave_out(row.path, f"named twice in {table}")
+            elif not os.path.lexists(row.path):
+                report.leave_out(row.path, f"named in {table}, but not there")
+            else:
+                rows[row.path] = row
+    files, left_out = find_files([*rows, *rest])
+    for entry in left_out:
+        report.leave_out(entry.path, entry.reason)
+    candidates: list[tuple[str, Path, Row | None]] = []
+    for found in files:
+        own = rows.get(found.path)
+        inside = found.path.relative_to(found.place) if found.path != found.place else Path(found.path.name)
+        candidates.append((own.id if own else as_text(str(inside.with_suffix(""))), found.path, own))
+    return candidates
 
-    known = {"id", "path", "seconds", "licence", "split", "captions"}
-    return [
-        Recording(
-            id=row["id"],
-            path=folder / row["path"],
-            seconds=row["seconds"],
-            licence=row["licence"],
-            split=row["split"],
-            captions=tuple(row["captions"]),
-            labels={name: value for name, value in row.items() if name not in known},
-        )
-        for row in pyarrow.parquet.read_table(folder / TABLE_NAME).to_pylist()
-    ]
+
+def _readable(candidates: Sequence[tuple[str, Path, Row | None]], report: Report) -> list[Recording]:
+    """The recordings among the candidates. Several are looked at at once, since that waits for the disk."""
+    count = len(candidates)
+    with (
+        ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool,
+        Progress("look at files", count, unit="file") if count >= MANY else nullcontext() as counter,
+    ):
+        recordings = []
+        for (id, path, row), looked in zip(candidates, pool.map(_look, candidates), strict=True):
+            if counter:
+                counter.advance()
+            info, captions = looked
+            if isinstance(info, LeftOut):
+                report.leave_out(info.path, info.reason)
+                continue
+            for warning in info.warnings:
+                report.warn(path, warning)
+            if isinstance(captions, LeftOut):
+                report.leave_out(captions.path, captions.reason)
+                captions = ()
+            recordings.append(
+                Recording(
+                    id=id,
+                    path=path,
+                    seconds=info.seconds,
+                    licence=row.licence if row else "unknown",
+                    split=row.split if row and row.split else split_of(id),
+                    captions=captions,
+                    labels=row.labels if row else {},
+                )
+            )
+    return recordings
 
 
-def _from_file(path: Path, id: str) -> Recording:
-    import soundfile
-
+def _look(
+    candidate: tuple[str, Path, Row | None],
+) -> tuple[AudioInfo | LeftOut, tuple[str, ...] | LeftOut]:
+    """What is known of a file and what is said of it, or why either cannot be used."""
+    _, path, row = candidate
     try:
-        seconds = soundfile.info(str(path)).duration
-    except soundfile.LibsndfileError as error:
-        raise ValueError(f"expected audio, but {path} cannot be read: {error}") from None
-    captions = path.with_suffix(".txt")
-    lines = captions.read_text(encoding="utf-8").splitlines() if captions.is_file() else []
-    return Recording(
-        id=id,
-        path=path,
-        seconds=seconds,
-        licence="unknown",
-        split="valid" if zlib.crc32(id.encode()) % HELD_OUT_SHARE == 0 else "train",
-        captions=tuple(line.strip() for line in lines if line.strip()),
-    )
+        info = inspect(path)
+    except (ValueError, OSError) as error:
+        return LeftOut(path, reason_of(error)), ()
+    if row is not None:
+        return info, row.captions
+    try:
+        return info, read_captions(path)
+    except (ValueError, OSError) as error:
+        reason = f"{reason_of(error)}; the recording is taken without captions"
+        return info, LeftOut(captions_file(path), reason)
+
+
+def _told_apart(recordings: Sequence[Recording]) -> list[Recording]:
+    """Recordings with an id each: where several have the same, the end of the path that tells them apart.
+
+    `cd1/track01.wav` and `cd2/track01.wav`, given as files, are both `track01`, and become just these. Their
+    split stays that of the id they have in common: it does not change when another such file comes along.
+    """
+    groups: dict[str, list[Recording]] = defaultdict(list)
+    for recording in recordings:
+        groups[recording.id].append(recording)
+    apart = [group[0] for group in groups.values() if len(group) == 1]
+    taken = {recording.id for recording in apart}
+    for id, group in groups.items():
+        if len(group) > 1:
+            ids = _ends_of_paths([recording.path for recording in group], taken, parts=id.count("/") + 1)
+            taken.update(ids)
+            apart += [replace(recording, id=own) for recording, own in zip(group, ids, strict=True)]
+    return apart
+
+
+def _ends_of_paths(paths: Sequence[Path], taken: set[str], *, parts: int) -> list[str]:
+    """The shortest ends, of at least so many parts, in which all the paths differ, from those taken too."""
+    whole = [Path(os.path.abspath(path)).parts for path in paths]
+    for count in range(parts, max(map(len, whole)) + 1):
+        ends = [as_text("/".join(each[-count:])) for each in whole]
+        if len(set(ends)) == len(ends) and taken.isdisjoint(ends):
+            return ends
+    # Names that differ only in a byte that is no UTF-8 and in the escape it would be written as.
+    return [f"{end}~{number}" for number, end in enumerate(ends, 1)]
+
+
+def _on_one_side(recordings: list[Recording], report: Report) -> list[Recording]:
+    """Identical recordings share a split, that of training if any has it: none is held out and trained on."""
+    splits: dict[Path, Split] = {}
+    for group in _identical(recordings):
+        split: Split = "train" if any(recording.split == "train" for recording in group) else "valid"
+        splits |= {recording.path: split for recording in group}
+        for recording in group[1:]:
+            report.warn(recording.path, f"identical to {shown(group[0].path)}")
+    return [replace(each, split=splits.get(each.path, each.split)) for each in recordings]
+
+
+def _identical(recordings: Sequence[Recording]) -> list[list[Recording]]:
+    """Groups of recordings whose files are the same, byte for byte. Hardly any file is read for it."""
+    groups = [sorted(recordings, key=lambda recording: recording.path)]
+    for key in (_size, _head, content_hash):
+        finer: dict[tuple[int, object], list[Recording]] = defaultdict(list)
+        for number, group in enumerate(groups):
+            for recording in group:
+                with suppress(OSError):  # one that cannot be read any more is like no other
+                    finer[number, key(recording.path)].append(recording)
+        groups = [group for group in finer.values() if len(group) > 1]
+    return groups
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(HEAD)
+
+
+def content_hash(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def as_text(name: str) -> str:
+    """A name as text: bytes that are not UTF-8, which no table of text can hold, become escapes."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -23,6 +23,8 @@ CODEBOOKS = "codebooks.safetensors"
 SHARD = "tokens-{index:05d}.arrow"
 QUANTIZER = "mulan_rvq"
 MELODY_QUANTIZER = "melody_rvq"
+SOURCE = ("hash", "size", "modified")  # columns of a row's SourceFile
+UNFINISHED = "unfinished"  # a file that is there while `musiclm tokenize` is at work, and if it was stopped
 MADE_BY = {  # the tokenizers behind each source of codes
     "mulan": ("mulan", QUANTIZER),
     "melody": ("melody", MELODY_QUANTIZER),
@@ -50,6 +52,15 @@ class StoreDescription:
 
 
 @dataclass(frozen=True)
+class SourceFile:
+    """What file a row's tokens were made from: by its hash, it is known again wherever it lies."""
+
+    hash: str = ""  # SHA-256, hexadecimal
+    size: int = 0  # bytes
+    modified: int = 0  # ns since 1970
+
+
+@dataclass(frozen=True)
 class TokenRow:
     """One recording as tokens."""
 
@@ -63,6 +74,7 @@ class TokenRow:
     acoustic: np.ndarray  # uint16 [Q, T]
     mulan: np.ndarray  # float16 [windows, dimension], one window per second
     melody: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float16))  # as mulan
+    source: SourceFile = SourceFile()  # of old stores unknown
 
 
 def write_description(folder: Path, description: StoreDescription) -> None:
@@ -145,15 +157,34 @@ def write_shard(path: Path, rows: Sequence[TokenRow]) -> None:
         writer.write_table(table)
 
 
-def shard_ids(folder: Path, index: int) -> list[str] | None:
-    """The recordings in a shard, None where there is no whole shard of that number."""
+def read_shard(path: Path) -> Any | None:
+    """The memory-mapped table of a shard, None where there is no whole one. It stays what it is, whatever
+    becomes of the file."""
     import pyarrow
 
     try:
-        with pyarrow.memory_map(str(shard_path(folder, index))) as file:
-            return pyarrow.ipc.open_file(file).read_all().column("id").to_pylist()
+        return pyarrow.ipc.open_file(pyarrow.memory_map(str(path))).read_all()
     except (FileNotFoundError, pyarrow.ArrowInvalid):
         return None
+
+
+def row_of(table: Any, index: int, description: StoreDescription) -> TokenRow:
+    """A row of a shard's table, or of several put together, as views of the mapped file."""
+    row = {name: table.column(name)[index] for name in table.column_names}
+    names = ["semantic", "acoustic", "mulan", *(["melody"] if description.melody_dimension else [])]
+    tokens = {name: row[name].values.to_numpy(zero_copy_only=True) for name in names}
+    shapes = {
+        "semantic": (-1,),
+        "acoustic": (description.num_quantizers, -1),
+        "mulan": (-1, description.mulan_dimension),
+        "melody": (-1, description.melody_dimension),
+    }
+    source = {name: row[name].as_py() for name in SOURCE if name in row}
+    return TokenRow(
+        **{name: row[name].as_py() for name in ("id", "path", "seconds", "licence", "split", "captions")},
+        **{name: values.reshape(shapes[name]) for name, values in tokens.items()},
+        source=SourceFile(**{name: value for name, value in source.items() if value is not None}),
+    )
 
 
 class TokenStore:
@@ -161,7 +192,7 @@ class TokenStore:
 
     Raises:
         FileNotFoundError: the folder is no token store, or has no shard yet.
-        ValueError: a shard is no shard.
+        ValueError: it is not finished, or a shard is no shard.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -169,36 +200,30 @@ class TokenStore:
 
         self.folder = Path(folder)
         self.description = read_description(self.folder)
+        if (self.folder / UNFINISHED).is_file():
+            raise ValueError(
+                f"expected a whole token store, `musiclm tokenize` has not come to its end in {self.folder}: "
+                "run it again, it goes on where it was"
+            )
         shards = sorted(self.folder.glob("tokens-*.arrow"))
         if not shards:
             raise FileNotFoundError(
                 f"expected shards in {self.folder}, found none: run `musiclm tokenize` to its end"
             )
-        try:
-            tables = [pyarrow.ipc.open_file(pyarrow.memory_map(str(shard))).read_all() for shard in shards]
-        except pyarrow.ArrowInvalid as error:
+        tables = [read_shard(shard) for shard in shards]
+        if any(table is None for table in tables):
+            broken = shards[tables.index(None)]
             raise ValueError(
-                f"expected whole shards in {self.folder}: {error}; remove the broken one"
-            ) from None
+                f"expected whole shards in {self.folder}, {broken.name} is none: remove it, and run "
+                "`musiclm tokenize` again"
+            )
         self.table = pyarrow.concat_tables(tables, promote_options="default")  # old shards have no melody
 
     def __len__(self) -> int:
         return self.table.num_rows
 
     def __getitem__(self, index: int) -> TokenRow:
-        row = {name: self.table.column(name)[index] for name in self.table.column_names}
-        names = ["semantic", "acoustic", "mulan", *(["melody"] if self.description.melody_dimension else [])]
-        tokens = {name: row[name].values.to_numpy(zero_copy_only=True) for name in names}
-        shapes = {
-            "semantic": (-1,),
-            "acoustic": (self.description.num_quantizers, -1),
-            "mulan": (-1, self.description.mulan_dimension),
-            "melody": (-1, self.description.melody_dimension),
-        }
-        return TokenRow(
-            **{name: row[name].as_py() for name in ("id", "path", "seconds", "licence", "split", "captions")},
-            **{name: values.reshape(shapes[name]) for name, values in tokens.items()},
-        )
+        return row_of(self.table, index, self.description)
 
     def check_learned_by(self, trained_on: Mapping[str, str]) -> None:
         """Raise ValueError where a semantic stage has learned other tokens than the store's.
@@ -246,13 +271,18 @@ def _schema() -> Any:
             "acoustic": pyarrow.list_(pyarrow.uint16()),  # [Q, T] flattened
             "mulan": pyarrow.list_(pyarrow.float16()),  # [windows, dimension] flattened
             "melody": pyarrow.list_(pyarrow.float16()),  # as mulan
+            "hash": pyarrow.string(),  # of the recording's file, as the next two
+            "size": pyarrow.int64(),
+            "modified": pyarrow.int64(),
         }
     )
 
 
 def _to_arrow(row: TokenRow) -> dict[str, Any]:
+    columns = vars(row) | vars(row.source)
+    del columns["source"]
     return {
-        **vars(row),
+        **columns,
         "semantic": row.semantic,
         "acoustic": row.acoustic.ravel(),
         "mulan": row.mulan.ravel(),

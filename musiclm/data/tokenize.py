@@ -1,13 +1,15 @@
 """`musiclm tokenize`: recordings to a token store, through the frozen tokenizers of a bundle.
 
 Recordings are dealt into shards by their order; each process makes whole shards, so that a killed run loses
-at most the shards it was at, and a later run makes only what is missing.
+at most the shards it was at, and a later run makes only what is missing. A recording that turns out to be
+unusable is left out and reported; the work goes on.
 """
 
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -16,19 +18,24 @@ from torch import Tensor
 
 from musiclm.audio import Audio
 from musiclm.bundle import Bundle, merge
-from musiclm.data.sources import Recording, find_recordings
+from musiclm.data.check_tokens import check_codes_made, check_embeddings_made
+from musiclm.data.left_out import LeftOut, Report, counted, reason_of
+from musiclm.data.processes import in_processes
+from musiclm.data.reuse import KnownRows, source_file
+from musiclm.data.sources import MANY, Recording, as_text, find_recordings
 from musiclm.data.store import (
     MELODY_QUANTIZER,
     QUANTIZER,
+    UNFINISHED,
     StoreDescription,
     TokenRow,
-    shard_ids,
     shard_path,
     write_codebooks,
     write_description,
     write_shard,
 )
-from musiclm.progress import Progress
+from musiclm.files import only_writer, shown
+from musiclm.progress import Progress, progress
 from musiclm.tokenizers.embedding_windows import STRIDE_SECONDS
 from musiclm.tokenizers.melody import WINDOW_SECONDS, MelodyEmbedding
 from musiclm.tokenizers.protocols import AcousticTokenizer, JointEmbedding, SemanticTokenizer
@@ -36,7 +43,7 @@ from musiclm.tokenizers.w2v_bert import W2VBertTokens
 
 TOKENIZERS = ("soundstream", "w2v_bert", "kmeans", "mulan", QUANTIZER)
 MELODY = ("melody", MELODY_QUANTIZER)  # of bundles that have them
-MAX_SECONDS = 7200.0  # two hours: a longer recording is refused, cut it first
+MAX_SECONDS = 7200.0  # two hours, 0.7 GB as a waveform: a longer recording is left out
 
 
 @dataclass(frozen=True)
@@ -78,23 +85,31 @@ class Tokenizers:
         return {"acoustic": self.acoustic.codebooks, "semantic": self.semantic.codebooks}
 
     @torch.inference_mode()
-    def tokenize(self, recording: Recording) -> TokenRow:
-        """One recording as tokens, each kind on its own clock."""
+    def tokenize(self, recording: Recording, warn: Callable[[str], None] | None = None) -> TokenRow:
+        """One recording as tokens, each kind on its own clock; `warn` is told of what is odd about it.
+
+        Raises:
+            OSError, ValueError: it cannot be read, or a tokenizer makes nothing of it that can be kept.
+        """
         # The waveform is held whole, 0.7 GB for two hours; all else goes window by window.
-        audio = Audio.load_mono(recording.path, self.acoustic.sample_rate)
+        audio = Audio.load_mono(recording.path, self.acoustic.sample_rate, warn=warn)
         waveform = audio.waveform[None]  # [1, 1, L]
         semantic = self.semantic.encode(waveform)  # [1, T]
         acoustic = self.acoustic.encode(waveform)  # [1, Q, T]
         mulan = self.mulan.embed_windows(
             audio.resample(self.mulan.sample_rate).waveform[None]
         )  # [windows, D]
+        check_codes_made("the semantic tokenizer", semantic, self.semantic.codebook_size)
+        check_codes_made("the codec", acoustic, self.acoustic.codebook_size)
+        check_embeddings_made("MuLan", mulan)
         melody = torch.empty(0, 0)
         if self.melody:
             sound = audio.resample(self.melody.sample_rate).waveform[None]
             melody = self.melody.embed_windows(sound, hop_seconds=STRIDE_SECONDS)  # [windows, D]
+            check_embeddings_made("the melody embedding", melody)
         return TokenRow(
             id=recording.id,
-            path=str(recording.path),
+            path=as_text(str(recording.path)),
             seconds=audio.seconds,
             licence=recording.licence,
             split=recording.split,
@@ -106,90 +121,151 @@ class Tokenizers:
         )
 
 
+@dataclass(frozen=True)
+class Shard:
+    """A shard to be made: its recordings, and the rows of those whose tokens are known already."""
+
+    path: Path
+    recordings: list[Recording]
+    rows: list[TokenRow | None]
+
+
 def tokenize(
     audio: list[Path],
     out: Path = Path("tokens"),
     bundle: str = "default",
     shard_size: int = 32,
     workers: int = 0,
+    strict: bool = False,
 ) -> None:
     """Turn recordings into a token store that the stages train on.
 
     Args:
-        audio: audio files, or folders of them.
-        out: the folder of the store, which will hold these recordings and no others; of those already there,
-            whole shards are kept.
+        audio: audio files, or folders of them. What cannot be used is left out, and stands in left_out.tsv
+            in the store with its reason.
+        out: the folder of the store, which will hold these recordings and no others; recordings that it holds
+            already are not tokenized again.
         bundle: the tokenizers: a shipped bundle's name, a folder, or a Hugging Face id.
         shard_size: recordings in a shard.
         workers: processes; 0 takes one per CPU core.
+        strict: exit with 2 if any file is left out: before the work begins where that is known by then.
     """
     if shard_size < 1 or workers < 0:
         raise ValueError(
             f"expected a shard_size of 1 or more and workers of 0 or more, got {shard_size}, {workers}"
-        )
-    recordings = find_recordings(audio)
-    too_long = [recording for recording in recordings if recording.seconds > MAX_SECONDS]
-    if too_long:
-        raise ValueError(
-            f"expected recordings of at most two hours, {too_long[0].path} is longer: cut it first"
         )
     source = Bundle.find(bundle)
     if len(set(MELODY) & set(source.parts)) == 1:
         raise ValueError(
             f"expected both {' and '.join(MELODY)} in {bundle}, or neither: pack the other as well"
         )
+    is_new = not out.exists()
+    try:
+        with only_writer(out):
+            report = Report(out, strict=strict)
+            recordings = _not_too_long(find_recordings(audio, report), report)
+            report.check(len(recordings), ", ".join(map(shown, audio)))
+            _make_store(recordings, out, source, shard_size, workers, report)
+            taken = len(report.remaining(recordings))
+            print(f"tokens of {counted(taken, 'recording')}: {shown(out)}")
+            report.close(taken)
+    except BaseException:
+        if is_new:
+            with suppress(OSError):  # it holds something: keep it
+                out.rmdir()
+        raise
+
+
+def _not_too_long(recordings: list[Recording], report: Report) -> list[Recording]:
+    kept = []
+    for recording in recordings:
+        if recording.seconds > MAX_SECONDS:
+            hours = recording.seconds / 3600
+            report.leave_out(recording.path, f"{hours:.1f} hours long, expected at most two: cut it first")
+        else:
+            kept.append(recording)
+    return kept
+
+
+def _make_store(
+    recordings: list[Recording], out: Path, source: Bundle, shard_size: int, workers: int, report: Report
+) -> None:
+    """Bring the store up to date: it holds these recordings, and no others."""
     tokenizers = Tokenizers.load(source)
     makers = [*TOKENIZERS, *(MELODY if tokenizers.melody else ())]
-    write_description(out, tokenizers.describe({name: source.fingerprint(name) for name in makers}))
+    description = tokenizers.describe({name: source.fingerprint(name) for name in makers})
+    write_description(out, description)
     for quantizer in {QUANTIZER, MELODY_QUANTIZER}.intersection(makers):
         if not (out / quantizer / "model.yaml").is_file():
             merge([source], out / quantizer, {}, only=[quantizer])
     write_codebooks(out, tokenizers.codebooks())
 
-    shards = [recordings[start : start + shard_size] for start in range(0, len(recordings), shard_size)]
-    missing = [
-        index for index, shard in enumerate(shards) if shard_ids(out, index) != [row.id for row in shard]
-    ]
-    wanted = {shard_path(out, index) for index in range(len(shards))}
+    known = KnownRows(out, description)
+    # Files that may have been moved are read for their hashes.
+    few = len(recordings) < MANY
+    asked = recordings if few else progress(recordings, total=len(recordings), description="compare")
+    found = list(report.each(asked, known.row))
+    shards, wanted = [], set()
+    for index, start in enumerate(range(0, len(found), shard_size)):
+        members, rows = zip(*found[start : start + shard_size], strict=True)
+        wanted.add(shard_path(out, index))
+        if not known.is_whole(shard_path(out, index), list(rows)):
+            shards.append(Shard(shard_path(out, index), list(members), list(rows)))
     stale = set(out.glob("tokens-*.arrow")) - wanted
+    if shards or stale:
+        (out / UNFINISHED).touch()
+    _make_shards(shards, source, workers, report)
+    report.check_any(len(report.remaining(recordings)), "what was found")
     for shard in stale:
         shard.unlink()
-    context = multiprocessing.get_context("spawn")
-    processes = workers or multiprocessing.cpu_count()
-    with (
-        Progress("tokenize", len(missing), unit="shard") as counter,
-        ProcessPoolExecutor(processes, context, initializer=_start_worker, initargs=(source.path,)) as pool,
-    ):
-        jobs = [pool.submit(_make_shard, shard_path(out, index), shards[index]) for index in missing]
-        try:
-            for job in as_completed(jobs):
-                job.result()
+    (out / UNFINISHED).unlink(missing_ok=True)
+
+
+def _make_shards(shards: list[Shard], source: Bundle, workers: int, report: Report) -> None:
+    """Make shards in several processes; what they cannot tokenize goes to the report."""
+    new = [shard for shard in shards if None in shard.rows]
+    with Progress("tokenize", len(shards), unit="shard") as counter:
+        for shard in shards:
+            if None not in shard.rows:
+                write_shard(shard.path, [row for row in shard.rows if row])
                 counter.advance()
-        except BrokenProcessPool:
-            raise OSError(
-                "a process was killed, most likely for want of memory: start again with fewer workers "
-                "(the shards already made are kept)"
-            ) from None
-        finally:
-            pool.shutdown(cancel_futures=True)
-    dropped = f", {len(stale)} shards of others removed" if stale else ""
-    print(f"tokens of {len(recordings)} recordings{dropped}: {out}")
+        results = in_processes(
+            partial(_make_shard, bundle=source.path), new, workers or len(os.sched_getaffinity(0))
+        )
+        for left_out, warnings in results:
+            for entry in left_out:
+                report.leave_out(entry.path, entry.reason)
+            for entry in warnings:
+                report.warn(entry.path, entry.reason)
+            report.write()
+            counter.advance()
 
 
-_tokenizers: Tokenizers  # of this worker process
+@cache
+def _tokenizers(bundle: Path) -> Tokenizers:
+    """Those of a process. Its first task loads them, and not its start, whose errors nobody is told."""
+    torch.set_num_threads(1)  # each process has a core
+    return Tokenizers.load(Bundle(bundle))
 
 
-def _start_worker(bundle: Path) -> None:
-    global _tokenizers
-    torch.set_num_threads(1)
-    _tokenizers = Tokenizers.load(Bundle(bundle))
-
-
-def _make_shard(path: Path, recordings: list[Recording]) -> None:
-    rows = []
-    for recording in recordings:
+def _make_shard(shard: Shard, bundle: Path) -> tuple[list[LeftOut], list[LeftOut]]:
+    """Write a shard; returns the recordings that could not be tokenized, and warnings of others."""
+    try:
+        tokenizers = _tokenizers(bundle)
+    except Exception as error:
+        raise OSError(f"the tokenizers of {shown(bundle)} cannot be loaded: {reason_of(error)}") from error
+    rows, left_out = [], []
+    warnings: list[LeftOut] = []
+    for recording, known in zip(shard.recordings, shard.rows, strict=True):
+        if known is not None:
+            rows.append(known)
+            continue
         try:
-            rows.append(_tokenizers.tokenize(recording))
-        except ValueError as error:
-            raise ValueError(f"{recording.path}: {error}") from None
-    write_shard(path, rows)
+            file = source_file(recording.path)
+            found: list[str] = []
+            rows.append(replace(tokenizers.tokenize(recording, found.append), source=file))
+            warnings += [LeftOut(recording.path, warning) for warning in found]
+        except Exception as error:  # whatever is wrong with one recording must not stop the others
+            left_out.append(LeftOut(recording.path, reason_of(error)))
+    write_shard(shard.path, rows)
+    return left_out, warnings

@@ -18,6 +18,7 @@ from torch import Tensor
 from musiclm.audio import Audio
 from musiclm.audit.figures import HEIGHT, WIDTH, Panel, ticks
 from musiclm.bundle import Bundle
+from musiclm.data.left_out import Report
 from musiclm.data.sources import Recording, find_recordings
 from musiclm.fidelity import MelDistance, perplexity, si_sdr
 from musiclm.files import only_writer_to, write_whole
@@ -55,15 +56,18 @@ def codec(
     out: Path = Path("codec"),
     seconds: float = 10.0,
     max_recordings: int = 50,
+    strict: bool = False,
 ) -> None:
     """Print SI-SDR, mel distance and codebook perplexity for 1, 2, … levels, and draw them over the bit-rate.
 
     Args:
-        audio: recordings; those held out where there are any, else all.
+        audio: recordings; those held out where there are any, else all. What cannot be used is left out, and
+            stands in left_out.tsv beside the chart with its reason.
         codec: the trained part, `runs/soundstream/part`, or a bundle with one.
         out: the folder for the chart, codec.svg.
         seconds: length of the stretches that are coded at once, at most.
         max_recordings: of the held-out ones, at most.
+        strict: exit with 2 if any file is left out.
 
     Raises:
         FileNotFoundError: nothing at one of the paths.
@@ -75,29 +79,39 @@ def codec(
             f"{seconds:g} and {max_recordings}"
         )
     tokenizer: AcousticTokenizer = Bundle.find(codec).load("soundstream")
-    recordings = find_recordings(audio)
+    report = Report(out, strict=strict)
+    recordings = find_recordings(audio, report)
     held_out = [recording for recording in recordings if recording.split != "train"] or recordings
     chosen = progress(
         held_out[:max_recordings],
         total=len(held_out[:max_recordings]),
         description="decode at every level",
     )
-    qualities = measure(tokenizer, stretches(chosen, seconds, tokenizer.sample_rate))
+    qualities = measure(tokenizer, stretches(chosen, seconds, tokenizer.sample_rate, report))
     print(format_table(qualities))
     write_whole(out / CHART, chart(qualities).encode())
     print(out / CHART)
+    report.close(len(report.remaining(recordings)))
 
 
-def stretches(recordings: Iterable[Recording], seconds: float, sample_rate: int) -> Iterator[Tensor]:
-    """Mono waveforms [1, 1, L]: each recording in equal stretches of at most `seconds`, no silent ones."""
+def stretches(
+    recordings: Iterable[Recording], seconds: float, sample_rate: int, report: Report | None = None
+) -> Iterator[Tensor]:
+    """Mono waveforms [1, 1, L]: each recording in equal stretches of at most `seconds`, no silent ones.
+
+    A recording is left out, and the report told, from where it cannot be read.
+    """
+    report = report or Report()
     for recording in recordings:
         count = math.ceil(recording.seconds / seconds)
         length = recording.seconds / count
         for index in range(count if length >= MIN_SECONDS else 0):
-            audio = Audio.load(recording.path, start=index * length, seconds=length)
-            waveform = audio.mono().resample(sample_rate).waveform[None]
-            if not waveform.isfinite().all():
-                raise ValueError(f"expected finite samples in {recording.path}: repair or drop it")
+            try:
+                audio = Audio.load(recording.path, start=index * length, seconds=length)
+                waveform = audio.mono().resample(sample_rate).waveform[None]
+            except (ValueError, OSError) as error:
+                report.leave_out(recording.path, error)
+                break
             if waveform.abs().max() >= SILENCE:
                 yield waveform
 

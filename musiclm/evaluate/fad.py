@@ -12,31 +12,45 @@ from torch import Tensor
 
 from musiclm.audio import Audio
 from musiclm.bundle import Bundle
+from musiclm.data.left_out import Report
 from musiclm.data.sources import find_recordings
+from musiclm.files import shown
 from musiclm.progress import progress
 from musiclm.tokenizers.protocols import JointEmbedding
 
 
-def fad(generated: list[Path], reference: Path = Path("corpus"), bundle: str = "default") -> None:
+def fad(
+    generated: list[Path],
+    reference: Path = Path("corpus"),
+    bundle: str = "default",
+    strict: bool = False,
+) -> None:
     """Print the Fréchet distance between the embeddings of generated and of real music.
 
     Args:
         generated: audio files, or folders of them.
         reference: a folder of real music.
         bundle: whose MuLan embeds both: a shipped bundle's name, a folder, or a Hugging Face id.
+        strict: exit with 2 if any file is left out.
     """
     joint: JointEmbedding = Bundle.find(bundle).load("mulan")
-    first, second = (embed_files(joint, paths) for paths in (generated, [reference]))
+    first, second = (embed_files(joint, paths, strict=strict) for paths in (generated, [reference]))
     print(f"FAD {frechet_distance(first, second):.4f}   ({len(first)} and {len(second)} windows)")
 
 
-def embed_files(joint: JointEmbedding, paths: list[Path]) -> Tensor:
-    """Embeddings [N, dimension] of every window of every recording at some paths."""
-    recordings = find_recordings(paths)
-    vectors = []
-    for recording in progress(recordings, total=len(recordings), description="embed"):
-        audio = Audio.load_mono(recording.path, joint.sample_rate)
-        vectors.append(joint.embed_windows(audio.waveform[None]))
+def embed_files(joint: JointEmbedding, paths: list[Path], *, strict: bool = False) -> Tensor:
+    """Embeddings [N, dimension] of every window of every recording at some paths.
+
+    Raises:
+        FileNotFoundError, ValueError: there are none that can be read, or not all can and `strict` is set.
+    """
+    report = Report(strict=strict)
+    recordings = find_recordings(paths, report)
+    chosen = progress(recordings, total=len(recordings), description="embed")
+    sounds = report.each(chosen, lambda recording: Audio.load_mono(recording.path, joint.sample_rate))
+    vectors = [joint.embed_windows(audio.waveform[None]) for _, audio in sounds]
+    report.check_any(len(vectors), ", ".join(map(shown, paths)))
+    report.close(len(vectors))
     return torch.cat(vectors)
 
 

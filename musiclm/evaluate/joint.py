@@ -22,6 +22,7 @@ from musiclm.bundle import Bundle, load_part
 from musiclm.corpus import words
 from musiclm.corpus.captions import with_articles
 from musiclm.corpus.instruments import LEADS
+from musiclm.data.left_out import Report
 from musiclm.data.sources import Recording, find_recordings
 from musiclm.progress import progress
 from musiclm.retrieval import retrieval
@@ -64,6 +65,7 @@ def mulan(
     mulan: Path | None = None,
     split: Literal["valid", "all"] = "valid",
     max_recordings: int = 1000,
+    strict: bool = False,
 ) -> None:
     """Print how well text and audio find each other, and labels told from audio by their names alone.
 
@@ -73,6 +75,7 @@ def mulan(
         mulan: a single part in its place, such as `runs/mulan/part` or an imported one.
         split: held-out recordings, or all of them, where none was trained on.
         max_recordings: at most.
+        strict: exit with 2 if any file is left out.
 
     Raises:
         FileNotFoundError: nothing at one of the paths.
@@ -80,10 +83,10 @@ def mulan(
     """
     if max_recordings < 2:
         raise ValueError(f"expected max_recordings of 2 or more, got {max_recordings}")
+    report = Report(strict=strict)
+    recordings = find_recordings(audio, report)
     chosen = [
-        recording
-        for recording in find_recordings(audio)
-        if recording.captions and split in (recording.split, "all")
+        recording for recording in recordings if recording.captions and split in (recording.split, "all")
     ][:max_recordings]
     if len(chosen) < 2:
         raise ValueError(
@@ -91,7 +94,7 @@ def mulan(
             "render more, or take --split all where none was trained on"
         )
     part = Bundle.find(bundle).load("mulan") if mulan is None else load_part(mulan)
-    vectors = embed_recordings(part, chosen)  # [N, D]
+    chosen, vectors = embed_recordings(part, chosen, report)  # [N, D]
     captions = [list(recording.captions) for recording in chosen]
     print(f"{len(chosen)} recordings, {sum(map(len, captions))} captions")
     print(f"{'':<12}{'recall@1':>10}{'recall@10':>11}{'median rank':>13}")
@@ -102,18 +105,24 @@ def mulan(
     print()
     if missing := sorted(name for name in TAG_LABELS if any(name not in each.labels for each in chosen)):
         print(f"no tags: the recordings have no label {missing[0]!r} (those of `musiclm corpus render` have)")
-        return
-    print(format_scores(score_tags(part, vectors, [recording.labels for recording in chosen])))
+    else:
+        print(format_scores(score_tags(part, vectors, [recording.labels for recording in chosen])))
+    report.close(len(report.remaining(recordings)))
 
 
 @torch.inference_mode()
-def embed_recordings(part: JointEmbedding, recordings: Sequence[Recording]) -> Tensor:
-    """Embeddings [N, D] of whole recordings."""
-    vectors = []
-    for recording in progress(recordings, total=len(recordings), description="embed"):
-        sound = Audio.load_mono(recording.path, part.sample_rate)
+def embed_recordings(
+    part: JointEmbedding, recordings: Sequence[Recording], report: Report
+) -> tuple[list[Recording], Tensor]:
+    """The recordings that can be read, and the embeddings [N, D] of them whole."""
+    chosen = progress(recordings, total=len(recordings), description="embed")
+    sounds = report.each(chosen, lambda recording: Audio.load_mono(recording.path, part.sample_rate))
+    kept, vectors = [], []
+    for recording, sound in sounds:
+        kept.append(recording)
         vectors.append(part.embed_audio(sound.waveform[None]))
-    return torch.cat(vectors)
+    report.check_any(len(kept), "the split")
+    return kept, torch.cat(vectors)
 
 
 @torch.inference_mode()

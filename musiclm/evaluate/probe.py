@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from musiclm.bundle import Bundle
 from musiclm.data.crops import load_crop
+from musiclm.data.left_out import Report
 from musiclm.data.sources import Recording, find_recordings
 from musiclm.tokenizers.protocols import AcousticTokenizer, SemanticEncoder
 from musiclm.tokenizers.w2v_bert import W2VBertTokens
@@ -53,6 +54,7 @@ def semantic(
     seconds: float = 10.0,
     crops_per_recording: int = 3,
     max_recordings: int = 400,
+    strict: bool = False,
 ) -> None:
     """Print how well linear probes read chord, key, lead, tempo, drums and genre from features and tokens.
 
@@ -64,6 +66,7 @@ def semantic(
         seconds: length of a crop.
         crops_per_recording: evenly spaced crops of each recording.
         max_recordings: of each split, at most.
+        strict: exit with 2 if any file is left out.
 
     Raises:
         FileNotFoundError: nothing at one of the paths.
@@ -71,16 +74,20 @@ def semantic(
     """
     encoder: SemanticEncoder = Bundle.find(w2v_bert).load("w2v_bert")
     tokens = W2VBertTokens(encoder, Bundle.find(kmeans).load("kmeans")) if kmeans is not None else None
+    report = Report(strict=strict)
+    recordings = find_recordings(audio, report)
     table = probe(
-        find_recordings(audio),
+        recordings,
         encoder,
         tokens,
         None if codec is None else Bundle.find(codec).load("soundstream"),
         seconds=seconds,
         crops_per_recording=crops_per_recording,
         max_recordings=max_recordings,
+        report=report,
     )
     print(format_table(table))
+    report.close(len(report.remaining(recordings)))
 
 
 def probe(
@@ -92,6 +99,7 @@ def probe(
     seconds: float = 10.0,
     crops_per_recording: int = 3,
     max_recordings: int = 400,
+    report: Report | None = None,
 ) -> dict[str, dict[str, float]]:
     """Accuracy on held-out recordings of each row (chance, log-mel, layers, tokens, codes) for each label."""
     missing = sorted(COLUMNS - _columns(recordings))
@@ -101,7 +109,11 @@ def probe(
         split: _crops(recordings, split, seconds, crops_per_recording, max_recordings)
         for split in ("train", "valid")
     }
-    features = {split: _extract(crops[split], encoder, tokens, codec, seconds) for split in crops}
+    features = {}
+    for split in crops:
+        crops[split], features[split] = _extract(
+            crops[split], encoder, tokens, codec, seconds, report or Report()
+        )
 
     table: dict[str, dict[str, float]] = {row: {} for row in ("chance", *features["train"])}
     for name in ("chord", *CROP_LABELS):
@@ -215,11 +227,19 @@ def _extract(
     tokens: W2VBertTokens | None,
     codec: AcousticTokenizer | None,
     seconds: float,
-) -> dict[str, Features]:
+    report: Report,
+) -> tuple[list[Crop], dict[str, Features]]:
+    """The crops that can be read, and their features by rows."""
+    kept = []
     frames: dict[str, list[Tensor]] = {}
     pooled: dict[str, list[Tensor]] = {}
     for crop in crops:
-        waveform = load_crop(crop.recording.path, crop.start, seconds, encoder.sample_rate)[None]
+        try:
+            waveform = load_crop(crop.recording.path, crop.start, seconds, encoder.sample_rate)[None]
+        except (ValueError, OSError) as error:
+            report.leave_out_once(crop.recording.path, error)
+            continue
+        kept.append(crop)
         layers = encoder.all_features(waveform)
         rows = {"log-mel": encoder.frames(waveform).unflatten(1, (layers[0].shape[1], -1)).flatten(2)}
         rows |= {f"layer {number}": layer for number, layer in enumerate(layers)}
@@ -232,7 +252,8 @@ def _extract(
         for row, (values,) in rows.items():  # [T, D]
             frames.setdefault(row, []).append(values[:: _frame_step(encoder)].clone())
             pooled.setdefault(row, []).append(torch.cat([values.mean(dim=0), values.std(dim=0)]))
-    return {row: Features(torch.stack(frames[row]), torch.stack(pooled[row])) for row in frames}
+    report.check_any(len(kept), "one of the splits")
+    return kept, {row: Features(torch.stack(frames[row]), torch.stack(pooled[row])) for row in frames}
 
 
 def _codec_rows(codec: AcousticTokenizer, waveform: Tensor, *, frames: int) -> dict[str, Tensor]:

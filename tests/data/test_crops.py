@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+import musiclm.data.crops
 from musiclm.data.crops import AudioCrops, ResumableSampler, load_crop
 from tests.tiny import folder_of_tones, tone
 
@@ -78,3 +79,59 @@ def test_a_crop_longer_than_its_recording_ends_in_silence(tmp_path: Path) -> Non
     assert crop.shape == (1, 24_000)
     assert crop[:, :6_000].abs().max() > 0.1
     assert crop[:, 6_000:].abs().max() == 0
+
+
+def run_of(folder: Path) -> SimpleNamespace:
+    """What a data module asks of a trainer before it trains."""
+    return SimpleNamespace(default_root_dir=str(folder), is_global_zero=True)
+
+
+def test_what_cannot_be_trained_on_is_left_out_and_stands_in_the_runs_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    music, run = folder_of_tones(tmp_path / "music", 3), tmp_path / "run"
+    (music / "words.wav").write_text("no audio")
+    tone(0.4).save(music / "short.wav")  # half of a crop would be padding
+    crops = AudioCrops(music, 1.0, batch_size=2, crops_per_epoch=4)
+    crops.trainer = run_of(run)
+    assert [recording.id for recording in crops.recordings] == ["tone00", "tone01", "tone02"]
+    table = (run / "left_out.tsv").read_text()
+    assert "short.wav\t0.4 s, too short: crops of 1 s need half of it\n" in table
+    assert "words.wav\t" in table
+    assert capsys.readouterr().err.splitlines()[-1] == f"3 recordings, 2 left out: see {run}/left_out.tsv"
+    strict = AudioCrops(music, 1.0, batch_size=2, crops_per_epoch=4, strict=True)
+    with pytest.raises(ValueError, match="are left out"):
+        strict.split("train")
+
+
+def test_nothing_is_trained_on_padding(tmp_path: Path) -> None:
+    crops = AudioCrops(folder_of_tones(tmp_path, 2, seconds=0.4), 1.0, batch_size=2, crops_per_epoch=4)
+    with pytest.raises(ValueError, match=r"at least half a crop of 1 s, the longest is 0\.4 s"):
+        crops.split("train")
+
+
+def test_crops_that_cannot_be_read_are_replaced_the_same_way_whenever_that_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(path: Path, start: float, seconds: float, sample_rate: int) -> torch.Tensor:
+        if path.stem == "tone01":
+            raise ValueError("it is damaged from 1 s on")
+        return torch.zeros(1, 8)
+
+    def draw(first: int) -> list[tuple[str, float]]:
+        crops = AudioCrops(tmp_path, 0.5, batch_size=4, crops_per_epoch=8)
+        data = crops.train_dataloader().dataset
+        drawn = [(data[index]["id"], data[index]["seconds"]) for index in range(first, 24)]
+        assert [entry.path.stem for entry in data.report.left_out] == ["tone01"]  # once
+        return drawn
+
+    folder_of_tones(tmp_path, 3)
+    monkeypatch.setattr(musiclm.data.crops, "load_crop", load)
+    whole = draw(0)
+    assert {id for id, _ in whole} == {"tone00", "tone02"}
+    assert draw(9) == whole[9:]
+    monkeypatch.setattr(musiclm.data.crops, "TRIES", 5)
+    (tmp_path / "tone00.wav").unlink()
+    (tmp_path / "tone02.wav").unlink()
+    with pytest.raises(ValueError, match=r"5 crops in a row cannot, the last of .*tone01\.wav"):
+        draw(0)

@@ -139,3 +139,17 @@ def test_what_cannot_be_measured_is_one_line(tmp_path: Path, capsys: pytest.Capt
         assert stop.value.code == 2
         assert said in error
         assert not (tmp_path / "report").exists()
+
+
+def test_recordings_that_cannot_be_read_are_left_out_and_the_others_are_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    music, out = folder_of_tones(tmp_path / "music", 1, seconds=0.2), tmp_path / "report"
+    (music / "words.wav").write_text("no audio")
+    words = ["evaluate", "codec", "--audio", str(music), "--out", str(out)]
+    main(words)
+    assert "1 recording, 1 left out: see" in capsys.readouterr().err
+    assert (out / "left_out.tsv").read_text().count("words.wav") == 1
+    with pytest.raises(SystemExit) as stop:
+        main([*words, "--strict"])
+    assert stop.value.code == 2

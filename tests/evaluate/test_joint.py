@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch.nn import functional
 
-from musiclm.audio import Audio
 from musiclm.cli import main
 from musiclm.evaluate.joint import retrieve, score_tags, tags
 from tests.tiny import folder_of_tones, tone
@@ -146,8 +145,8 @@ def test_recordings_without_labels_are_ranked_all_the_same(
     ("arguments", "said"),
     [
         (["--audio", "nothing"], "found nothing"),
-        (["--audio", "silent"], "expected two recordings with captions"),
-        (["--audio", "silent", "--split", "some"], "some"),
+        (["--audio", "bare"], "expected two recordings with captions"),
+        (["--audio", "bare", "--split", "some"], "some"),
         (["--audio", "tones", "--split", "all", "--bundle", "no-such-bundle"], "no-such-bundle"),
         (["--audio", "tones", "--split", "all", "--mulan", "tones"], "expected a bundle"),
     ],
@@ -161,8 +160,8 @@ def test_a_mistake_is_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     folder_of_tones(tmp_path / "tones", 2, seconds=0.5)
-    (tmp_path / "silent").mkdir()
-    Audio(torch.zeros(1, 2400), 24_000).save(tmp_path / "silent" / "a.wav")  # without captions
+    (tmp_path / "bare").mkdir()
+    tone(0.1).save(tmp_path / "bare" / "a.wav")  # without captions
     with pytest.raises(SystemExit) as stop:
         main(["evaluate", "mulan", *arguments])
     assert stop.value.code == 2

@@ -1,0 +1,383 @@
+"""`musiclm tokenize` and the files that people have: nothing stops it, nothing is lost, nothing is stale."""
+
+import os
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from torch import Tensor
+
+import musiclm.data.tokenize
+from musiclm.cli import main
+from musiclm.data.sources import as_text, content_hash, split_of
+from musiclm.data.store import TokenStore, shard_path
+from musiclm.data.tokenize import Tokenizers
+from musiclm.files import only_writer, shown
+from tests.data.old_store import without_sources
+from tests.tiny import SAMPLE_RATE, folder_of_tones, melody, tone
+
+
+class Levels:
+    """Tokens that tell recordings apart, by a sample of each frame: as a codec, and as semantic tokens."""
+
+    sample_rate = SAMPLE_RATE
+    codebook_size = 8
+    num_quantizers = 3
+
+    def __init__(self, frame_rate: int, levels: tuple[int, ...] = ()) -> None:
+        self.frame_rate = float(frame_rate)
+        self.levels = levels
+        self.codebooks = torch.zeros(*(levels or (1,)), 8, 2)
+        self.calls = 0
+        self.refuses = -1  # which call raises
+
+    def encode(self, waveform: Tensor) -> Tensor:
+        self.calls += 1
+        if self.calls == self.refuses:
+            raise RuntimeError("kernel size can't be greater than actual input size")
+        hop = round(self.sample_rate / self.frame_rate)
+        frames = torch.nn.functional.pad(waveform[0, 0], (0, -waveform.shape[2] % hop)).view(-1, hop)
+        codes = (frames[:, 7].abs() * 997).long() % 8
+        return codes.expand(1, *self.levels, -1)
+
+
+@pytest.fixture
+def semantic(monkeypatch: pytest.MonkeyPatch) -> Iterator[Levels]:
+    """The semantic tokenizer of all that is tokenized here, in this process."""
+    semantic = Levels(25)
+    mulan = SimpleNamespace(
+        sample_rate=SAMPLE_RATE, dimension=4, window_seconds=10.0,
+        embed_windows=lambda waveform: torch.ones(1, 4),
+    )  # fmt: skip
+    tokenizers = Tokenizers(Levels(50, (3,)), semantic, mulan)  # type: ignore[arg-type]
+    monkeypatch.setattr(Tokenizers, "load", lambda bundle: tokenizers)
+    kept = musiclm.data.tokenize._tokenizers
+    kept.cache_clear()
+    yield semantic
+    kept.cache_clear()
+
+
+def run(out: Path, *words: str | Path) -> TokenStore:
+    main(["tokenize", *map(os.fspath, words), "--out", str(out), "--workers", "1"])
+    return TokenStore(out)
+
+
+def fails(capsys: pytest.CaptureFixture[str], out: Path, *words: str | Path) -> str:
+    """The last line that a run says which exits with 2."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        run(out, *words)
+    assert stop.value.code == 2
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+def report(out: Path) -> dict[str, str]:
+    """Reasons by path."""
+    if not (out / "left_out.tsv").exists():
+        return {}
+    lines = (out / "left_out.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    return dict(line.split("\t") for line in lines)
+
+
+def names(folder: Path, save: Callable[[str], None]) -> None:
+    for name in (
+        "sp ace %20",
+        "ünï—日本 🎻",
+        "[live] (2)",
+        "-dash",
+        "a.b.c",
+        "nl\nline",
+        "x" * 240,
+        "mod\udce0",
+    ):
+        save(f"{name}.wav")
+    save("UPPER.WAV")
+
+
+def stems(folder: Path, save: Callable[[str], None]) -> None:
+    for name in ("cd1/track01.wav", "cd2/track01.wav", "same.wav", "same.flac"):
+        save(name)
+
+
+def hidden(folder: Path, save: Callable[[str], None]) -> None:
+    (folder / "__MACOSX").mkdir()
+    for name in ("._good.wav", "__MACOSX/._good.wav"):
+        (folder / name).write_bytes(b"\x00\x05\x16\x07" + bytes(200))
+    (folder / "folder.wav").mkdir()
+
+
+def links(folder: Path, save: Callable[[str], None]) -> None:
+    for link, to in (("loop", "."), ("broken.wav", "nowhere.wav"), ("again.wav", "good.wav")):
+        (folder / link).symlink_to(to)
+    os.mkfifo(folder / "pipe.wav")
+    (folder / "memory.wav").symlink_to("/proc/self/mem")  # that no one may read from its beginning
+
+
+def empty(folder: Path, save: Callable[[str], None]) -> None:
+    (folder / "zero_bytes.wav").touch()
+    (folder / "zero_bytes.mp3").touch()
+    (folder / "page.mp3").write_text("<html>404</html>")
+    (folder / "song.m4a").write_bytes(b"\0\0\0\x20ftypM4A \0\0")
+    for name, length in (("none", 0), ("one_sample", 1)):
+        soundfile.write(folder / f"{name}.wav", np.zeros(length), SAMPLE_RATE)
+
+
+def formats(folder: Path, save: Callable[[str], None]) -> None:
+    sound = melody(0.5, seed=3).waveform[0].numpy()
+    for subtype in ("PCM_U8", "PCM_24", "FLOAT", "ULAW", "IMA_ADPCM"):
+        soundfile.write(folder / f"{subtype}.wav", sound, SAMPLE_RATE, subtype=subtype)
+    soundfile.write(folder / "really.wav", sound, SAMPLE_RATE, format="OGG")
+    soundfile.write(folder / "bare", sound, SAMPLE_RATE, format="CAF", subtype="PCM_16")
+
+
+def captions(folder: Path, save: Callable[[str], None]) -> None:
+    for name, raw in {
+        "bom": b"\xef\xbb\xbfa calm violin\r\nslow strings\r\n",
+        "cp1252": b"a caf\xe9 waltz \x92",
+        "utf16": "a calm violin".encode("utf-16"),
+        "nul": b"a violin\0 melody",
+        "blank": b" \n",
+    }.items():
+        save(f"{name}.wav")
+        (folder / f"{name}.txt").write_bytes(raw)
+    (folder / "orphan.txt").write_text("no audio here")
+    (folder / "cover.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+
+
+CASES = (names, stems, hidden, links, empty, formats, captions)
+
+
+def make_case(folder: Path, case: Callable[..., None]) -> Path:
+    """A folder of recordings as people have them, with a good one among them."""
+    seeds = count(100 * CASES.index(case))
+
+    def save(name: str) -> None:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kind = {".flac": "FLAC"}.get(path.suffix, "WAV")
+        sound = melody(0.3, seed=next(seeds)).waveform[0].numpy()
+        with path.open("wb") as file:
+            soundfile.write(file, sound, SAMPLE_RATE, format=kind, subtype="PCM_16")
+
+    save("good.wav")
+    case(folder, save)
+    return folder
+
+
+def audio_in(folder: Path) -> set[str]:
+    """All that one may take for a recording in a folder, as the report writes it."""
+    files = {Path(root) / name for root, folders, names in os.walk(folder) for name in names + folders}
+    return {shown(file) for file in files if file.suffix.lower() not in ("", ".txt", ".jpg")} | {
+        shown(file) for file in files if file.name == "bare"
+    }
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_recording_of_a_folder_is_taken_or_named(
+    case: Callable[..., None], tmp_path: Path, semantic: Levels
+) -> None:
+    folder = make_case(tmp_path / case.__name__, case)
+    store = run(tmp_path / "tokens", folder)
+    taken, left_out = {row.path for row in store}, report(tmp_path / "tokens")
+    assert as_text(str(folder / "good.wav")) in taken
+    named = {path for path, reason in left_out.items() if not reason.startswith("taken")}
+    assert {path.replace("\n", "\\n") for path in taken} | named == audio_in(folder)
+    assert not {path.replace("\n", "\\n") for path in taken} & named
+    if case in (names, stems, formats, captions):
+        assert not named
+    if case is captions:
+        said = {row.id: row.captions for row in store}
+        assert said["bom"] == ["a calm violin", "slow strings"]
+        assert (said["cp1252"], said["utf16"]) == (["a café waltz \u2019"], ["a calm violin"])
+
+
+def test_all_folders_together_are_tokenized_in_one_run(
+    tmp_path: Path, semantic: Levels, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = [make_case(tmp_path / "cases" / case.__name__, case) for case in CASES]
+    for places in ([tmp_path / "cases"], folders):
+        out = tmp_path / f"tokens{len(places)}"
+        store = run(out, *places)
+        assert len(store.ids()) == len(set(store.ids())) == 32
+        assert (
+            capsys.readouterr().err.splitlines()[-1] == f"32 recordings, 13 left out: see {out}/left_out.tsv"
+        )
+    assert [row.semantic.tolist() for row in store if row.id == "names/good.wav"]  # told from the others
+
+
+def test_tokens_of_other_recordings_of_the_same_names_are_not_kept(tmp_path: Path, semantic: Levels) -> None:
+    for number, album in enumerate(("A", "B")):
+        for track in range(2):
+            (tmp_path / album).mkdir(exist_ok=True)
+            melody(0.5, seed=10 * number + track).save(tmp_path / album / f"track{track}.wav")
+    first = [row.semantic.tolist() for row in run(tmp_path / "tokens", tmp_path / "A")]
+    store = run(tmp_path / "tokens", tmp_path / "B")
+    assert store.ids() == ["track0", "track1"]
+    assert [row.source.hash for row in store] == [
+        content_hash(tmp_path / "B" / f"track{track}.wav") for track in range(2)
+    ]
+    assert [row.semantic.tolist() for row in store] != first
+
+
+def test_a_recording_is_tokenized_once_wherever_it_goes_and_whatever_is_said_of_it(
+    tmp_path: Path, semantic: Levels
+) -> None:
+    music = folder_of_tones(tmp_path / "music", 3, seconds=0.4)
+    before = {row.id: row.semantic.tolist() for row in run(tmp_path / "tokens", music)}
+    assert semantic.calls == 3
+    shard = shard_path(tmp_path / "tokens", 0)
+    made = shard.stat().st_mtime_ns
+    run(tmp_path / "tokens", music)
+    assert (semantic.calls, shard.stat().st_mtime_ns) == (3, made)  # nothing to do
+
+    music = music.rename(tmp_path / "moved")
+    (music / "tone01.txt").write_text("other words")
+    tone(0.4, pitch=100.0).save(music / "a new one.wav")
+    store = run(tmp_path / "tokens", music, "--shard_size", "2")
+    assert semantic.calls == 4
+    assert store.ids() == ["a new one", *before]
+    assert {row.id: row.semantic.tolist() for row in store if row.id in before} == before
+    assert store[2].captions == ["other words"]
+    assert all(Path(row.path).parent == music for row in store)
+
+    tone(0.4, pitch=150.0).save(music / "tone00.wav")  # other content under the same name
+    assert run(tmp_path / "tokens", music)[1].source.hash == content_hash(music / "tone00.wav")
+    assert semantic.calls == 5
+    assert not shard_path(tmp_path / "tokens", 1).exists()
+
+
+def test_a_store_without_hashes_loads_and_is_made_again(tmp_path: Path, semantic: Levels) -> None:
+    music = folder_of_tones(tmp_path / "music", 2, seconds=0.4)
+    rows = [row.semantic.tolist() for row in run(tmp_path / "tokens", music)]
+    without_sources(shard_path(tmp_path / "tokens", 0))
+    old = TokenStore(tmp_path / "tokens")
+    assert [row.semantic.tolist() for row in old] == rows
+    assert old[0].source.hash == ""
+    assert all(row.source.hash for row in run(tmp_path / "tokens", music))
+    assert semantic.calls == 4
+
+
+def test_one_that_fails_while_it_is_tokenized_is_left_out_and_tried_again(
+    tmp_path: Path, semantic: Levels, capsys: pytest.CaptureFixture[str]
+) -> None:
+    music, out = folder_of_tones(tmp_path / "music", 3, seconds=0.4), tmp_path / "tokens"
+    semantic.refuses = 2
+    assert run(out, music).ids() == ["tone00", "tone02"]
+    assert report(out) == {
+        str(music / "tone01.wav"): "RuntimeError: kernel size can't be greater than actual input size"
+    }
+    assert capsys.readouterr().err.splitlines()[-1] == f"2 recordings, 1 left out: see {out}/left_out.tsv"
+    assert run(out, music).ids() == ["tone00", "tone01", "tone02"]
+    assert (semantic.calls, report(out)) == (4, {})
+
+
+def test_no_store_holds_what_is_no_number(
+    tmp_path: Path, semantic: Levels, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mulan: Any = Tokenizers.load(None).mulan  # type: ignore[arg-type]
+    monkeypatch.setattr(mulan, "embed_windows", lambda waveform: torch.full((1, 4), torch.nan))
+    line = fails(capsys, tmp_path / "tokens", folder_of_tones(tmp_path / "music", 2, seconds=0.4))
+    assert "none can be used" in line
+    assert "MuLan makes embeddings of it that are not finite" in line
+
+
+def test_strict_exits_with_2_before_the_work_where_a_fault_is_known_by_then(
+    tmp_path: Path, semantic: Levels, capsys: pytest.CaptureFixture[str]
+) -> None:
+    music, out = folder_of_tones(tmp_path / "music", 2, seconds=0.4), tmp_path / "tokens"
+    assert len(run(out, music, "--strict")) == 2
+    (music / "words.wav").write_text("no audio")
+    (music / "nothing.wav").touch()
+    assert fails(capsys, out, music, "--strict").endswith(f"2 are left out: see {out}/left_out.tsv")
+    assert semantic.calls == 2
+    assert set(report(out)) == {str(music / "words.wav"), str(music / "nothing.wav")}
+
+
+def test_strict_exits_with_2_after_the_work_where_a_fault_is_found_in_it(
+    tmp_path: Path, semantic: Levels, capsys: pytest.CaptureFixture[str]
+) -> None:
+    music, out = folder_of_tones(tmp_path / "music", 3, seconds=0.4), tmp_path / "tokens"
+    semantic.refuses = 2
+    assert "1 are left out" in fails(capsys, out, music, "--strict")
+    assert TokenStore(out).ids() == ["tone00", "tone02"]  # whole all the same
+
+
+def test_a_folder_in_which_nothing_is_usable_is_one_line_with_the_reasons(
+    tmp_path: Path, semantic: Levels, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "music").mkdir()
+    assert "found none" in fails(capsys, tmp_path / "tokens", tmp_path / "music")
+    assert not (tmp_path / "tokens").exists()
+    (tmp_path / "music" / "words.wav").write_text("no audio")
+    (tmp_path / "music" / "nothing.wav").touch()
+    line = fails(capsys, tmp_path / "tokens", tmp_path / "music")
+    assert "none can be used" in line
+    assert "(and 1 more)" in line
+    assert len(report(tmp_path / "tokens")) == 2
+
+
+def test_recordings_of_more_than_two_hours_are_left_out_by_name(
+    tmp_path: Path, semantic: Levels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(musiclm.data.tokenize, "MAX_SECONDS", 0.5)
+    music = folder_of_tones(tmp_path / "music", 2, seconds=0.4)
+    tone(0.6).save(music / "long.wav")
+    assert run(tmp_path / "tokens", music).ids() == ["tone00", "tone01"]
+    assert "at most two" in report(tmp_path / "tokens")[str(music / "long.wav")]
+
+
+def test_the_second_of_two_at_one_store_is_told_of_the_first(
+    tmp_path: Path, semantic: Levels, capsys: pytest.CaptureFixture[str]
+) -> None:
+    music, out = folder_of_tones(tmp_path / "music", 1, seconds=0.4), tmp_path / "tokens"
+    with only_writer(out):
+        line = fails(capsys, out, music)
+    assert f"process {os.getpid()} on" in line
+    assert list(out.iterdir()) == []
+
+
+def test_a_store_is_refused_until_tokenize_has_come_to_its_end(
+    tmp_path: Path, semantic: Levels, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    music, out = folder_of_tones(tmp_path / "music", 3, seconds=0.4), tmp_path / "tokens"
+
+    def full_disk(path: Path, rows: Any, write: Any = musiclm.data.tokenize.write_shard) -> None:
+        if path == shard_path(out, 2):
+            raise OSError(28, "No space left on device")
+        write(path, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(musiclm.data.tokenize, "write_shard", full_disk)
+        assert "No space left" in fails(capsys, out, music, "--shard_size", "1")
+    with pytest.raises(ValueError, match="run it again, it goes on where it was"):
+        TokenStore(out)
+    assert len(run(out, music, "--shard_size", "1")) == 3
+    assert semantic.calls == 4  # one of them for the shard that was not written
+
+
+def test_tokenizers_that_cannot_be_loaded_are_the_reason_given(
+    tmp_path: Path, semantic: Levels, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(bundle: Path) -> Tokenizers:
+        raise ImportError("libsndfile.so.1: cannot open shared object file")
+
+    monkeypatch.setattr(musiclm.data.tokenize, "_tokenizers", broken)
+    line = fails(capsys, tmp_path / "tokens", folder_of_tones(tmp_path / "music", 1, seconds=0.4))
+    assert "cannot be loaded: ImportError: libsndfile.so.1" in line
+
+
+def test_identical_recordings_are_on_one_side_and_reported(tmp_path: Path, semantic: Levels) -> None:
+    held_out = next(name for name in map(str, range(100)) if split_of(name) == "valid")
+    music = folder_of_tones(tmp_path / "music", 1, seconds=0.4)
+    (music / f"{held_out}.wav").write_bytes((music / "tone00.wav").read_bytes())
+    store = run(tmp_path / "tokens", music)
+    assert set(store.splits()) == {"train"}
+    assert report(tmp_path / "tokens") == {
+        str(music / "tone00.wav"): f"taken, but identical to {music / held_out}.wav"
+    }
