@@ -1,5 +1,6 @@
 """Every YAML in configs/ opens with what it is for, parses, and gives no value that the data decides."""
 
+from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
 
@@ -48,6 +49,7 @@ def test_a_config_parses_over_its_part_s_default(
     monkeypatch.setattr("sys.argv", ["musiclm", "fit", *words, *data, "--print_config"])
     with pytest.raises(SystemExit) as stop:
         TrainingCLI(
+            ExitStack(),
             model_class=lightning.LightningModule,
             datamodule_class=lightning.LightningDataModule,
             subclass_mode_model=True,
