@@ -1,8 +1,11 @@
 """Bundles from the Hugging Face hub: asked once, with a limit to the time, and then one line."""
 
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
+
+ANSWER_SECONDS = 6.0  # for the hub to say whether it has a repository, if the environment says nothing
 
 
 def download(repository: str, patterns: list[str]) -> Path:
@@ -19,7 +22,8 @@ def download(repository: str, patterns: list[str]) -> Path:
     from huggingface_hub import HfApi, constants, snapshot_download
     from huggingface_hub.errors import HFValidationError
 
-    seconds = float(constants.HF_HUB_ETAG_TIMEOUT)  # 10, or what the environment says
+    chosen = "HF_HUB_ETAG_TIMEOUT" in os.environ
+    seconds = float(constants.HF_HUB_ETAG_TIMEOUT) if chosen else ANSWER_SECONDS
     try:
         # Asked first by itself: what fetches the files would try for minutes where nobody answers.
         _within(seconds, lambda: HfApi().model_info(repository, timeout=seconds))
