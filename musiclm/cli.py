@@ -14,7 +14,9 @@ import re
 import select
 import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -73,10 +75,29 @@ def main(arguments: list[str] | None = None) -> None:
         message = " ".join(str(error).split()) or type(error).__name__
         _say(f"{name}: {message}")
         sys.exit(2)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, _Terminated) as stop:
         _say(f"{name}: stopped")
         # To die of the signal, and not to exit, tells a shell to leave the loop it is in.
-        _die_of(signal.SIGINT)
+        _die_of(signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM)
+
+
+class _Terminated(BaseException):
+    """SIGTERM has come: as after Ctrl-C, what is half-written is removed on the way out."""
+
+
+@contextmanager
+def _terminating_tidily() -> Iterator[None]:
+    def stop(number: int, frame: object) -> None:
+        raise _Terminated
+
+    if threading.current_thread() is not threading.main_thread():  # where Python takes no handlers
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _dispatch(command: tuple[str, ...] | None, arguments: list[str]) -> None:
@@ -130,7 +151,7 @@ def _find(arguments: list[str]) -> tuple[str, ...] | None:
 def _run(command: tuple[str, ...], arguments: list[str]) -> None:
     module, name = COMMANDS[command][0].split(":")
     function = getattr(importlib.import_module(module), name)
-    if command[0] in LIGHTNING:
+    if command[0] in LIGHTNING:  # which has handlers of its own
         function([*command, *arguments])
         return
     from jsonargparse import ArgumentError, ArgumentParser
@@ -146,7 +167,8 @@ def _run(command: tuple[str, ...], arguments: list[str]) -> None:
         if command == ("generate",) and words.startswith("unrecognized arguments"):
             words += ': expected one prompt, put it in quotes: "a calm violin"'
         raise ValueError(f"{words} (see musiclm {' '.join(command)} --help)") from None
-    function(**{name: values[name] for name in names}, **{name: values[key] for name, key in own.items()})
+    with _terminating_tidily():
+        function(**{name: values[name] for name in names}, **{name: values[key] for name, key in own.items()})
 
 
 def _add_own_arguments(parser: "ArgumentParser", function: Callable[..., None]) -> dict[str, str]:

@@ -56,6 +56,20 @@ def command(bundle: Path, warm: Path) -> Callable[..., subprocess.Popen[bytes]]:
     return lambda *more: subprocess.Popen([*words, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
+def test_a_terminated_command_leaves_nothing_half_written(
+    command: Callable[..., subprocess.Popen[bytes]],
+) -> None:
+    with command("--seconds", "600", "--out", "long.wav") as run:
+        while not list(Path().iterdir()):
+            assert run.poll() is None
+            time.sleep(0.01)
+        run.terminate()
+        _, said = run.communicate(timeout=60)
+    assert run.returncode == -signal.SIGTERM
+    assert said.decode().splitlines()[-1] == "musiclm generate: stopped"
+    assert list(Path().iterdir()) == []
+
+
 def test_takes_are_written_beside_each_other(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import soundfile
 
