@@ -165,6 +165,10 @@ class AudioCrops(lightning.LightningDataModule):
         self._recordings: list[Recording] = []
         self._report = Report()
 
+    def __str__(self) -> str:
+        """Lightning's own would look for the recordings, before there is a run whose report could say so."""
+        return f"crops of {self.audio}"
+
     @property
     def recordings(self) -> list[Recording]:
         """All recordings, train and valid, looked for once.

@@ -187,6 +187,10 @@ class MelodyVersions(lightning.LightningDataModule):
         self.strict = strict
         self._melodies: list[Melody] = []
 
+    def __str__(self) -> str:
+        """As for `AudioCrops`: Lightning's own would look for the melodies."""
+        return f"windows of {self.melodies}"
+
     def split(self, name: Split) -> list[Melody]:
         """The melodies of a split; both splits hold everything where one would be empty."""
         if not self._melodies:

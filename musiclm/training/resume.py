@@ -40,7 +40,8 @@ TRAINER = (
 )
 # Values of the model and of the data that do not; folders count by what is in them.
 FREE_OF_MODEL = {*TEACHERS, "activation_checkpointing", "compile_backend", "foreach", "fused", "capturable"}
-FREE_OF_DATA = {"tokens", "audio", "melodies", "num_workers", "validation_crops", "validation_windows"}
+FREE_OF_DATA = {"tokens", "audio", "melodies", "strict"}
+FREE_OF_DATA |= {"num_workers", "validation_crops", "validation_windows"}
 ELSEWHERE = "name another folder (--trainer.default_root_dir), or remove it"
 SHOWN = 3  # values that a message names
 

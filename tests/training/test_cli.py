@@ -239,6 +239,20 @@ def test_recordings_that_are_none_are_one_line(tmp_path: Path, capsys: pytest.Ca
         assert said in one_line(capsys, ["fit", *words, f"--trainer.default_root_dir={tmp_path / 'run'}"])
 
 
+def test_recordings_that_cannot_be_used_are_named_in_the_runs_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    audio, run = folder_of_tones(tmp_path / "audio", 2, seconds=1.0), tmp_path / "run"
+    (audio / "words.wav").write_text("no sound")
+    words = [*configs("soundstream"), f"--data.init_args.audio={audio}", f"--trainer.default_root_dir={run}"]
+    line = one_line(capsys, ["fit", *words, "--data.init_args.strict=true"])
+    assert line.endswith(f"1 are left out: see {run}/left_out.tsv")
+    assert (run / "left_out.tsv").read_text().splitlines()[1].startswith(f"{audio}/words.wav\t")
+    main(["fit", *words, "--trainer.max_epochs=1"])
+    assert f"2 recordings, 1 left out: see {run}/left_out.tsv" in capsys.readouterr().err
+    assert (run / "part").is_dir()
+
+
 def test_validating_what_was_never_fitted_is_one_line(
     tokens: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
