@@ -16,12 +16,12 @@
 #define CACHE_LINE 128        /* bytes; what two threads write often does not share one */
 #define GRACE 1000            /* nanoseconds until a thread takes over what others have not begun */
 #define CALLER_SPINS 50000    /* nanoseconds that the caller waits awake for a piece to be done */
-#define HELPER_SPINS 300000   /* and a helper for the next phase: longer than Python needs between two steps */
+#define HELPER_SPINS 3000000   /* and a helper for the next phase: longer than Python and torch need between two steps */
 #define OFTEN 1000000         /* nanoseconds between two looks at whether the team has the right size */
 #define LOSS 1000000          /* nanoseconds: shorter interruptions cost less than working alone */
 #define SHORTEST 1000000      /* nanoseconds until a team that was made smaller grows again, */
 #define LONGEST 1000000000    /* when it was interrupted once, or again and again */
-#define QUIET 50000000        /* of its own time; a team that works for so long undisturbed has room: slices are shorter */
+#define QUIET 10000000        /* of its own time; a team that works for so long has room: time slices are shorter */
 
 /* A phase and what is left of a member's share are one number each, so that both change in one instruction. */
 #define PACKED(NUMBER, HIGH, LOW) ((uint64_t)(NUMBER) << 20 | (uint64_t)(HIGH) << 10 | (uint64_t)(LOW))
