@@ -22,7 +22,7 @@ help:
 
 setup: $(READY)
 
-$(READY): pyproject.toml musiclm/stages/step.c
+$(READY): pyproject.toml $(wildcard musiclm/stages/step/*.[ch])
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' \
 		|| { echo "expected Python 3.11 or 3.12, got $$($(PYTHON) --version): make PYTHON=/path/to/python3.11 ..."; exit 2; }
 	@echo "Setting up $(VENV): once, a few minutes, about 8 GB ..."

@@ -5,6 +5,7 @@ import argparse
 import torch
 
 from benchmarks import peers
+from musiclm.cpus import limit_torch
 from musiclm.memory import keep_freed_memory
 
 
@@ -19,6 +20,7 @@ def begin(
         quick: what --quick leaves out.
         beside_peers: whether the peers must be installed.
     """
+    limit_torch()
     parser = argparse.ArgumentParser(description=description, prog=f"python -m {name}")
     parser.add_argument("--quick", action="store_true", help=f"{quick}: within four minutes")
     parser.add_argument(

@@ -8,6 +8,8 @@ audio.save("violin.wav")
 
 from typing import TYPE_CHECKING, Any
 
+from musiclm.cpus import share_cpus
+
 if TYPE_CHECKING:
     from musiclm.audio import Audio
     from musiclm.pipeline import MusicLM
@@ -17,6 +19,8 @@ __all__ = ["Audio", "MusicLM"]
 
 def __getattr__(name: str) -> Any:
     # Lazy, so that `musiclm --help` answers at once: torch alone takes seconds to import.
+    if name in __all__:
+        share_cpus()  # before torch is imported, where it has not been yet
     if name == "Audio":
         from musiclm.audio import Audio
 

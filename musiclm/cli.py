@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
+from musiclm.cpus import share_cpus
 from musiclm.memory import keep_freed_memory
 from musiclm.notices import plain_notices
 
@@ -107,6 +108,7 @@ def _dispatch(command: tuple[str, ...] | None, arguments: list[str]) -> None:
     if command is None:
         sys.exit(_explain(arguments))
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    share_cpus()  # before torch is imported, which reads it then
     # Training imports it, where it is installed, and it complains of a HOME that it cannot write to
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     keep_freed_memory()

@@ -18,6 +18,7 @@ from musiclm.audio import Audio
 from musiclm.bundle import Bundle
 from musiclm.clip import Clip
 from musiclm.course import Course
+from musiclm.cpus import limit_torch
 from musiclm.melody_guide import MelodyTokenizer
 from musiclm.performance import Performance
 from musiclm.request import Keep, Prompt, Recording, Request, check_seed
@@ -86,6 +87,7 @@ class MusicLM:
         Raises:
             FileNotFoundError, ValueError: there is no such bundle, or it is incomplete or damaged.
         """
+        limit_torch()
         bundle = Bundle.find(name)
         settings = read_settings(bundle.settings, f"{bundle.file}: settings")
         return cls(

@@ -28,10 +28,11 @@ from musiclm.corpus import synthesis, voice
 from musiclm.corpus.attributes import FASTEST, SLOWEST
 from musiclm.corpus.instruments import LEADS
 from musiclm.corpus.piece import Piece
-from musiclm.corpus.production import available_cores, in_order, make_flac
+from musiclm.corpus.production import in_order, make_flac
 from musiclm.corpus.render import check, digest_of, pieces
 from musiclm.corpus.table import split_of
 from musiclm.corpus.variations import rearrange
+from musiclm.cpus import usable_cpus
 from musiclm.files import only_writer_to, write_whole
 from musiclm.progress import Progress
 
@@ -60,10 +61,10 @@ def melodies(
         out: Folder of the melodies, made if missing; gets lead/*.flac, band/*.flac and melodies.parquet.
         hours: Hours of music of the corpus whose melodies these are; the stems last seven times as long.
         seed: Of the corpus.
-        workers: Processes to render with; all cores by default.
+        workers: Processes to render with; as many as there are CPUs to use by default.
     """
     out = Path(out)
-    workers = available_cores() if workers is None else workers
+    workers = usable_cpus() if workers is None else workers
     check(out, hours, seed, workers)
     synthesis.check_installed()
     for stem in ("lead", "band"):

@@ -55,10 +55,6 @@ def make_flac(path: Path, make: Callable[[], np.ndarray], *, samples: int, diges
     os.replace(part, path)
 
 
-def available_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _first(waiting: deque[tuple[Future[None], Item]]) -> Item:
     done, item = waiting.popleft()
     done.result()

@@ -16,8 +16,9 @@ from pathlib import Path
 
 from musiclm.corpus import soundfont, synthesis
 from musiclm.corpus.piece import Piece
-from musiclm.corpus.production import available_cores, in_order, make_flac
+from musiclm.corpus.production import in_order, make_flac
 from musiclm.corpus.table import row_of, write_table
+from musiclm.cpus import usable_cpus
 from musiclm.files import only_writer_to
 from musiclm.progress import Progress
 
@@ -32,10 +33,10 @@ def render(out: Path = Path("corpus"), hours: float = 1.0, seed: int = 0, worker
         out: Folder of the corpus, made if missing; gets audio/*.flac and corpus.parquet.
         hours: Hours of music; pieces are added until they are reached.
         seed: The same seed gives the same bytes; a shorter corpus is the beginning of a longer one.
-        workers: Processes to render with; all cores by default.
+        workers: Processes to render with; as many as there are CPUs to use by default.
     """
     out = Path(out)
-    workers = available_cores() if workers is None else workers
+    workers = usable_cpus() if workers is None else workers
     check(out, hours, seed, workers)
     synthesis.check_installed()
     audio = out / "audio"

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from musiclm.audio import AudioInfo, inspect
+from musiclm.cpus import usable_cpus
 from musiclm.data.captions import captions_file, read_captions
 from musiclm.data.left_out import LeftOut, Report, reason_of
 from musiclm.data.table import TABLE_NAME, Row, Split, read_table
@@ -98,7 +99,7 @@ def _readable(candidates: Sequence[tuple[str, Path, Row | None]], report: Report
     """The recordings among the candidates. Several are looked at at once, since that waits for the disk."""
     count = len(candidates)
     with (
-        ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool,
+        ThreadPoolExecutor(usable_cpus()) as pool,
         Progress("look at files", count, unit="file") if count >= MANY else nullcontext() as counter,
     ):
         recordings = []

@@ -5,7 +5,6 @@ at most the shards it was at, and a later run makes only what is missing. A reco
 unusable is left out and reported; the work goes on.
 """
 
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from musiclm.audio import Audio
 from musiclm.bundle import Bundle, merge
+from musiclm.cpus import usable_cpus
 from musiclm.data.check_tokens import check_codes_made, check_embeddings_made
 from musiclm.data.left_out import LeftOut, Report, counted, reason_of
 from musiclm.data.processes import in_processes
@@ -147,7 +147,7 @@ def tokenize(
             already are not tokenized again.
         bundle: the tokenizers: a shipped bundle's name, a folder, or a Hugging Face id.
         shard_size: recordings in a shard.
-        workers: processes; 0 takes one per CPU core.
+        workers: processes; 0 takes one per CPU that may be used.
         strict: exit with 2 if any file is left out: before the work begins where that is known by then.
     """
     if shard_size < 1 or workers < 0:
@@ -229,9 +229,7 @@ def _make_shards(shards: list[Shard], source: Bundle, workers: int, report: Repo
             if None not in shard.rows:
                 write_shard(shard.path, [row for row in shard.rows if row])
                 counter.advance()
-        results = in_processes(
-            partial(_make_shard, bundle=source.path), new, workers or len(os.sched_getaffinity(0))
-        )
+        results = in_processes(partial(_make_shard, bundle=source.path), new, workers or usable_cpus())
         for left_out, warnings in results:
             for entry in left_out:
                 report.leave_out(entry.path, entry.reason)

@@ -14,6 +14,10 @@ from torch import Tensor
 from musiclm.stages.layout import ABSENT, Layout, check_range
 from musiclm.stages.stage import Stage
 
+# Logits of which torch makes probabilities in one thread (GRAIN_SIZE / 16 in ATen's SoftMaxKernel.cpp), and of which
+# one thread makes them sooner than several.
+ALONE, FEW_LOGITS = 2048, 32768
+
 Generators = torch.Generator | Sequence[torch.Generator] | None
 
 
@@ -138,7 +142,7 @@ def sample(
     if top_k is not None and top_k < logits.shape[-1]:
         smallest = logits.topk(top_k, dim=-1).values[..., -1:]
         logits = logits.masked_fill(logits < smallest, -torch.inf)
-    probabilities = logits.softmax(dim=-1)
+    probabilities = _softmax(logits)
     if top_p is not None and top_p < 1:
         ordered, order = probabilities.sort(dim=-1, descending=True)
         beyond = ordered.cumsum(dim=-1) - ordered >= top_p  # p was reached before this one
@@ -150,6 +154,19 @@ def sample(
     for rows, source in zip(waiting.chunk(len(sources)), sources, strict=True):
         rows.exponential_(generator=source)
     return (probabilities / waiting).argmax(dim=-1)
+
+
+def _softmax(logits: Tensor) -> Tensor:
+    """Probabilities [..., V] of logits [..., V].
+
+    On a CPU torch shares out more than 2,048 of them among its threads. Those take ten times longer to wake than the
+    work does, so that small ones are divided here: a row is the same bit by bit.
+    """
+    rows = logits.flatten(end_dim=-2)
+    if logits.device.type != "cpu" or rows.numel() > FEW_LOGITS:
+        return logits.softmax(dim=-1)
+    few = max(1, ALONE // rows.shape[1])
+    return torch.cat([part.softmax(dim=-1) for part in rows.split(few)]).view(logits.shape)
 
 
 def _absent(layout: Layout, name: str, codes: Tensor) -> Tensor:

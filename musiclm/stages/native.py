@@ -1,4 +1,4 @@
-"""The compiled decode step, `step.c`: on a CPU, all layers of a step in one call.
+"""The compiled decode step, `step/step.c`: on a CPU, all layers of a step in one call.
 
 It is built when the package is installed, where there is a C compiler. Where it is not there, `available` is
 false and decoding goes on in torch, the same up to rounding and a few times slower.

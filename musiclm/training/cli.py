@@ -114,7 +114,9 @@ class TrainingCLI(LightningCLI):
         parser.add_argument(
             "--storage", type=Storage, default="float16", help="precision that the trained part is kept in"
         )
-        parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves torch's choice")
+        parser.add_argument(
+            "--threads", type=int, default=0, help="CPU threads; 0: as many as there are CPUs to use"
+        )
         for name in LINKS:
             target = f"model.init_args.part.init_args.{name}"
             parser.link_arguments(f"data.{name}", target, apply_on="instantiate")

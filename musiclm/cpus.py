@@ -1,0 +1,122 @@
+"""How many CPUs this process may use, and how its threads leave them to others.
+
+A process may be allowed fewer CPUs than the machine has: by its affinity (`taskset`, Slurm, cpusets), or by a quota
+of time (cgroups: containers, systemd). With more threads than that, each waits for the others, and a group that has
+used up its quota stands still until the next period.
+
+Threads of OpenMP, which torch uses, spin while they wait: by default for some ten milliseconds, in which a thread
+that has work may stand in the queue behind them. Both are set by the environment, and only before torch is imported.
+"""
+
+import math
+import os
+from pathlib import Path, PurePosixPath
+
+# Half a millisecond, at some 50 ns for each look: longer than torch's operations are apart, and a sixth of the time
+# for which a busy system lets another process have the core.
+SPINS = 10_000
+
+
+def usable_cpus(root: Path = Path("/")) -> int:
+    """CPUs that this process may use: those of its affinity, or fewer by its quota, rounded up; at least 1.
+
+    Args:
+        root: where `proc` and the file systems of cgroups are.
+    """
+    quota = cpu_quota(root)
+    affinity = _affinity()
+    return affinity if quota is None else max(1, min(affinity, math.ceil(quota)))
+
+
+def cpu_quota(root: Path = Path("/")) -> float | None:
+    """CPUs' worth of time that the process's cgroups leave it, the smallest up the tree; None without a limit.
+
+    Sources: https://docs.kernel.org/admin-guide/cgroup-v2.html (cpu.max) and
+    https://docs.kernel.org/scheduler/sched-bwc.html (cpu.cfs_quota_us, of version 1).
+    """
+    quotas = []
+    for folder, top in _cpu_groups(root):
+        while True:
+            quotas.append(_quota_of(folder))
+            if folder == top or top not in folder.parents:
+                break
+            folder = folder.parent
+    return min((quota for quota in quotas if quota is not None), default=None)
+
+
+def share_cpus() -> None:
+    """Let the threads of libraries that are imported from now on keep to the usable CPUs, and wait asleep.
+
+    What the user has set stays: OMP_NUM_THREADS, OMP_WAIT_POLICY, GOMP_SPINCOUNT. Processes started from this one
+    do the same.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", str(SPINS))
+    usable = usable_cpus()
+    if usable < _affinity():  # OpenMP follows affinity by itself
+        os.environ.setdefault("OMP_NUM_THREADS", str(usable))
+
+
+def limit_torch() -> None:
+    """The same for torch's number of threads where torch may have been imported before; a number that the user has
+    set stays."""
+    import torch
+
+    usable = usable_cpus()
+    unset = "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() == _affinity()
+    if unset and usable < torch.get_num_threads():
+        torch.set_num_threads(usable)
+
+
+def _affinity() -> int:
+    """CPUs that the process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _cpu_groups(root: Path) -> list[tuple[Path, Path]]:
+    """The folders of the cgroups that rule the process's CPU time, each with the top of its tree."""
+    try:
+        mounts = (root / "proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+        groups = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        return []
+    paths = {}  # of the process's group, by controller; "" for version 2
+    for line in groups:
+        _, controllers, path = line.split(":", 2)
+        paths.update(dict.fromkeys(controllers.split(","), path))
+    found = []
+    for line in mounts:  # proc(5): ... root mount-point options [optional ...] - type source super-options
+        before, _, after = line.partition(" - ")
+        kind, _, options = after.split(" ", 2)
+        version_1 = kind == "cgroup" and "cpu" in options.split(",")
+        if kind != "cgroup2" and not version_1:
+            continue
+        mounted, point = before.split(" ")[3:5]
+        path = paths.get("cpu" if version_1 else "")
+        if path is not None:
+            top = root / point.lstrip("/")
+            found.append((top / _below(path, mounted), top))
+    return found
+
+
+def _below(path: str, mounted: str) -> PurePosixPath:
+    """A group's path relative to what is mounted; the top where it lies outside, as some containers say it."""
+    try:
+        relative = PurePosixPath(path).relative_to(mounted)
+    except ValueError:
+        return PurePosixPath()
+    return PurePosixPath() if ".." in relative.parts else relative
+
+
+def _quota_of(folder: Path) -> float | None:
+    """The quota of one cgroup in CPUs; None where there is none."""
+    try:
+        if (folder / "cpu.max").is_file():
+            quota, period = (folder / "cpu.max").read_text(encoding="ascii").split()
+        else:
+            quota = (folder / "cpu.cfs_quota_us").read_text(encoding="ascii").strip()
+            period = (folder / "cpu.cfs_period_us").read_text(encoding="ascii").strip()
+        limited = quota != "max" and int(quota) > 0 and int(period) > 0  # version 1 writes -1 for none
+        return int(quota) / int(period) if limited else None
+    except (OSError, ValueError):
+        return None
