@@ -56,6 +56,8 @@ class Blueprint:
         values = {name: _built(value) for name, value in self.values.items()}
         try:
             return self.cls(**values)
+        except ValueError as error:
+            raise ValueError(f"{' '.join(str(error).split())} (at {self.place})") from error
         except Exception as error:  # a stranger's values may break a constructor in any way
             reason = " ".join(str(error).split())[:300] or type(error).__name__
             raise ValueError(f"cannot build {self.cls.__name__} from {self.place}: {reason}") from error

@@ -34,6 +34,8 @@ def info(bundle: str) -> None:
     """
     found = Bundle.find(bundle)
     read_settings(found.settings, f"{found.file}: settings")
+    for name in found.parts:
+        found.check(name)
     print(f"{found.path}: bundle {found.fingerprint()}")
     for name, entry in found.parts.items():
         part = found.load(name)

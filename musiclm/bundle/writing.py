@@ -76,6 +76,8 @@ def merge(
         chosen.update(dict.fromkeys(names, source))
         if source.settings and (settings is None or place != "the settings"):
             settings, place = source.settings, f"{source.file}: settings"
+    for name, source in chosen.items():
+        source.check(name)
     parts = {name: source.entry(name) | {"file": name + WEIGHTS} for name, source in chosen.items()}
     for name, entry in parts.items():
         for tokenizer, fingerprint in (entry.get("trained_on") or {}).items():
@@ -85,8 +87,6 @@ def merge(
                     f"{parts[tokenizer]['fingerprint']}: pack the tokenizers that made its tokens, or "
                     "tokenizers alone (--stages false)"
                 )
-    for name, source in chosen.items():
-        source.check(name)
     contents = {name: source.content(name) for name, source in chosen.items()}
     read_settings(settings or {}, place)
     return _write(Path(folder), parts, contents, settings or {})
