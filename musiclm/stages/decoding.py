@@ -151,9 +151,7 @@ def sample(
     return (probabilities / waiting).argmax(dim=-1)
 
 
-def _open(
-    stage: Stage, codes: Mapping[str, Tensor], tokens: Tensor, frames: int
-) -> tuple[Tensor, Tensor]:
+def _open(stage: Stage, codes: Mapping[str, Tensor], tokens: Tensor, frames: int) -> tuple[Tensor, Tensor]:
     """The first steps of all rows: prefix and tokens [rows, n, K] as embedded steps [rows, P + n, D].
 
     On a CPU one row after another, as `Transformer.prefill` does.
