@@ -26,7 +26,8 @@ def warn_of(texts: Iterable[str], mulan: JointEmbedding) -> None:
 
 def lines_about(text: str, reading: Reading) -> list[str]:
     """What there is to say of a text, a line each."""
-    quoted, lines = f'"{_begin(normalise(text) or text.strip())}"', []
+    shown = normalise(text) or "".join(character for character in text if character.isprintable())
+    quoted, lines = f'"{_begin(shown)}"', []
     if reading.known_share < LEAST_KNOWN:
         why = f"it has never met {_listed(reading.unknown)}" if reading.unknown else "there is no word in it"
         lines.append(
