@@ -52,6 +52,7 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("evaluate", "melody"): ("musiclm.evaluate.melody:melody", "does a tune find itself in other sound"),
     ("evaluate", "fad"): ("musiclm.evaluate.fad:fad", "how near generated music is to real music"),
     ("evaluate", "adherence"): ("musiclm.evaluate.adherence:adherence", "does the music follow the prompt"),
+    ("evaluate", "negation"): ("musiclm.evaluate.negation:negation", "is what a prompt excludes left out"),
 }
 LIGHTNING = ("fit", "validate", "test")
 

@@ -39,14 +39,18 @@ def generate(
 
     Args:
         prompt: a description, such as "a calm violin melody over soft piano chords"; with --continue, it may
-            be left out.
+            be left out. What counts are words like those of the captions that the model was trained on; of
+            the default model: instruments, genres (techno, waltz, rock, jazz, ambient, folk, classical,
+            reggae, bossa nova, blues, hip hop), moods (calm, sad, dreamy, ...), tempo (slow, fast, 120 bpm),
+            with or without drums; also keys, metres and scenes (for a rainy day).
         seconds: length of what is new, at most 600; without it 10, or the melody's.
         seed: another one gives another take of the same prompt.
         melody: a recording of 1 to 60 s, sung, hummed or played, whose melody is followed; after its end the
             music goes on by itself.
         continue_: a recording of 1 to 600 s to go on from; the result begins with it, and its last 0.1 s are
             cross-faded with what follows.
-        num: takes in one batch, written to out-1.wav, out-2.wav, ...; the n-th draws with seed + n - 1.
+        num: takes in one batch, written to out-1.wav, out-2.wav, ...; the n-th is what --seed SEED+n-1 alone
+            makes.
         keep: semantic lets all takes share their semantic tokens, and only the sound is made anew.
         bundle: a shipped bundle's name, a folder, or a Hugging Face id.
         precision: of the stages' matrices while they decode; fewer bits are faster.

@@ -15,11 +15,15 @@ class RecordingNotice(Notice):
     """A recording to follow or to go on from was mended, or has a fault."""
 
 
+class PromptNotice(Notice):
+    """A prompt has hardly a word that the model knows, or is longer than it reads."""
+
+
 @contextmanager
 def plain_notices(command: str) -> Iterator[None]:
-    """Print each `Notice` as one line, as mistakes are printed; other warnings go their way."""
+    """Print each `Notice` as one line, as mistakes are printed, and once; other warnings go their way."""
     with warnings.catch_warnings():
-        warnings.simplefilter("always", Notice)
+        warnings.simplefilter("default", Notice)
         others = warnings.showwarning
 
         def show(message: Warning | str, category: type[Warning], *place: Any, **where: Any) -> None:

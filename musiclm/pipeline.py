@@ -21,6 +21,7 @@ from musiclm.course import Course
 from musiclm.cpus import limit_torch
 from musiclm.melody_guide import MelodyTokenizer
 from musiclm.performance import Performance
+from musiclm.prompt_notices import warn_of
 from musiclm.request import Keep, Prompt, Recording, Request, check_seed
 from musiclm.settings import GenerationSettings, read_settings
 from musiclm.stages.precision import Precision, prepare_to_decode
@@ -132,6 +133,9 @@ class MusicLM:
             on_semantic: called with semantic tokens [1, 1, t] as they are drawn, before any sound is made of
                 them.
 
+        Warns:
+            PromptNotice: the model knows hardly a word of the prompt, or reads only its beginning.
+
         Raises:
             ValueError, FileNotFoundError: what was asked for cannot be made, or not by this bundle.
         """
@@ -190,8 +194,9 @@ class MusicLM:
         """Different takes of the same request, drawn in one batch.
 
         Take k (from 0) draws from a source of its own, seeded with seed + k: it does not depend on the
-        others. It is what `generate(..., seed=seed + k)` gives, unless a product over a batch of another size
-        rounds otherwise where two codes are nearly as likely: from there on it is another take.
+        others. It is what `generate(..., seed=seed + k)` gives, bit by bit (unless there was no C compiler at
+        installation: then products of several rows round otherwise, and where two codes are nearly as likely
+        it goes on as another take).
 
         Args:
             num: takes.
@@ -281,7 +286,9 @@ class MusicLM:
             starts, embeddings = [0.0], clip.embed(self.mulan)
         else:
             starts = [start for start, _ in request.parts]
-            embeddings = self.mulan.embed_text([text for _, text in request.parts])
+            texts = [text for _, text in request.parts]
+            warn_of(texts, self.mulan)
+            embeddings = self.mulan.embed_text(texts)
         return Course.of(starts, embeddings, self.quantizer, blend=request.blend, melody=melody)
 
     def _takes(

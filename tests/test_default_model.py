@@ -1,6 +1,7 @@
 """The model that ships: small enough to clone, complete, and it plays."""
 
 from pathlib import Path
+from typing import Any
 
 import librosa
 import numpy as np
@@ -9,12 +10,17 @@ import torch
 
 from musiclm import Audio, MusicLM
 from musiclm.bundle import SHIPPED, Bundle
-from musiclm.corpus.render import render
+from musiclm.corpus.captions import describe
+from musiclm.corpus.render import pieces, render
+from musiclm.corpus.table import split_of
 from musiclm.evaluate.following import chroma_cosines, follow, held_out_guides, summary
 from musiclm.evaluate.seams import borders_of, seams
 from musiclm.request import Request
 from musiclm.stages.decoding import forced_logits, generate
 from musiclm.stages.precision import Precision
+from musiclm.tokenizers.mulan_towers import normalise
+from musiclm.tokenizers.reading import words_of
+from musiclm.training.mulan import train_vocabulary
 
 PROMPT = "a calm violin melody over soft piano chords"
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("librosa")]
@@ -50,6 +56,27 @@ def test_every_part_of_the_bundle_loads_and_its_stages_know_its_tokenizers() -> 
         assert trained_on == {part: bundle.fingerprint(part) for part in teachers}
     for name in bundle.parts:
         bundle.load(name)
+
+
+def test_the_words_it_is_said_to_know_are_those_of_the_captions_it_was_trained_on() -> None:
+    """The captions of eight hours are composed again: they give the vocabulary that ships, byte by byte."""
+    mulan = Bundle.find("default").load("mulan")
+    composed = list(enumerate(pieces(8.0, seed=0)))
+    captions = [c for index, piece in composed if split_of(piece, index) == "train" for c in describe(piece)]
+    assert train_vocabulary(captions, 2048) == bytes(mulan.text.vocabulary.numpy())
+    assert mulan.words == words_of(map(normalise, captions))
+
+
+@pytest.mark.parametrize("asked", [{}, {"clip": True}, {"melody": True}])
+def test_a_take_of_several_is_bit_by_bit_that_of_its_own_seed(
+    model: MusicLM, clip: Audio, asked: dict[str, bool]
+) -> None:
+    heard = Audio(clip.waveform[:, : 4 * 24_000], 24_000)
+    more: dict[str, Any] = dict.fromkeys(asked, heard)
+    takes = model.variations(PROMPT, num=3, seconds=2.0, seed=5, **more)
+    for number, take in enumerate(takes):
+        alone = model.generate(PROMPT, seconds=2.0, seed=5 + number, **more)
+        assert torch.equal(take.waveform, alone.waveform)
 
 
 def test_it_follows_a_tune_that_is_hummed_and_not_another(model: MusicLM) -> None:
@@ -121,8 +148,8 @@ def test_the_prompt_changes_the_music_and_the_seed_does_too(model: MusicLM) -> N
 def test_the_codec_keeps_the_harmony_of_pieces_it_never_heard(model: MusicLM, tmp_path: Path) -> None:
     """The decoded piece's pitch classes are the piece's own, not just any music's."""
     render(hours=0.02, out=tmp_path, seed=999, workers=1)
-    pieces = [Audio.load(path) for path in sorted(tmp_path.rglob("*.flac"))[:2]]
-    crops = [piece.waveform[None, :, 8 * 24_000 : 16 * 24_000] for piece in pieces]  # [1, 1, L] each
+    unheard = [Audio.load(path) for path in sorted(tmp_path.rglob("*.flac"))[:2]]
+    crops = [piece.waveform[None, :, 8 * 24_000 : 16 * 24_000] for piece in unheard]  # [1, 1, L] each
     heard = [chroma(crop) for crop in crops]
     decoded = [chroma(model.acoustic.decode(model.acoustic.encode(crop))) for crop in crops]
     own = [float((a * b).sum(axis=0).mean()) for a, b in zip(heard, decoded, strict=True)]

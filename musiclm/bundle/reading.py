@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from musiclm.build import build, check
+from musiclm.bundle import word_list
 from musiclm.bundle.hub import download
 from musiclm.bundle.storage import matches, training_state, unpack_weights
 from musiclm.plain import read_yaml
+from musiclm.tokenizers.protocols import KnowsWords
 
 MODEL_FILE = "model.yaml"
 FORMAT = 1
@@ -62,7 +64,7 @@ class Bundle:
             return cls(name)
         is_path = str(name).startswith((".", "/")) or Path(name).parent.is_dir()
         if str(name).count("/") == 1 and not is_path:
-            return cls(download(str(name), [f"*{WEIGHTS}", MODEL_FILE]))
+            return cls(download(str(name), [f"*{WEIGHTS}", f"*{word_list.ENDING}", MODEL_FILE]))
         if "/" in str(name):
             raise FileNotFoundError(f"expected a bundle, there is no {name}: was it trained, was it packed?")
         shipped = sorted(folder.parent.name for folder in SHIPPED.glob(f"*/{MODEL_FILE}"))
@@ -103,6 +105,8 @@ class Bundle:
             raise ValueError(
                 f"{file} does not fit {entry['class_path']}: missing {missing}, unexpected {unexpected}"
             )
+        if isinstance(part, KnowsWords):
+            part.words = word_list.read_list(self.path, entry)
         return part.eval().requires_grad_(False)
 
     def check(self, name: str) -> None:
@@ -138,7 +142,7 @@ class Bundle:
             ) from None
 
     def entry(self, name: str) -> dict[str, Any]:
-        """What model.yaml says of a part: class_path, init_args, file, fingerprint, trained_on."""
+        """What model.yaml says of a part: class_path, init_args, file, fingerprint, trained_on, words."""
         if name not in self.parts:
             raise ValueError(f"expected a bundle with the part {name}; {self.path} has {sorted(self.parts)}")
         return self.parts[name]
@@ -177,15 +181,18 @@ def digest(content: bytes) -> str:
 
 
 def _is_whole(entry: Any) -> bool:
-    """Whether an entry of model.yaml is complete and names a file inside the bundle's own folder."""
+    """Whether an entry of model.yaml is complete and names files inside the bundle's own folder."""
     if not isinstance(entry, dict) or not {"class_path", "init_args", "file", "fingerprint"} <= entry.keys():
         return False
     file, trained_on = entry["file"], entry.get("trained_on") or {}
+    words = entry.get(word_list.KEY, f"no{word_list.ENDING}")
     return (
         isinstance(entry["init_args"], dict)
         and isinstance(entry["fingerprint"], str)
         and isinstance(file, str)
         and NAME.fullmatch(file.removesuffix(WEIGHTS)) is not None
+        and isinstance(words, str)
+        and NAME.fullmatch(words.removesuffix(word_list.ENDING)) is not None
         and isinstance(trained_on, dict)
         and all(isinstance(value, str) for value in trained_on.values())
     )

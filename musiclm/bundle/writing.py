@@ -8,10 +8,12 @@ from typing import Any
 import yaml
 from torch import nn
 
+from musiclm.bundle import word_list
 from musiclm.bundle.reading import FORMAT, MODEL_FILE, WEIGHTS, Bundle, check_name, digest, spec_bytes
 from musiclm.bundle.storage import Storage, pack_weights
 from musiclm.files import only_writer, replacing
 from musiclm.settings import read_settings
+from musiclm.tokenizers.protocols import KnowsWords
 
 
 def save_part(
@@ -44,7 +46,11 @@ def save_part(
     entry: dict[str, Any] = {"class_path": class_path, "init_args": init_args, "file": name + WEIGHTS}
     entry["fingerprint"] = digest(spec_bytes(entry) + content)
     entry["trained_on"] = trained_on or {}
-    return _write(Path(folder), {name: entry}, {name: content}, {})
+    contents = {entry["file"]: content}
+    if isinstance(part, KnowsWords) and part.words:
+        entry[word_list.KEY] = name + word_list.ENDING
+        contents[entry[word_list.KEY]] = word_list.list_of(part.words)
+    return _write(Path(folder), {name: entry}, contents, {})
 
 
 def merge(
@@ -87,7 +93,11 @@ def merge(
                     f"{parts[tokenizer]['fingerprint']}: pack the tokenizers that made its tokens, or "
                     "tokenizers alone (--stages false)"
                 )
-    contents = {name: source.content(name) for name, source in chosen.items()}
+    contents = {parts[name]["file"]: source.content(name) for name, source in chosen.items()}
+    for name, source in chosen.items():
+        if words := word_list.read_list(source.path, parts[name]):
+            parts[name][word_list.KEY] = name + word_list.ENDING
+            contents[name + word_list.ENDING] = word_list.list_of(words)
     read_settings(settings or {}, place)
     return _write(Path(folder), parts, contents, settings or {})
 
@@ -95,24 +105,25 @@ def merge(
 def _write(
     folder: Path, parts: dict[str, dict[str, Any]], contents: dict[str, bytes], settings: dict[str, Any]
 ) -> Bundle:
-    """The bundle of entries and files, all of them written before the first one takes its place."""
+    """The bundle of entries and files by name, all of them written before the first one takes its place."""
     _check_free(folder)
     before = _files_of(folder)
     model = yaml.safe_dump({"format": FORMAT, "settings": settings, "parts": parts}, sort_keys=False)
     with only_writer(folder), _with_room(folder), ExitStack() as files:
         # Renamed in reverse: model.yaml, which says what the others are to be, comes last.
         files.enter_context(replacing(folder / MODEL_FILE)).write_bytes(model.encode())
-        for name, content in contents.items():
-            files.enter_context(replacing(folder / parts[name]["file"])).write_bytes(content)
-    for file in before - {entry["file"] for entry in parts.values()}:
+        for file, content in contents.items():
+            files.enter_context(replacing(folder / file)).write_bytes(content)
+    for file in before - contents.keys():
         (folder / file).unlink(missing_ok=True)
     return Bundle(folder)
 
 
 def _files_of(folder: Path) -> set[str]:
-    """Names of the weights of the bundle that is there so far, if any is."""
+    """Names of the files of the bundle that is there so far, if any is."""
     try:
-        return {entry["file"] for entry in Bundle(folder).parts.values()}
+        parts = Bundle(folder).parts.values()
+        return {entry[key] for entry in parts for key in ("file", word_list.KEY) if key in entry}
     except (OSError, ValueError):
         return set()
 
@@ -120,12 +131,14 @@ def _files_of(folder: Path) -> set[str]:
 def _check_free(folder: Path) -> None:
     """Raise ValueError where a bundle would stand among other things.
 
-    What a stopped writer may have left there, weights and hidden files, does not count.
+    What a stopped writer may have left there, weights, words and hidden files, does not count.
     """
     if not folder.is_dir() or (folder / MODEL_FILE).is_file():
         return
     other = [
-        file.name for file in folder.iterdir() if file.suffix != WEIGHTS and not file.name.startswith(".")
+        file.name
+        for file in folder.iterdir()
+        if not file.name.endswith((WEIGHTS, word_list.ENDING)) and not file.name.startswith(".")
     ]
     if other:
         raise ValueError(

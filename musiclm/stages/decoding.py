@@ -74,10 +74,9 @@ def generate(
         laid = layout.flatten(prompt.to(device, torch.int64))
         tokens[:, : laid.shape[1]] = laid[:, :steps]
 
-    prefix, added = stage.embed_conditions(codes, rows, frames)  # [rows, P, D], [rows, N, D]
-    read = stage.embed_tokens(layout.shift(tokens[:, : first + 1]))  # [B, first + 1, D]
-    opening = torch.cat([prefix, read.repeat(rows // batch, 1, 1) + added[:, : first + 1]], dim=1)
-    cache = stage.transformer.new_cache(rows, prefix.shape[1] + steps)
+    read = layout.shift(tokens[:, : first + 1]).repeat(rows // batch, 1, 1)  # [rows, first + 1, K]
+    opening, added = _open(stage, codes, read, frames)  # [rows, P + first + 1, D], [rows, N, D]
+    cache = stage.transformer.new_cache(rows, opening.shape[1] - (first + 1) + steps)
     hidden, cache = stage.transformer.prefill(opening, cache)
     start, size = layout.offsets[layout.target.name], layout.target.codebook_size
     ranges = start + size * torch.arange(layout.target.levels, device=device)  # [Q], first id of each level
@@ -167,6 +166,28 @@ def _softmax(logits: Tensor) -> Tensor:
         return logits.softmax(dim=-1)
     few = max(1, ALONE // rows.shape[1])
     return torch.cat([part.softmax(dim=-1) for part in rows.split(few)]).view(logits.shape)
+
+
+def _open(stage: Stage, codes: Mapping[str, Tensor], tokens: Tensor, frames: int) -> tuple[Tensor, Tensor]:
+    """The first steps of all rows: prefix and tokens [rows, n, K] as embedded steps [rows, P + n, D].
+
+    On a CPU one row after another, as `Transformer.prefill` does.
+
+    Returns:
+        Them, and what the conditions add to each of the N steps of the target, [rows, N, D].
+    """
+    rows = len(tokens)
+    at_once = 1 if tokens.device.type == "cpu" else rows
+    openings, additions = [], []
+    for start in range(0, rows, at_once):
+        own = slice(start, start + at_once)
+        prefix, added = stage.embed_conditions(
+            {name: value[own] for name, value in codes.items()}, at_once, frames
+        )
+        read = stage.embed_tokens(tokens[own]) + added[:, : tokens.shape[1]]
+        openings.append(torch.cat([prefix, read], dim=1))
+        additions.append(added)
+    return torch.cat(openings), torch.cat(additions)
 
 
 def _absent(layout: Layout, name: str, codes: Tensor) -> Tensor:

@@ -125,14 +125,17 @@ class NativeMatrix(nn.Module):
         weight: [outputs, inputs].
         dtype: float32, bfloat16, or int8 (with a scale per output; what is multiplied is rounded to 8 bits
             with a scale per row).
+        alike: a row is the same bit by bit however many there are; without it, many rows of floats take
+            torch's product, which is faster and rounds otherwise. Those of int8 always are.
     """
 
     entries: Tensor
     scales: Tensor | None
     sums: Tensor | None
 
-    def __init__(self, weight: Tensor, dtype: torch.dtype) -> None:
+    def __init__(self, weight: Tensor, dtype: torch.dtype, *, alike: bool = False) -> None:
         super().__init__()
+        self.alike = alike
         weight = weight.detach().float()
         scales = sums = None
         if dtype == torch.int8:
@@ -146,7 +149,7 @@ class NativeMatrix(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
-        if len(rows) > FEW and self.scales is None:
+        if len(rows) > FEW and self.scales is None and not self.alike:
             return F.linear(x.to(self.entries.dtype), self.entries).to(x.dtype)
         assert _library is not None
         rows = rows.float().contiguous()
@@ -155,7 +158,7 @@ class NativeMatrix(nn.Module):
         failed = _library.musiclm_product(self.structure(), rows.data_ptr(), len(rows), y.data_ptr(), threads)
         if failed:
             raise MemoryError(f"expected memory for a product of {len(rows)} rows, there is none left")
-        return y.view(*x.shape[:-1], -1)
+        return y.view(*x.shape[:-1], y.shape[1])
 
     def structure(self) -> _Matrix:
         """The matrix as C sees it, as long as this module lives."""
@@ -185,14 +188,14 @@ class Int8Cache(KVCache):
     key_units: Tensor = field(kw_only=True)
     value_units: Tensor = field(kw_only=True)
 
-    def fill(self, layer: int, keys: Tensor, values: Tensor) -> None:
-        """Keep a layer's keys and values [B * H, n, D / H] of the first n steps."""
-        steps = keys.shape[1]
-        rounded, self.key_units[layer, :, :steps] = to_int8(keys.float())
+    def fill(self, layer: int, part: int, keys: Tensor, values: Tensor) -> None:
+        """Keep a layer's keys and values [b * H, n, D / H] of the first n steps, as `KVCache.fill`."""
+        own, steps = slice(part * len(keys), (part + 1) * len(keys)), keys.shape[1]
+        rounded, self.key_units[layer, own, :steps] = to_int8(keys.float())
         offset = (F.pad(rounded, (0, 0, 0, -steps % BLOCK)).short() + 128).to(torch.uint8)
         blocks = offset.unflatten(2, (-1, 4)).unflatten(1, (-1, BLOCK)).transpose(2, 3)
-        self.keys[layer, :, : blocks.shape[1]] = blocks
-        self.values[layer, :, :steps], self.value_units[layer, :, :steps] = to_int8(values.float())
+        self.keys[layer, own, : blocks.shape[1]] = blocks
+        self.values[layer, own, :steps], self.value_units[layer, own, :steps] = to_int8(values.float())
 
 
 class NativeStep:

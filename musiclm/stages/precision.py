@@ -103,7 +103,7 @@ class LevelHeads(nn.Module):
         super().__init__()
         self.levels = len(weight)
         parts = [weight.flatten(0, 1)] if together else list(weight)
-        self.matrices = nn.ModuleList(stored(part, precision) for part in parts)
+        self.matrices = nn.ModuleList(stored(part, precision, alike=True) for part in parts)
 
     def forward(self, hidden: Tensor, levels: slice) -> Tensor:
         """Logits [rows, due, codebook_size] of hidden [rows, E]."""
@@ -113,11 +113,11 @@ class LevelHeads(nn.Module):
         return self.matrices[0](hidden).view(len(hidden), self.levels, -1)[:, levels]
 
 
-def stored(weight: Tensor, precision: Precision) -> nn.Module:
-    """The product with a matrix [outputs, inputs] in a precision."""
+def stored(weight: Tensor, precision: Precision, *, alike: bool = False) -> nn.Module:
+    """The product with a matrix [outputs, inputs] in a precision; `alike` as in `NativeMatrix`."""
     dtype = getattr(torch, precision)
     if weight.device.type == "cpu" and native.available():
-        return native.NativeMatrix(weight, dtype)
+        return native.NativeMatrix(weight, dtype, alike=alike)
     return Int8Matrix(weight) if precision == "int8" else StoredMatrix(weight, dtype)
 
 
@@ -151,6 +151,10 @@ def prepare_to_decode(stage: Stage, precision: Precision = "float32") -> Stage:
     if device.type == "cuda" or (device.type == "cpu" and native.available()):
         fused = CapturedStep if device.type == "cuda" else native.NativeStep
         stage.transformer.fused_step = fused(stage.transformer, kept_in(stage.config, precision))
+    if device.type == "cpu" and native.available():
+        for name in ("embedding_in", "head_in"):  # in float32 whatever the precision: they are small
+            if isinstance(matrix := getattr(stage, name), nn.Linear):
+                setattr(stage, name, stored(matrix.weight, "float32", alike=True))
     together = stage.layout.pattern == "delay"
     stage.level_heads = LevelHeads(stage.head_weight(), together=together, precision=precision)
     return stage.eval().requires_grad_(False)

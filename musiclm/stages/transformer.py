@@ -90,10 +90,14 @@ class KVCache:
     work: Tensor | None = None
     graphs: dict[int, Any] = field(default_factory=dict)
 
-    def fill(self, layer: int, keys: Tensor, values: Tensor) -> None:
-        """Keep a layer's keys and values [B * H, n, D / H] of the first n steps."""
-        self.keys[layer, :, : keys.shape[1]] = keys
-        self.values[layer, :, : values.shape[1]] = values
+    def fill(self, layer: int, part: int, keys: Tensor, values: Tensor) -> None:
+        """Keep a layer's keys and values [b * H, n, D / H] of the first n steps.
+
+        They are of the `part`-th b rows of the cache's B.
+        """
+        own = slice(part * len(keys), (part + 1) * len(keys))
+        self.keys[layer, own, : keys.shape[1]] = keys
+        self.values[layer, own, : values.shape[1]] = values
 
 
 class RelativePositionBias(nn.Module):
@@ -238,13 +242,20 @@ class Transformer(nn.Module):
         return KVCache(keys, values, bias[:, None])
 
     def prefill(self, x: Tensor, cache: KVCache) -> tuple[Tensor, KVCache]:
-        """Hidden states [B, S, D] of the first S steps [B, S, D], and the cache that now holds them."""
+        """Hidden states [B, S, D] of the first S steps [B, S, D], and the cache that now holds them.
+
+        On a CPU one row goes through after another: torch's products of several rows may round otherwise than
+        those of one, and a row of a batch is to be what it is alone.
+        """
         assert cache.length == 0
         bias = self._bias(x.shape[1])
-        for layer, block in enumerate(self.blocks):
-            x = block(x, bias, keep=partial(cache.fill, layer))
+        hidden = []
+        for part, states in enumerate(x.split(1 if x.device.type == "cpu" else len(x))):
+            for layer, block in enumerate(self.blocks):
+                states = block(states, bias, keep=partial(cache.fill, layer, part))
+            hidden.append(self.final_norm(states))
         cache.length = x.shape[1]
-        return self.final_norm(x), cache
+        return torch.cat(hidden), cache
 
     def decode_step(self, x: Tensor, cache: KVCache) -> tuple[Tensor, KVCache]:
         """Hidden state [B, 1, D] of the next step [B, 1, D], and the cache that now holds it."""

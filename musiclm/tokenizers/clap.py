@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from musiclm.tokenizers.embedding_windows import WindowEmbedding
 from musiclm.tokenizers.hub import PublishedVocabulary, check_package, read_json, read_weights, sizes_of
+from musiclm.tokenizers.reading import Reading
 
 FLOOR = 1e-10  # of the mel energies before the logarithm, as published
 
@@ -64,6 +65,10 @@ class Clap(WindowEmbedding):
             words.text_config.max_position_embeddings - padding - 1, padding
         )
         self.clap = ClapModel(words)
+
+    def reading(self, text: str) -> Reading:
+        """What of a description counts."""
+        return self.vocabulary.reading(text)
 
     @torch.no_grad()
     def embed_text(self, texts: list[str]) -> Tensor:

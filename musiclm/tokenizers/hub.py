@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from musiclm.tokenizers.reading import Reading
+
 
 class PublishedVocabulary(nn.Module):
     """Texts to piece ids as a published model was trained with them.
@@ -58,6 +60,14 @@ class PublishedVocabulary(nn.Module):
         rows = self.tokenizer.encode_batch(texts)
         ids = torch.tensor([row.ids for row in rows], device=self.content.device)
         return ids, torch.tensor([row.attention_mask for row in rows], device=self.content.device)
+
+    def reading(self, text: str) -> Reading:
+        """What of a text counts: all words, as far as is known, up to `max_pieces`."""
+        pieces = self.tokenizer.encode(text)
+        if not pieces.overflowing:
+            return Reading()
+        end = max(end for _, end in pieces.offsets)
+        return Reading(end=text[:end], left_out=text[end:].strip())
 
     @property
     def tokenizer(self) -> Any:

@@ -16,6 +16,7 @@ from torch.nn import functional
 from musiclm.tokenizers.embedding_windows import WindowEmbedding
 from musiclm.tokenizers.gather import rows_from_all_devices
 from musiclm.tokenizers.mulan_towers import AudioTower, TextTower
+from musiclm.tokenizers.reading import Reading
 
 
 class MuLan(WindowEmbedding):
@@ -63,6 +64,19 @@ class MuLan(WindowEmbedding):
         audio = self.audio_norm(rows_from_all_devices(self.audio(waveform).float()))
         text = self.text_norm(rows_from_all_devices(self.text(pieces).float()))
         return functional.normalize(audio, dim=-1), functional.normalize(text, dim=-1)
+
+    @property
+    def words(self) -> frozenset[str]:
+        """The words of the training captions, which a bundle keeps beside the weights; none if not known."""
+        return self.text.words
+
+    @words.setter
+    def words(self, words: frozenset[str]) -> None:
+        self.text.words = words
+
+    def reading(self, text: str) -> Reading:
+        """What of a description counts."""
+        return self.text.reading(text)
 
     @torch.no_grad()
     def embed_text(self, texts: list[str]) -> Tensor:

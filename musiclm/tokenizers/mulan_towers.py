@@ -15,9 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from musiclm.tokenizers.mel import LogMel
+from musiclm.tokenizers.reading import Reading, count_known, words_of
 
 WINDOW_SECONDS, HOP_SECONDS = 0.025, 0.010  # MuLan, sec. 4.2
 UNKNOWN, PADDING, START = 0, 1, 2  # piece ids; the vocabulary is trained with them
+LONGEST_PIECE = 16  # characters, sentencepiece's default
 
 
 class AudioTower(nn.Module):
@@ -93,6 +95,9 @@ class TextTower(nn.Module):
     that never came up in the training captions count as unknown, whose meaning ("nothing in particular") is
     learned, rather than as untrained noise. Any text is accepted: bytes stand in for rare characters.
 
+    `words` are those of the training captions. They are no part of the state, since no vector depends on
+    them: a bundle keeps them beside the weights. A tower without them calls no word unknown.
+
     Args:
         dimension: of the output.
         width: of the layers.
@@ -129,14 +134,17 @@ class TextTower(nn.Module):
         self.register_buffer("positions", _sinusoids(max_pieces, width), persistent=False)
         self.register_buffer("vocabulary", torch.zeros(0, dtype=torch.uint8))
         self.register_buffer("known", torch.zeros(vocabulary_size, dtype=torch.bool))
+        self.words: frozenset[str] = frozenset()
         self._processor: Any = None
 
     def set_vocabulary(self, model: bytes, captions: Sequence[str]) -> None:
-        """Store a serialized sentencepiece model; pieces that none of `captions` uses become unknown."""
+        """Store a serialized sentencepiece model; pieces and words that no caption has become unknown."""
         self._set_vocabulary(torch.frombuffer(bytearray(model), dtype=torch.uint8))
         if len(self.processor) > self.vocabulary_size:
             raise ValueError(f"expected at most {self.vocabulary_size} pieces, got {len(self.processor)}")
-        used = {piece for caption in captions for piece in self.processor.encode(normalise(caption))}
+        normalised = [normalise(caption) for caption in captions]
+        self.words = words_of(normalised)
+        used = {piece for caption in normalised for piece in self.processor.encode(caption)}
         self.known.zero_()
         self.known[sorted(used)] = True
 
@@ -156,16 +164,28 @@ class TextTower(nn.Module):
 
     def pieces(self, texts: Sequence[str]) -> Tensor:
         """Piece ids [B, S], each row opened by START and filled up with PADDING; S <= max_pieces."""
-        rows = []
-        for text in texts:
-            # No piece is longer than 16 characters, so what is cut off here could not have been used.
-            ids = self.processor.encode(normalise(text)[: 16 * self.max_pieces])[: self.max_pieces - 1]
-            rows.append([START, *ids])
+        rows = [[START, *self._encode(normalise(text))[: self.max_pieces - 1]] for text in texts]
         length = max(map(len, rows))
         ids = torch.tensor([row + [PADDING] * (length - len(row)) for row in rows])
         ids = ids.to(self.known.device)
         special = (ids == START) | (ids == PADDING)
         return ids.masked_fill(~self.known[ids] & ~special, UNKNOWN)
+
+    def reading(self, text: str) -> Reading:
+        """What of a text counts: words that the captions have, up to `max_pieces`."""
+        text = normalise(text)
+        unknown, share = count_known(text.split(), self.words) if self.words else ((), 1.0)
+        ids = self._encode(text)
+        if len(ids) < self.max_pieces:
+            return Reading(unknown, share)
+        read = self.processor.decode(ids[: self.max_pieces - 1])
+        if not text.startswith(f"{read} "):  # cut within a word, or within the bytes of a character
+            read = text[: len(read)].rpartition(" ")[0] or text[: len(read)]
+        return Reading(unknown, share, end=read, left_out=text[len(read) :].strip())
+
+    def _encode(self, text: str) -> list[int]:
+        """Piece ids of a normalised text, more than `max_pieces` only where it is longer than that."""
+        return self.processor.encode(text[: LONGEST_PIECE * self.max_pieces])
 
     def forward(self, pieces: Tensor) -> Tensor:
         """Vectors [B, dimension] of piece ids [B, S]: the mean over the pieces that are not padding."""

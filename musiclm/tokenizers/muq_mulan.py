@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from musiclm.tokenizers.embedding_windows import WindowEmbedding
 from musiclm.tokenizers.hub import PublishedVocabulary, check_package, read_json, read_weights, sizes_of
+from musiclm.tokenizers.reading import Reading
 
 
 class MuQMuLan(WindowEmbedding):
@@ -42,6 +43,10 @@ class MuQMuLan(WindowEmbedding):
         self.vocabulary = PublishedVocabulary(int(text["max_position_embeddings"]) - padding - 1, padding)
         self.mulan = _build(config, music, text)
         self.mulan.text._tokenizer = self._pieces
+
+    def reading(self, text: str) -> Reading:
+        """What of a description counts."""
+        return self.vocabulary.reading(text)
 
     @torch.no_grad()
     def embed_text(self, texts: list[str]) -> Tensor:

@@ -5,6 +5,8 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
+from musiclm.tokenizers.reading import Reading
+
 
 class AcousticTokenizer(Protocol):
     """A neural codec: waveform to residual codes and back (SoundStream, EnCodec)."""
@@ -111,3 +113,14 @@ class JointEmbedding(Protocol):
     def embed_text(self, texts: list[str]) -> Tensor:
         """Embeddings [B, dimension] of descriptions."""
         ...
+
+    def reading(self, text: str) -> Reading:
+        """What of a description counts: the words that the tower has met, up to where it stops reading."""
+        ...
+
+
+@runtime_checkable
+class KnowsWords(Protocol):
+    """A part that was trained on captions, and can tell which words they had (MuLan)."""
+
+    words: frozenset[str]

@@ -92,10 +92,14 @@ def test_a_row_of_a_batch_is_the_row_alone_bit_by_bit(dtype: torch.dtype) -> Non
     stage = make_stage()
     precision: Precision = str(dtype).removeprefix("torch.")  # type: ignore[assignment]
     prepare_to_decode(stage, precision)
-    x = steps(7, 12)
-    batch = hidden_states(stage, x, opening=1)
-    for row in range(len(x)):
-        assert torch.equal(hidden_states(stage, x[row : row + 1], opening=1)[0], batch[row])
+    x = steps(19, 12)
+    for opening in (1, 9):
+        batch = hidden_states(stage, x, opening=opening)
+        logits = stage.logits(batch[:, -1], slice(0, 1))
+        for row in range(len(x)):
+            alone = hidden_states(stage, x[row : row + 1], opening=opening)
+            assert torch.equal(alone[0], batch[row])
+            assert torch.equal(stage.logits(alone[:, -1], slice(0, 1))[0], logits[row])
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from musiclm.cli import main
 from musiclm.pipeline import MusicLM
 from musiclm.tokenizers import hub
 from musiclm.tokenizers.clap import Clap, read_clap
+from musiclm.tokenizers.reading import Reading
 from tests.tiny import folder_of_tones, melody
 
 TEXTS = ["A calm violin melody", "techno", "", "drums " * 100]
@@ -110,6 +111,17 @@ def test_text_is_read_as_its_publisher_s_code_reads_it(folder: Path, part: Clap)
         expected = transformers.ClapModel.from_pretrained(folder).eval().get_text_features(**inputs)
     torch.testing.assert_close(part.embed_text(TEXTS), expected, atol=1e-5, rtol=0)
     assert (expected @ expected.T).min() < 0.99  # they are told apart
+
+
+def test_it_knows_every_word_and_says_where_it_stops_reading(part: Clap) -> None:
+    for text in ("une mélodie calme", "🎻", "A calm violin melody"):
+        assert part.reading(text) == Reading()
+    text = "Thunder and drums, thunder and drums, and no more"
+    reading = part.reading(text)  # 32 pieces, two of them special
+    assert reading.end is not None
+    assert f"{reading.end} {reading.left_out}" == text
+    assert torch.equal(part.embed_text([f"{text} at all"]), part.embed_text([text]))
+    assert part.reading(reading.end) == Reading()
 
 
 def test_it_has_the_interface_of_mulan(part: Clap) -> None:

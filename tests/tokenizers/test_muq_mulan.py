@@ -92,6 +92,8 @@ def test_sound_and_text_are_what_the_published_package_makes_of_them(tmp_path: P
             torch.testing.assert_close(part.embed_text(["x", text])[1:], expected, atol=1e-5, rtol=0)
     assert part.embed_windows(melody(4.5, seed=0).waveform[None]).shape == (3, 12)
     assert part.embed_text(["drums " * 100]).shape == (1, 12)
+    assert part.reading("drums " * 100).end
+    assert part.reading("une mélodie").unknown == ()
 
     main(["import", "muq_mulan", *map(str, folders), "--out", str(tmp_path / "part")])
     shutil.rmtree(tmp_path / "published")

@@ -130,6 +130,7 @@ def test_a_resumed_training_is_the_unbroken_one(colours: Path, tmp_path: Path) -
     fit(resumed, colours, tmp_path / "resumed", steps=3, epochs=2, ckpt_path=stopped_root / "first.ckpt")
     for key, value in unbroken.state_dict().items():
         assert torch.equal(resumed.state_dict()[key], value), key
+    assert resumed.part.words == unbroken.part.words == {"a", "sound", "steady", "something", *COLOURS}
 
 
 def test_recordings_without_captions_are_refused(tmp_path: Path) -> None:
