@@ -13,8 +13,8 @@ from musiclm.bundle import Bundle, load_part, merge, save_part
 from musiclm.cli import main
 from musiclm.corpus.attributes import draw_attributes
 from musiclm.corpus.captions import describe_attributes
-from musiclm.prompt_notices import lines_about, warn_of
 from musiclm.notices import PromptNotice, plain_notices
+from musiclm.prompt_notices import lines_about, warn_of
 from musiclm.tokenizers.mulan import MuLan
 from musiclm.tokenizers.reading import Reading, count_known, words_of
 from tests.prompts_of_users import PLAIN, STRANGE
