@@ -14,8 +14,8 @@ from torch import Tensor
 from musiclm.stages.layout import ABSENT, Layout, check_range
 from musiclm.stages.stage import Stage
 
-# Logits of which torch makes probabilities in one thread (GRAIN_SIZE / 16 in ATen's SoftMaxKernel.cpp), and of which
-# one thread makes them sooner than several.
+# Of so many logits torch makes probabilities in one thread (ATen's vec_host_softmax_lastdim: GRAIN_SIZE / 16);
+# of so many one thread makes them sooner than several.
 ALONE, FEW_LOGITS = 2048, 32768
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
@@ -159,10 +159,10 @@ def sample(
 def _softmax(logits: Tensor) -> Tensor:
     """Probabilities [..., V] of logits [..., V].
 
-    On a CPU torch shares out more than 2,048 of them among its threads. Those take ten times longer to wake than the
-    work does, so that small ones are divided here: a row is the same bit by bit.
+    On a CPU torch shares out more than 2,048 of them among its threads. Those take ten times longer to wake
+    than the work does, so few are divided here: a row is the same bit by bit.
     """
-    rows = logits.flatten(end_dim=-2)
+    rows = logits.reshape(-1, logits.shape[-1])
     if logits.device.type != "cpu" or rows.numel() > FEW_LOGITS:
         return logits.softmax(dim=-1)
     few = max(1, ALONE // rows.shape[1])
