@@ -5,7 +5,7 @@ a quota of time (cgroups: containers, systemd). With more threads than that, eac
 group that has used up its quota stands still until the next period.
 
 Threads of OpenMP, which torch uses, spin while they wait: by default for some ten milliseconds, in which a
-thread that has work may stand in the queue behind them. Both are set by the environment, and only before torch
+thread that has work may stand in the queue behind them. The environment sets both, and only before torch
 is imported.
 """
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from musiclm.stages.layout import ABSENT, Layout, check_range
 from musiclm.stages.stage import Stage
 
-# Of so many logits torch makes probabilities in one thread (ATen's vec_host_softmax_lastdim: GRAIN_SIZE / 16);
+# Of so many logits torch makes probabilities in one thread (GRAIN_SIZE / 16 in ATen's SoftMaxKernel.cpp);
 # of so many one thread makes them sooner than several.
 ALONE, FEW_LOGITS = 2048, 32768
 
