@@ -156,19 +156,6 @@ def sample(
     return (probabilities / waiting).argmax(dim=-1)
 
 
-def _softmax(logits: Tensor) -> Tensor:
-    """Probabilities [..., V] of logits [..., V].
-
-    On a CPU torch shares out more than 2,048 of them among its threads. Those take ten times longer to wake
-    than the work does, so few are divided here: a row is the same bit by bit.
-    """
-    rows = logits.reshape(-1, logits.shape[-1])
-    if logits.device.type != "cpu" or rows.numel() > FEW_LOGITS:
-        return logits.softmax(dim=-1)
-    few = max(1, ALONE // rows.shape[1])
-    return torch.cat([part.softmax(dim=-1) for part in rows.split(few)]).view(logits.shape)
-
-
 def _absent(layout: Layout, name: str, codes: Tensor) -> Tensor:
     segment = next(segment for segment in layout.conditions if segment.name == name)
     return torch.full_like(codes, ABSENT) if segment.optional else codes
@@ -212,3 +199,16 @@ def _check_sampling(
         raise ValueError(f"guidance must be a number, got {guidance}")
     if guidance != 1.0 and not any(segment.optional for segment in layout.conditions):
         raise ValueError(f"guidance {guidance} needs an optional condition, the stage has none; use 1")
+
+
+def _softmax(logits: Tensor) -> Tensor:
+    """Probabilities [..., V] of logits [..., V].
+
+    On a CPU torch shares out more than 2,048 of them among its threads. Those take ten times longer to wake
+    than the work does, so few are divided here: a row is the same bit by bit.
+    """
+    rows = logits.reshape(-1, logits.shape[-1])
+    if logits.device.type != "cpu" or rows.numel() > FEW_LOGITS:
+        return logits.softmax(dim=-1)
+    few = max(1, ALONE // rows.shape[1])
+    return torch.cat([part.softmax(dim=-1) for part in rows.split(few)]).view(logits.shape)
