@@ -14,9 +14,7 @@ from torch import Tensor
 from musiclm.stages.layout import ABSENT, Layout, check_range
 from musiclm.stages.stage import Stage
 
-# Of so many logits torch makes probabilities in one thread (GRAIN_SIZE / 16 in ATen's SoftMaxKernel.cpp);
-# of so many one thread makes them sooner than several.
-ALONE, FEW_LOGITS = 2048, 32768
+FEW_ROWS = 32  # of logits, which one thread divides sooner than several
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
 
@@ -204,11 +202,10 @@ def _check_sampling(
 def _softmax(logits: Tensor) -> Tensor:
     """Probabilities [..., V] of logits [..., V].
 
-    On a CPU torch shares out more than 2,048 of them among its threads. Those take ten times longer to wake
-    than the work does, so few are divided here: a row is the same bit by bit.
+    On a CPU torch shares out two rows or more among its threads. Those take longer to wake than the work does, so
+    few rows go one by one: each is the same bit by bit.
     """
     rows = logits.reshape(-1, logits.shape[-1])
-    if logits.device.type != "cpu" or rows.numel() > FEW_LOGITS:
+    if logits.device.type != "cpu" or len(rows) > FEW_ROWS:
         return logits.softmax(dim=-1)
-    few = max(1, ALONE // rows.shape[1])
-    return torch.cat([part.softmax(dim=-1) for part in rows.split(few)]).view(logits.shape)
+    return torch.stack([row.softmax(dim=-1) for row in rows]).view(logits.shape)
