@@ -1,19 +1,20 @@
 """How many CPUs this process may use, and how its threads leave them to others.
 
-A process may be allowed fewer CPUs than the machine has: by its affinity (`taskset`, Slurm, cpusets), or by a quota
-of time (cgroups: containers, systemd). With more threads than that, each waits for the others, and a group that has
-used up its quota stands still until the next period.
+A process may be allowed fewer CPUs than the machine has: by its affinity (`taskset`, Slurm, cpusets), or by
+a quota of time (cgroups: containers, systemd). With more threads than that, each waits for the others, and a
+group that has used up its quota stands still until the next period.
 
-Threads of OpenMP, which torch uses, spin while they wait: by default for some ten milliseconds, in which a thread
-that has work may stand in the queue behind them. Both are set by the environment, and only before torch is imported.
+Threads of OpenMP, which torch uses, spin while they wait: by default for some ten milliseconds, in which a
+thread that has work may stand in the queue behind them. The environment sets both, and only before torch
+is imported.
 """
 
 import math
 import os
 from pathlib import Path, PurePosixPath
 
-# Half a millisecond, at some 50 ns for each look: longer than torch's operations are apart, and a sixth of the time
-# for which a busy system lets another process have the core.
+# Half a millisecond, at some 50 ns for each look: longer than torch's operations are apart, and a sixth of
+# the time for which a busy system lets another process have the core.
 SPINS = 10_000
 
 
@@ -29,7 +30,7 @@ def usable_cpus(root: Path = Path("/")) -> int:
 
 
 def cpu_quota(root: Path = Path("/")) -> float | None:
-    """CPUs' worth of time that the process's cgroups leave it, the smallest up the tree; None without a limit.
+    """CPUs' worth of time that the process's cgroups leave it, the smallest up the tree; None: no limit.
 
     Sources: https://docs.kernel.org/admin-guide/cgroup-v2.html (cpu.max) and
     https://docs.kernel.org/scheduler/sched-bwc.html (cpu.cfs_quota_us, of version 1).
@@ -47,8 +48,8 @@ def cpu_quota(root: Path = Path("/")) -> float | None:
 def share_cpus() -> None:
     """Let the threads of libraries that are imported from now on keep to the usable CPUs, and wait asleep.
 
-    What the user has set stays: OMP_NUM_THREADS, OMP_WAIT_POLICY, GOMP_SPINCOUNT. Processes started from this one
-    do the same.
+    What the user has set stays: OMP_NUM_THREADS, OMP_WAIT_POLICY, GOMP_SPINCOUNT. Processes started from this
+    one do the same.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", str(SPINS))
@@ -58,8 +59,10 @@ def share_cpus() -> None:
 
 
 def limit_torch() -> None:
-    """The same for torch's number of threads where torch may have been imported before; a number that the user has
-    set stays."""
+    """The same for torch's number of threads, where torch may have been imported before.
+
+    A number that the user has set stays.
+    """
     import torch
 
     usable = usable_cpus()
@@ -80,7 +83,7 @@ def _cpu_groups(root: Path) -> list[tuple[Path, Path]]:
         groups = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:  # not Linux
         return []
-    paths = {}  # of the process's group, by controller; "" for version 2
+    paths: dict[str, str] = {}  # of the process's group, by controller; "" for version 2
     for line in groups:
         _, controllers, path = line.split(":", 2)
         paths.update(dict.fromkeys(controllers.split(","), path))
@@ -92,15 +95,15 @@ def _cpu_groups(root: Path) -> list[tuple[Path, Path]]:
         if kind != "cgroup2" and not version_1:
             continue
         mounted, point = before.split(" ")[3:5]
-        path = paths.get("cpu" if version_1 else "")
-        if path is not None:
+        controller = "cpu" if version_1 else ""
+        if controller in paths:
             top = root / point.lstrip("/")
-            found.append((top / _below(path, mounted), top))
+            found.append((top / _below(paths[controller], mounted), top))
     return found
 
 
 def _below(path: str, mounted: str) -> PurePosixPath:
-    """A group's path relative to what is mounted; the top where it lies outside, as some containers say it."""
+    """A group's path below what is mounted; the top where it lies outside, as in some containers."""
     try:
         relative = PurePosixPath(path).relative_to(mounted)
     except ValueError:

@@ -14,9 +14,7 @@ from torch import Tensor
 from musiclm.stages.layout import ABSENT, Layout, check_range
 from musiclm.stages.stage import Stage
 
-# Logits of which torch makes probabilities in one thread (GRAIN_SIZE / 16 in ATen's SoftMaxKernel.cpp), and of which
-# one thread makes them sooner than several.
-ALONE, FEW_LOGITS = 2048, 32768
+FEW_ROWS = 32  # of logits, which one thread divides sooner than several
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
 
@@ -155,19 +153,6 @@ def sample(
     return (probabilities / waiting).argmax(dim=-1)
 
 
-def _softmax(logits: Tensor) -> Tensor:
-    """Probabilities [..., V] of logits [..., V].
-
-    On a CPU torch shares out more than 2,048 of them among its threads. Those take ten times longer to wake than the
-    work does, so that small ones are divided here: a row is the same bit by bit.
-    """
-    rows = logits.flatten(end_dim=-2)
-    if logits.device.type != "cpu" or rows.numel() > FEW_LOGITS:
-        return logits.softmax(dim=-1)
-    few = max(1, ALONE // rows.shape[1])
-    return torch.cat([part.softmax(dim=-1) for part in rows.split(few)]).view(logits.shape)
-
-
 def _open(stage: Stage, codes: Mapping[str, Tensor], tokens: Tensor, frames: int) -> tuple[Tensor, Tensor]:
     """The first steps of all rows: prefix and tokens [rows, n, K] as embedded steps [rows, P + n, D].
 
@@ -233,3 +218,15 @@ def _check_sampling(
         raise ValueError(f"guidance must be a number, got {guidance}")
     if guidance != 1.0 and not any(segment.optional for segment in layout.conditions):
         raise ValueError(f"guidance {guidance} needs an optional condition, the stage has none; use 1")
+
+
+def _softmax(logits: Tensor) -> Tensor:
+    """Probabilities [..., V] of logits [..., V].
+
+    On a CPU torch shares out two rows or more among its threads. Those take longer to wake than the work does, so
+    few rows go one by one: each is the same bit by bit.
+    """
+    rows = logits.reshape(-1, logits.shape[-1])
+    if logits.device.type != "cpu" or len(rows) > FEW_ROWS:
+        return logits.softmax(dim=-1)
+    return torch.stack([row.softmax(dim=-1) for row in rows]).view(logits.shape)
