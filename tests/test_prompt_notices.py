@@ -13,8 +13,8 @@ from musiclm.bundle import Bundle, load_part, merge, save_part
 from musiclm.cli import main
 from musiclm.corpus.attributes import draw_attributes
 from musiclm.corpus.captions import describe_attributes
-from musiclm.prompt_notices import lines_about, warn_of
 from musiclm.notices import PromptNotice, plain_notices
+from musiclm.prompt_notices import lines_about, warn_of
 from musiclm.tokenizers.mulan import MuLan
 from musiclm.tokenizers.reading import Reading, count_known, words_of
 from tests.prompts_of_users import PLAIN, STRANGE
@@ -210,7 +210,7 @@ def test_a_list_that_is_missing_or_elsewhere_is_one_line(bundle: Path, tmp_path:
         copy.load("mulan")
     file = copy.path / "model.yaml"
     file.write_text(file.read_text().replace("mulan.words.txt", "../secret.txt"))
-    with pytest.raises(ValueError, match="expected whole entries of parts"):
+    with pytest.raises(ValueError, match="expected a whole entry of mulan"):
         Bundle(copy.path)
 
 
