@@ -210,7 +210,7 @@ def test_a_list_that_is_missing_or_elsewhere_is_one_line(bundle: Path, tmp_path:
         copy.load("mulan")
     file = copy.path / "model.yaml"
     file.write_text(file.read_text().replace("mulan.words.txt", "../secret.txt"))
-    with pytest.raises(ValueError, match="expected whole entries of parts"):
+    with pytest.raises(ValueError, match="expected a whole entry of mulan"):
         Bundle(copy.path)
 
 

@@ -185,14 +185,20 @@ def _is_whole(entry: Any) -> bool:
     if not isinstance(entry, dict) or not {"class_path", "init_args", "file", "fingerprint"} <= entry.keys():
         return False
     file, trained_on = entry["file"], entry.get("trained_on") or {}
-    words = entry.get(word_list.KEY, f"no{word_list.ENDING}")
     return (
         isinstance(entry["init_args"], dict)
         and isinstance(entry["fingerprint"], str)
-        and isinstance(file, str)
-        and NAME.fullmatch(file.removesuffix(WEIGHTS)) is not None
-        and isinstance(words, str)
-        and NAME.fullmatch(words.removesuffix(word_list.ENDING)) is not None
+        and _is_name(file, WEIGHTS)
+        and (word_list.KEY not in entry or _is_name(entry[word_list.KEY], word_list.ENDING))
         and isinstance(trained_on, dict)
         and all(isinstance(value, str) for value in trained_on.values())
+    )
+
+
+def _is_name(file: Any, ending: str) -> bool:
+    """Whether it is the name of a file with this ending, and no path."""
+    return (
+        isinstance(file, str)
+        and file.endswith(ending)
+        and NAME.fullmatch(file.removesuffix(ending)) is not None
     )
