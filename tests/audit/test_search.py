@@ -1,6 +1,7 @@
 """The nearest stretch of a store is found, and is the nearest; what is kept on disk is the same."""
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,13 @@ from musiclm.data.store import TokenStore
 from tests.audit.tiny_audit import make_store, songs
 from tests.tiny import make_token_store
 
+long_songs = partial(songs, seconds=15.0)  # 375 tokens: 11 windows, of which three do not overlap
+
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> TokenStore:
-    return TokenStore(make_store(tmp_path_factory.mktemp("search") / "tokens", songs(12), held_out=3))
+    torch.manual_seed(0)  # of the codebooks: a module's fixture comes before the seed of a test
+    return TokenStore(make_store(tmp_path_factory.mktemp("search") / "tokens", long_songs(12), held_out=3))
 
 
 def brute_force(search: WindowSearch, tokens: Tensor) -> np.ndarray:
@@ -41,7 +45,7 @@ def brute_force(search: WindowSearch, tokens: Tensor) -> np.ndarray:
 
 def test_a_list_of_all_windows_gives_what_all_comparisons_give(store: TokenStore) -> None:
     search = WindowSearch.build(store)
-    queries = torch.from_numpy(np.stack(songs(6, seed=5))[:, :WINDOW].astype(np.int64))
+    queries = torch.from_numpy(np.stack(long_songs(6, seed=5))[:, :WINDOW].astype(np.int64))
     nearest = brute_force(search, queries)
     np.testing.assert_allclose(search.nearest(queries, among=len(search)).costs, nearest, rtol=1e-3)
     assert (search.nearest(queries, among=4).costs >= nearest * (1 - 1e-3)).all()
@@ -50,7 +54,9 @@ def test_a_list_of_all_windows_gives_what_all_comparisons_give(store: TokenStore
 def test_transport_costs_no_less_than_the_distance_of_the_means(store: TokenStore) -> None:
     search = WindowSearch.build(store)
     every = search.tokens(np.arange(len(search)))
-    queries = torch.from_numpy(np.stack(songs(1, seed=5))[:, :WINDOW].astype(np.int64)).expand(len(every), -1)
+    queries = torch.from_numpy(np.stack(long_songs(1, seed=5))[:, :WINDOW].astype(np.int64)).expand(
+        len(every), -1
+    )
     costs = transport_costs(
         histograms(queries), histograms(every), search.distances, regularization=search.regularization
     )
@@ -83,14 +89,14 @@ def test_unrelated_music_is_that_of_held_out_recordings_or_of_the_others(
     null = null_costs(WindowSearch.build(store))
     assert null.source == "held-out recordings"
     assert len(null.costs) == 3 * 3
-    alone = TokenStore(make_store(tmp_path / "tokens", songs(6), held_out=0))
+    alone = TokenStore(make_store(tmp_path / "tokens", long_songs(6), held_out=0))
     null = null_costs(WindowSearch.build(alone))
     assert null.source.startswith("training recordings")
     assert null.costs.min() > 0.01  # none was compared with itself
 
 
 def test_copies_among_the_held_out_are_not_unrelated(tmp_path: Path) -> None:
-    music = songs(10)
+    music = long_songs(10)
     leaked = TokenStore(make_store(tmp_path / "leaked", [*music, music[0], music[1]], held_out=4))
     assert len(null_costs(WindowSearch.build(leaked)).costs) == 2 * 3
     copied = TokenStore(make_store(tmp_path / "copied", [*music[:4], *music[:3]], held_out=0))
@@ -99,7 +105,7 @@ def test_copies_among_the_held_out_are_not_unrelated(tmp_path: Path) -> None:
 
 
 def test_a_single_recording_has_nothing_unrelated(tmp_path: Path) -> None:
-    alone = TokenStore(make_store(tmp_path / "alone", songs(1), held_out=0))
+    alone = TokenStore(make_store(tmp_path / "alone", long_songs(1), held_out=0))
     with pytest.raises(ValueError, match="expected unrelated recordings"):
         null_costs(WindowSearch.build(alone))
 
@@ -113,7 +119,7 @@ def test_what_is_kept_finds_the_same(
         monkeypatch.setattr(musiclm.audit.search, "PROBED", 100)
     shutil.copytree(store.folder, tmp_path / "tokens")
     copied = TokenStore(tmp_path / "tokens")
-    queries = torch.from_numpy(np.stack(songs(4, seed=7))[:, :WINDOW].astype(np.int64))
+    queries = torch.from_numpy(np.stack(long_songs(4, seed=7))[:, :WINDOW].astype(np.int64))
     made, opened = WindowSearch.open(copied), WindowSearch.open(copied)
     for search in (made, opened):
         found = search.nearest(queries, among=len(search))
@@ -121,19 +127,19 @@ def test_what_is_kept_finds_the_same(
 
 
 def test_an_index_of_other_music_is_made_again(tmp_path: Path) -> None:
-    folder = make_store(tmp_path / "tokens", songs(3), held_out=0)
+    folder = make_store(tmp_path / "tokens", long_songs(3), held_out=0)
     WindowSearch.open(TokenStore(folder))
     shutil.rmtree(folder / "mulan_rvq")
     for file in folder.glob("*.*"):
         file.unlink()
-    others = songs(3, seed=1)  # of the same sizes
+    others = long_songs(3, seed=1)  # of the same sizes
     search = WindowSearch.open(TokenStore(make_store(folder, others, held_out=0)))
     taken = torch.from_numpy(others[1][:WINDOW].astype(np.int64))[None]
     assert search.nearest(taken).costs[0] < 0.05 * search.distances.mean()
 
 
 def test_a_damaged_index_is_one_clear_line(tmp_path: Path) -> None:
-    store = TokenStore(make_store(tmp_path / "tokens", songs(3), held_out=0))
+    store = TokenStore(make_store(tmp_path / "tokens", long_songs(3), held_out=0))
     folder = WindowSearch.open(store).folder
     for name in ("means.faiss", "starts.npy"):
         content = (folder / name).read_bytes()
