@@ -1,12 +1,12 @@
-"""How a machine is shared: what several threads cost beside busy processes, and what the bounded waits cost alone.
+"""How a machine is shared: what several threads cost beside busy processes, and what their waits cost alone.
 
     python -m benchmarks.shared                     alone and beside a busy loop on every CPU, two minutes
     python -m benchmarks.shared --check             every bar with its figure; exits 1 where one falls short
     python -m benchmarks.shared --against FILE.so   another build of the step beside this one as well
 
-One JSON line per case, then a table. What is compared runs in processes of its own, which take turns on the same
-machine: music by the default model as `musiclm generate` makes it, and steps of two sizes. Alone the best turn of
-either counts, beside busy loops the median. To build the step of another commit:
+One JSON line per case, then a table. What is compared runs in processes of its own, which take turns: music by
+the default model as `musiclm generate` makes it, and steps of two sizes. Alone the best turn of either counts,
+beside busy loops the median. Another build runs with torch's own settings of threads. To build one:
 
     git worktree add /tmp/other COMMIT && cd /tmp/other/musiclm/stages/step
     cc -shared -fPIC -O3 -fopenmp-simd -pthread -fno-math-errno -o /tmp/other.so *.c -lm
@@ -39,8 +39,9 @@ from musiclm.stages.semantic import Semantic
 BESIDE, ALONE = 1.2, 1.03  # ceilings: several threads over one, this build over another
 WORKS = ("music", "default", "small")
 PROMPT = "a calm violin melody over soft piano chords"
-# The command's order: the environment before torch, which benchmarks.shared imports.
-WORKER = "from musiclm.cpus import share_cpus; share_cpus(); from benchmarks.shared import serve; serve()"
+SERVE = "from benchmarks.shared import serve; serve()"
+# As a command does it: the environment before torch, which benchmarks.shared imports.
+SHARE = "from musiclm.cpus import share_cpus; share_cpus(); "
 
 
 def main() -> None:
@@ -92,7 +93,8 @@ def in_turns(
 
 def side(stack: ExitStack, work: str, threads: int, library: Path | None = None) -> Callable[[], float]:
     """A process that does the work when it is asked; returns the seconds that it took."""
-    command = [sys.executable, "-c", WORKER, work, str(threads), *([str(library)] if library else [])]
+    code = SERVE if library else SHARE + SERVE
+    command = [sys.executable, "-c", code, work, str(threads), *([str(library)] if library else [])]
     process = stack.enter_context(
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     )
