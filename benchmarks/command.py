@@ -1,6 +1,7 @@
 """What the command lines of the benchmarks have in common."""
 
 import argparse
+from pathlib import Path
 
 import torch
 
@@ -10,7 +11,7 @@ from musiclm.memory import keep_freed_memory
 
 
 def begin(
-    name: str, description: str, *, quick: str, beside_peers: bool = True
+    name: str, description: str, *, quick: str, beside_peers: bool = True, against: str | None = None
 ) -> tuple[argparse.Namespace, torch.device]:
     """The options given, and where to measure; threads and seed are set, and freed memory is kept.
 
@@ -19,6 +20,7 @@ def begin(
         description: in one line.
         quick: what --quick leaves out.
         beside_peers: whether the peers must be installed.
+        against: what --against FILE is for, where there is that option.
     """
     limit_torch()
     parser = argparse.ArgumentParser(description=description, prog=f"python -m {name}")
@@ -32,6 +34,8 @@ def begin(
         help="in this process, give freed memory back, which `musiclm` does not",
     )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    if against is not None:
+        parser.add_argument("--against", type=Path, metavar="FILE", help=against)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
