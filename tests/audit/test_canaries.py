@@ -14,7 +14,7 @@ from tests.audit.tiny_audit import make_store, songs
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
-    return make_store(tmp_path / "tokens", songs(12), held_out=8)
+    return make_store(tmp_path / "tokens", songs(12, seconds=15.0), held_out=8)
 
 
 def test_canaries_move_from_the_held_out_to_the_training_recordings(store: Path, tmp_path: Path) -> None:
