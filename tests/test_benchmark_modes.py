@@ -1,8 +1,11 @@
 """Every benchmark runs in every mode, from the machine's line to the last bar: on tiny models, timed once."""
 
 import json
+import signal
+import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +26,7 @@ from benchmarks import (
     patterns,
     peers,
     profile,
+    shared,
     tokenizers,
     train,
 )
@@ -39,7 +43,7 @@ TINY = {
     for name in ("small", "paper")
 }
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("benchmarks")]
-MEASURING = (audit, decode, forms, kernels, patterns, profile, tokenizers, train)
+MEASURING = (audit, decode, forms, kernels, patterns, profile, shared, tokenizers, train)
 MODES = ([], ["--quick"], ["--check"], ["--quick", "--check"])
 
 
@@ -257,6 +261,63 @@ def test_profile(run: Callable[..., list[str]]) -> None:
     lines = run(profile)
     assert len(cases(lines)) == 2 * 3 * 2  # sizes, precisions, positions
     assert sum("%)" in line for line in lines) == 12
+
+
+@pytest.fixture(scope="module")
+def works() -> dict[str, Callable[[], object]]:
+    """What the sides of `shared` do, made once."""
+    return {}
+
+
+@pytest.mark.skipif(not native.available(), reason="the step was not compiled")
+@pytest.mark.parametrize("options", [*MODES, ["--check", "--against", "other.so"]], ids=" ".join)
+def test_shared(
+    options: list[str],
+    run: Callable[..., list[str]],
+    works: dict[str, Callable[[], object]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in {"TURNS": 2, "QUICK_TURNS": 1, "STEPS": 2, "SECONDS": 0.1}.items():
+        monkeypatch.setattr(shared, name, value)
+    monkeypatch.setattr(shared, "usable_cpus", lambda: 3)
+    monkeypatch.setattr(shared, "busy_loops", lambda count: nullcontext())
+
+    def asked(work: str, threads: int) -> float:
+        if work not in works:
+            works[work] = shared.music() if work == "music" else shared.steps(work)
+        works[work]()
+        return 0.01 * threads
+
+    # In place of a process for each side, which a test below starts.
+    monkeypatch.setattr(shared, "side", lambda stack, work, threads, *_: partial(asked, work, threads))
+    lines = run(shared, *options, "--threads", "1")
+    measured = cases(lines)
+    expected = [(work, busy) for work in shared.WORKS for busy in (0, 3)]
+    assert [(case["work"], case["busy"]) for case in measured] == expected
+    assert all(case["several"] == pytest.approx(2 * case["one"]) for case in measured)
+    assert ["other build" in case for case in measured] == ["--against" in options, False] * 3
+    assert len(bars(lines)) == ("--check" in options) * (6 if "--against" in options else 3)
+
+
+def test_busy_loops_end_with_what_is_measured_beside_them() -> None:
+    started: list[subprocess.Popen[bytes]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        popen = subprocess.Popen
+        patch.setattr(subprocess, "Popen", lambda command: started.append(popen(command)) or started[-1])
+        with shared.busy_loops(2):
+            assert [loop.poll() for loop in started] == [None, None]
+    assert [loop.returncode for loop in started] == [-signal.SIGKILL] * 2
+
+
+@pytest.mark.skipif(not native.available(), reason="the step was not compiled")
+def test_a_side_is_a_process_that_works_when_it_is_asked(warm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", str(warm / "python"))
+    with ExitStack() as stack:
+        ask = shared.side(stack, "default", 2)
+        assert ask() > 0
+        assert ask() > 0
+    with ExitStack() as stack, pytest.raises(OSError, match="its process has ended"):
+        shared.side(stack, "default", 2, Path("no.so"))()
 
 
 def test_patterns(
