@@ -38,7 +38,7 @@ TINY = {
     name: TransformerConfig(width=32, layers=2, heads=2, feed_forward=48, dropout=0.0)
     for name in ("small", "paper")
 }
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("benchmarks")]
+pytestmark = pytest.mark.slow
 MEASURING = (audit, decode, forms, kernels, patterns, profile, tokenizers, train)
 MODES = ([], ["--quick"], ["--check"], ["--quick", "--check"])
 

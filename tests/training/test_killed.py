@@ -17,7 +17,6 @@ from tests.tiny import folder_of_melodies, folder_of_tones
 ROOT = Path(__file__).parents[2]
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.xdist_group("killed"),
     pytest.mark.filterwarnings("ignore:.*does not have many workers.*"),
 ]
 # What each begins with, if anything, and for how many epochs it trains.
