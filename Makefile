@@ -45,9 +45,9 @@ generate: $(READY)
 	@$(if $(filter-out generate,$(MAKECMDGOALS)),echo 'expected the prompt in quotes: make generate PROMPT="a calm violin"' >&2; exit 2)
 	@$(BIN)/musiclm generate --seconds "$$MUSICLM_SECONDS" --seed "$$MUSICLM_SEED" --out "$$MUSICLM_OUT" -- "$$MUSICLM_PROMPT"
 
-# By workers, tests of one costly fixture together: see CONTRIBUTING.md.
+# A worker takes a file at a time, whose tests share what is costly; slow files first (tests/conftest.py).
 test: $(READY)
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)
 	@$(BIN)/ruff check .

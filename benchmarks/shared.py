@@ -4,9 +4,9 @@
     python -m benchmarks.shared --check             every bar with its figure; exits 1 where one falls short
     python -m benchmarks.shared --against FILE.so   another build of the step beside this one as well
 
-One JSON line per case, then a table. What is compared runs in processes of its own, which take turns: music by
-the default model as `musiclm generate` makes it, and steps of two sizes. Alone the best turn of either counts,
-beside busy loops the median. Another build runs with torch's own settings of threads. To build one:
+One JSON line per case, then a table. What is compared runs in processes of its own, which take turns: music
+by the default model as `musiclm generate` makes it, and steps of two sizes. Alone the best turn of either
+counts, beside busy loops the median. Another build runs with torch's own settings of threads. To build one:
 
     git worktree add /tmp/other COMMIT && cd /tmp/other/musiclm/stages/step
     cc -shared -fPIC -O3 -fopenmp-simd -pthread -fno-math-errno -o /tmp/other.so *.c -lm
@@ -38,6 +38,8 @@ from musiclm.stages.semantic import Semantic
 
 BESIDE, ALONE = 1.2, 1.03  # ceilings: several threads over one, this build over another
 WORKS = ("music", "default", "small")
+TURNS, QUICK_TURNS = 9, 3
+SECONDS, STEPS = 3.0, 300  # of music; of one row, one after another
 PROMPT = "a calm violin melody over soft piano chords"
 SERVE = "from benchmarks.shared import serve; serve()"
 # As a command does it: the environment before torch, which benchmarks.shared imports.
@@ -57,7 +59,9 @@ def main() -> None:
         sys.exit(2)
     several = max(2, min(options.threads, usable_cpus()))
     say({"machine": describe(device), "cpus": usable_cpus(), "threads": several})
-    cases = [say(case) for case in measure(several, options.against, turns=3 if options.quick else 9)]
+    cases = [
+        say(case) for case in measure(several, options.against, turns=QUICK_TURNS if options.quick else TURNS)
+    ]
     print()
     print(compare(cases))
     if options.check:
@@ -104,7 +108,8 @@ def side(stack: ExitStack, work: str, threads: int, library: Path | None = None)
 
 
 def _ask(process: subprocess.Popen[str]) -> float:
-    assert process.stdin is not None and process.stdout is not None
+    assert process.stdin is not None
+    assert process.stdout is not None
     process.stdin.write("\n")
     process.stdin.flush()
     answer = process.stdout.readline()
@@ -114,42 +119,39 @@ def _ask(process: subprocess.Popen[str]) -> float:
 
 
 def serve(asked: TextIO = sys.stdin, answers: TextIO = sys.stdout) -> None:
-    """In the process of a side: does the work of the command line once for each line, and says its seconds."""
+    """In the process of a side: does the command line's work once for each line, and says its seconds."""
     name, threads, *library = sys.argv[1:]
     torch.set_num_threads(int(threads))
     if library:
         native._library = native.load(Path(library[0]))
-    work = WORK_OF.get(name, steps)(name)
+    work = music() if name == "music" else steps(name)
     for _ in asked:
         started = time.perf_counter()
         work()
         print(time.perf_counter() - started, file=answers, flush=True)
 
 
-def music(_: str, bundle: str | Path = "default", seconds: float = 3.0) -> Callable[[], object]:
-    """Three seconds of music."""
-    model = MusicLM.from_pretrained(bundle)
-    return lambda: model.generate(PROMPT, seconds=seconds, seed=0)
+def music() -> Callable[[], object]:
+    """Music from words."""
+    model = MusicLM.from_pretrained("default")
+    return lambda: model.generate(PROMPT, seconds=SECONDS, seed=0)
 
 
-def steps(size: str, count: int = 300) -> Callable[[], object]:
-    """Steps of one row in int8, one after another, of the default model or of a size of benchmarks.sizes."""
+def steps(size: str) -> Callable[[], object]:
+    """Steps in int8, of the default model's semantic stage or of one of a size of benchmarks.sizes."""
     torch.manual_seed(0)
     stage = Bundle.find("default").load("semantic") if size == "default" else Semantic(SIZES[size]).eval()
     transformer = prepare_to_decode(stage, "int8").transformer
     x = torch.randn(1, 1, transformer.config.width)
-    cache = transformer.new_cache(1, count)
+    cache = transformer.new_cache(1, STEPS)
 
     @torch.inference_mode()
     def work() -> None:
         cache.length = 0
-        for _ in range(count):
+        for _ in range(STEPS):
             transformer.decode_step(x, cache)
 
     return work
-
-
-WORK_OF = {"music": music}
 
 
 @contextmanager

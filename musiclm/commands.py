@@ -42,7 +42,8 @@ def generate(
             be left out. What counts are words like those of the captions that the model was trained on; of
             the default model: instruments, genres (techno, waltz, rock, jazz, ambient, folk, classical,
             reggae, bossa nova, blues, hip hop), moods (calm, sad, dreamy, ...), tempo (slow, fast, 120 bpm),
-            with or without drums; also keys, metres and scenes (for a rainy day).
+            with or without drums; also keys, metres and scenes (for a rainy day). Other things that a prompt
+            excludes are not left out: "no piano" asks for a piano.
         seconds: length of what is new, at most 600; without it 10, or the melody's.
         seed: another one gives another take of the same prompt.
         melody: a recording of 1 to 60 s, sung, hummed or played, whose melody is followed; after its end the

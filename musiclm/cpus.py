@@ -13,9 +13,8 @@ import math
 import os
 from pathlib import Path, PurePosixPath
 
-# Half a millisecond, at some 50 ns for each look: longer than torch's operations are apart, and a sixth of
-# the time for which a busy system lets another process have the core.
-SPINS = 10_000
+# Fifty microseconds, at some 50 ns for each look: as long as it takes to wake a thread.
+SPINS = 1000
 
 
 def usable_cpus(root: Path = Path("/")) -> int:

@@ -1,8 +1,11 @@
 """Every benchmark runs in every mode, from the machine's line to the last bar: on tiny models, timed once."""
 
 import json
+import signal
+import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +26,7 @@ from benchmarks import (
     patterns,
     peers,
     profile,
+    shared,
     tokenizers,
     train,
 )
@@ -38,8 +42,8 @@ TINY = {
     name: TransformerConfig(width=32, layers=2, heads=2, feed_forward=48, dropout=0.0)
     for name in ("small", "paper")
 }
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("benchmarks")]
-MEASURING = (audit, decode, forms, kernels, patterns, profile, tokenizers, train)
+pytestmark = pytest.mark.slow
+MEASURING = (audit, decode, forms, kernels, patterns, profile, shared, tokenizers, train)
 MODES = ([], ["--quick"], ["--check"], ["--quick", "--check"])
 
 
@@ -103,6 +107,32 @@ def kept_memory(shipped: Path, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
             if module is not hardware or name == "usual_time":
                 monkeypatch.setattr(module, name, tiny, raising=False)
     return kept
+
+
+@pytest.fixture(scope="module")
+def results() -> dict[str, Any]:
+    """Of functions that are called in several modes and need not be measured in each."""
+    return {}
+
+
+Once = Callable[..., None]
+
+
+@pytest.fixture
+def once(results: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Once:
+    """Has a benchmark's function called once, with some values; other modes are given the same result."""
+
+    def once(benchmark: ModuleType, name: str, **values: Any) -> None:
+        work, key = getattr(benchmark, name), f"{benchmark.__name__}.{name}"
+
+        def again(*arguments: Any, **others: Any) -> Any:
+            if key not in results:
+                results[key] = work(*arguments, **(others | values))
+            return results[key]
+
+        monkeypatch.setattr(benchmark, name, again)
+
+    return once
 
 
 @pytest.fixture
@@ -181,15 +211,18 @@ def test_tokenizers(
 
 
 @pytest.mark.parametrize("options", MODES, ids=" ".join)
-def test_audit(options: list[str], run: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
-    tiny = {"SAMPLES": 4, "PAIRS": 20, "RECORDINGS": 24, "GUARDED": 12, "QUICK_GUARDED": 10, "SECONDS": 15.0}
-    for name, value in tiny.items():
+def test_audit(
+    options: list[str], run: Callable[..., list[str]], once: Once, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"RECORDINGS": 24, "GUARDED": 12, "QUICK_GUARDED": 10, "SECONDS": 15.0}.items():
         monkeypatch.setattr(audit, name, value)
-    # Defaults were read when the module was.
-    monkeypatch.setattr(audit.sampled_tokens, "__defaults__", (audit.SAMPLES,))
-    monkeypatch.setattr(audit.pairs_per_second, "__defaults__", (audit.PAIRS,))
     few = {"examples": 8, "prompt_tokens": [0], "negatives": 12, "false_positive_rate": 0.5, "audio": False}
     monkeypatch.setattr(audit, "audit", partial(audit.audit, **few))
+    once(audit, "sampled_tokens", count=4)
+    once(audit, "pairs_per_second", pairs=20)
+    if "--quick" not in options:  # which has recordings of its own to guard
+        once(audit, "guard_cost")
+    once(audit, "whole_audit")
     lines = run(audit, *options)
     figures = {key: value for case in cases(lines) for key, value in case.items()}
     assert figures["guarded_recordings"] == (10 if "--quick" in options else 12)
@@ -197,36 +230,20 @@ def test_audit(options: list[str], run: Callable[..., list[str]], monkeypatch: p
     assert len(bars(lines)) == ("--check" in options) * (2 if "--quick" in options else 3)
 
 
-@pytest.fixture(scope="module")
-def form_figures() -> dict[str, dict[str, Any]]:
-    """What each form's measurement gave: the modes differ in which are asked for."""
-    return {}
-
-
 @pytest.mark.parametrize("options", MODES, ids=" ".join)
 def test_forms(
-    options: list[str],
-    run: Callable[..., list[str]],
-    form_figures: dict[str, dict[str, Any]],
-    monkeypatch: pytest.MonkeyPatch,
+    options: list[str], run: Callable[..., list[str]], once: Once, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def once(name: str, **values: Any) -> None:
-        work = getattr(forms, name)
-        monkeypatch.setattr(
-            forms,
-            name,
-            lambda model: form_figures.get(name) or form_figures.setdefault(name, work(model, **values)),
-        )
-
     # Each of these is a process of its own, which a test below starts.
     monkeypatch.setattr(forms, "memory", lambda seconds: {f"memory_of_{seconds:g}_s": 100 + seconds / 10})
     monkeypatch.setattr(forms, "command_latency", lambda seed: 3.0)
-    once("latency", runs=1)
-    once("real_time", short=0.5, long=1.0, runs=1)
-    once("audible_seams", seconds=6.0)
-    once("story_parts", seconds=48.0)
-    once("continued", seconds=1.5, num=2)
-    once("melody_followed", num=2, seconds=4.0)
+    once(forms, "latency", runs=1)
+    once(forms, "real_time", short=0.5, long=1.0, runs=1)
+    once(forms, "audible_seams", seconds=6.0)
+    monkeypatch.setattr(forms, "STORY", [(start / 5, text) for start, text in forms.STORY])
+    once(forms, "story_parts", seconds=12.0)
+    once(forms, "continued", seconds=1.5, num=2)
+    once(forms, "melody_followed", num=2, seconds=4.0)
     lines = run(forms, *options)
     figures = {key: value for case in cases(lines) for key, value in case.items()}
     assert figures["samples_changed"] == 0
@@ -259,6 +276,63 @@ def test_profile(run: Callable[..., list[str]]) -> None:
     assert sum("%)" in line for line in lines) == 12
 
 
+@pytest.fixture(scope="module")
+def works() -> dict[str, Callable[[], object]]:
+    """What the sides of `shared` do, made once."""
+    return {}
+
+
+@pytest.mark.skipif(not native.available(), reason="the step was not compiled")
+@pytest.mark.parametrize("options", [*MODES, ["--check", "--against", "other.so"]], ids=" ".join)
+def test_shared(
+    options: list[str],
+    run: Callable[..., list[str]],
+    works: dict[str, Callable[[], object]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in {"TURNS": 2, "QUICK_TURNS": 1, "STEPS": 2, "SECONDS": 0.1}.items():
+        monkeypatch.setattr(shared, name, value)
+    monkeypatch.setattr(shared, "usable_cpus", lambda: 3)
+    monkeypatch.setattr(shared, "busy_loops", lambda count: nullcontext())
+
+    def asked(work: str, threads: int) -> float:
+        if work not in works:
+            works[work] = shared.music() if work == "music" else shared.steps(work)
+        works[work]()
+        return 0.01 * threads
+
+    # In place of a process for each side, which a test below starts.
+    monkeypatch.setattr(shared, "side", lambda stack, work, threads, *_: partial(asked, work, threads))
+    lines = run(shared, *options, "--threads", "1")
+    measured = cases(lines)
+    expected = [(work, busy) for work in shared.WORKS for busy in (0, 3)]
+    assert [(case["work"], case["busy"]) for case in measured] == expected
+    assert all(case["several"] == pytest.approx(2 * case["one"]) for case in measured)
+    assert ["other build" in case for case in measured] == ["--against" in options, False] * 3
+    assert len(bars(lines)) == ("--check" in options) * (6 if "--against" in options else 3)
+
+
+def test_busy_loops_end_with_what_is_measured_beside_them() -> None:
+    started: list[subprocess.Popen[bytes]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        popen = subprocess.Popen
+        patch.setattr(subprocess, "Popen", lambda command: started.append(popen(command)) or started[-1])
+        with shared.busy_loops(2):
+            assert [loop.poll() for loop in started] == [None, None]
+    assert [loop.returncode for loop in started] == [-signal.SIGKILL] * 2
+
+
+@pytest.mark.skipif(not native.available(), reason="the step was not compiled")
+def test_a_side_is_a_process_that_works_when_it_is_asked(warm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", str(warm / "python"))
+    with ExitStack() as stack:
+        ask = shared.side(stack, "default", 2)
+        assert ask() > 0
+        assert ask() > 0
+    with ExitStack() as stack, pytest.raises(OSError, match="its process has ended"):
+        shared.side(stack, "default", 2, Path("no.so"))()
+
+
 def test_patterns(
     run: Callable[..., list[str]], shipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,8 +348,8 @@ def test_patterns(
     sizes = {"num_quantizers": 12, "codebook_size": 1024}
     spec = words_of("tokenizers.soundstream.SoundStream", **PARTS["soundstream"]["init_args"] | sizes)
     codec = save_part(tmp_path / "codec", "soundstream", build(**spec), storage="float32", **spec)
-    judges = [Bundle(shipped / "default"), codec]
-    bundle = merge(judges, tmp_path / "bundle", {}, only=["mulan", "soundstream"]).path
+    mulan = merge([Bundle(shipped / "default")], tmp_path / "mulan", {}, only=["mulan"])
+    bundle = merge([mulan, codec], tmp_path / "bundle", {}).path
     options = ("--tokens", tmp_path / "tokens", "--clips", 4, "--bundle", bundle)
     lines = run(patterns, *options, "--runs", *runs)
     assert [case["pattern"] for case in cases(lines)] == ["delay", "flatten"]

@@ -23,7 +23,7 @@ from musiclm.tokenizers.reading import words_of
 from musiclm.training.mulan import train_vocabulary
 
 PROMPT = "a calm violin melody over soft piano chords"
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("librosa")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

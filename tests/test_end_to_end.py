@@ -29,7 +29,7 @@ from musiclm.tokenizers.convnext import Spectrum
 
 ROOT = Path(__file__).parent.parent
 PROMPT = "a calm violin melody over soft piano chords"
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("chain"), pytest.mark.usefixtures("warm_workers")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("warm_workers")]
 
 
 @pytest.fixture(scope="module")

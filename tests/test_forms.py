@@ -26,8 +26,6 @@ from tests.stages.tiny_stages import TINY
 from tests.tiny import SAMPLE_RATE, live_bytes, melody, noise, tone
 from tests.tiny_model import CODES, OTHER, PROMPT, WORDS, make_bundle
 
-pytestmark = pytest.mark.xdist_group("forms")
-
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -23,8 +23,6 @@ from musiclm.story import read_story, read_time
 from tests.tiny import SAMPLE_RATE, make_token_store, melody, noise, tone
 from tests.tiny_model import OTHER, PROMPT, make_bundle
 
-pytestmark = pytest.mark.xdist_group("forms_cli")
-
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -13,6 +13,7 @@ from musiclm.bundle import Bundle, load_part, merge, save_part
 from musiclm.cli import main
 from musiclm.corpus.attributes import draw_attributes
 from musiclm.corpus.captions import describe_attributes
+from musiclm.corpus.words import GENRE_WORDS
 from musiclm.notices import PromptNotice, plain_notices
 from musiclm.prompt_notices import lines_about, warn_of
 from musiclm.tokenizers.mulan import MuLan
@@ -165,6 +166,15 @@ def test_the_command_line_shows_one_plain_line_and_makes_the_music(
     ]
     main(["generate", PROMPT, "--bundle", str(bundle), "--seconds", "0.1", "--out", out])
     assert "hardly" not in capsys.readouterr().err
+
+
+def test_the_help_of_generate_says_which_kinds_of_words_count(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["generate", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert [genre for genre in GENRE_WORDS if genre not in said] == []
+    assert [kind for kind in ("instruments", "moods", "tempo", "drums", "keys") if kind not in said] == []
+    assert '"no piano" asks for a piano' in said
 
 
 def test_other_warnings_look_as_ever_and_the_same_line_comes_once(capsys: pytest.CaptureFixture[str]) -> None:

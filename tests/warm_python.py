@@ -21,7 +21,7 @@ import sys
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LARGEST = 2**17  # bytes of a request: the arguments and the environment
-MOST = 64  # open files of one who asks
+HIGHEST = 250  # open files of one who asks: no more can be sent at once
 
 
 def serve(path: str, python: str) -> list[str]:
@@ -54,13 +54,15 @@ def serve(path: str, python: str) -> list[str]:
                 break
             connection.close()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    content, files, _, _ = socket.recv_fds(connection, LARGEST, MOST)
+    content, files, _, _ = socket.recv_fds(connection, LARGEST, HIGHEST)
     child = os.fork()
     if child:
+        for file in files:
+            os.close(file)
         watch(connection, child)
     connection.close()
     request = json.loads(content)
-    aside = [fcntl.fcntl(file, fcntl.F_DUPFD, 2 * MOST + max(request["files"])) for file in files]
+    aside = [fcntl.fcntl(file, fcntl.F_DUPFD, HIGHEST) for file in files]
     for file in files:
         os.close(file)
     for file, number in zip(aside, request["files"], strict=True):
@@ -87,7 +89,7 @@ def watch(connection: socket.socket, child: int) -> None:
 
 def request(path: str, arguments: list[str]) -> None:
     """Have an interpreter run; ends as it does."""
-    files = [number for number in map(int, os.listdir("/proc/self/fd")) if is_open(number)]
+    files = [number for number in range(HIGHEST) if is_open(number)]
     words = {
         "arguments": arguments, "files": files, "folder": os.getcwd(), "environment": dict(os.environ),
     }  # fmt: skip
@@ -105,7 +107,7 @@ def request(path: str, arguments: list[str]) -> None:
 def is_open(file: int) -> bool:
     try:
         os.fstat(file)
-    except OSError:  # of the folder that listed it
+    except OSError:
         return False
     return True
 

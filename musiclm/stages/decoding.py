@@ -223,8 +223,8 @@ def _check_sampling(
 def _softmax(logits: Tensor) -> Tensor:
     """Probabilities [..., V] of logits [..., V].
 
-    On a CPU torch shares out two rows or more among its threads. Those take longer to wake than the work does,
-    so few rows go one by one: each is the same bit by bit.
+    On a CPU torch shares out two rows or more among its threads. Those take longer to wake than the work
+    does, so few rows go one by one: each is the same bit by bit.
     """
     rows = logits.reshape(-1, logits.shape[-1])
     if logits.device.type != "cpu" or len(rows) > FEW_ROWS:

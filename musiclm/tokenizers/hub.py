@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from musiclm.tokenizers.reading import Reading
+from musiclm.tokenizers.reading import Reading, whole_words
 
 
 class PublishedVocabulary(nn.Module):
@@ -66,8 +66,8 @@ class PublishedVocabulary(nn.Module):
         pieces = self.tokenizer.encode(text)
         if not pieces.overflowing:
             return Reading()
-        end = max(end for _, end in pieces.offsets)
-        return Reading(end=text[:end], left_out=text[end:].strip())
+        end, left_out = whole_words(text, max(end for _, end in pieces.offsets))
+        return Reading(end=end, left_out=left_out)
 
     @property
     def tokenizer(self) -> Any:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from musiclm.tokenizers.mel import LogMel
-from musiclm.tokenizers.reading import Reading, count_known, words_of
+from musiclm.tokenizers.reading import Reading, count_known, whole_words, words_of
 
 WINDOW_SECONDS, HOP_SECONDS = 0.025, 0.010  # MuLan, sec. 4.2
 UNKNOWN, PADDING, START = 0, 1, 2  # piece ids; the vocabulary is trained with them
@@ -178,10 +178,8 @@ class TextTower(nn.Module):
         ids = self._encode(text)
         if len(ids) < self.max_pieces:
             return Reading(unknown, share)
-        read = self.processor.decode(ids[: self.max_pieces - 1])
-        if not text.startswith(f"{read} "):  # cut within a word, or within the bytes of a character
-            read = text[: len(read)].rpartition(" ")[0] or text[: len(read)]
-        return Reading(unknown, share, end=read, left_out=text[len(read) :].strip())
+        end, left_out = whole_words(text, len(self.processor.decode(ids[: self.max_pieces - 1])))
+        return Reading(unknown, share, end, left_out)
 
     def _encode(self, text: str) -> list[int]:
         """Piece ids of a normalised text, more than `max_pieces` only where it is longer than that."""

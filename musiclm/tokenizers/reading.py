@@ -35,6 +35,17 @@ class Reading:
     left_out: str = ""
 
 
+def whole_words(text: str, read: int) -> tuple[str, str]:
+    """A text of which `read` characters are read, as its whole words that are, and what is left out.
+
+    Of a first word that is cut itself, the beginning stands for it.
+    """
+    end = text[:read]
+    if not text[read:].startswith(" "):
+        end = end.rpartition(" ")[0] or end
+    return end.rstrip(), text[len(end) :].strip()
+
+
 def count_known(words: Iterable[str], known: Collection[str]) -> tuple[tuple[str, ...], float]:
     """The words that are not known, each once, and the share of those that are; 0 where there is no word.
 

@@ -18,7 +18,6 @@ from tests.tiny import make_token_store
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.xdist_group("audit"),
     pytest.mark.filterwarnings("ignore:.*does not have many workers.*"),
     pytest.mark.filterwarnings("ignore:.*`train_dataloader` does not have.*"),
 ]

@@ -11,8 +11,6 @@ from musiclm.corpus.melodies import melodies, row_of, versions
 from musiclm.corpus.render import pieces
 from musiclm.corpus.table import split_of
 
-pytestmark = pytest.mark.xdist_group("melodies")
-
 HOURS = 0.015  # two pieces or so
 KINDS = {"original", "tempo", "instrument", "hum", "whistle"}
 

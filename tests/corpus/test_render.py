@@ -20,8 +20,6 @@ from musiclm.corpus.render import pieces, render
 from musiclm.corpus.table import is_held_out, row_of, split_of
 from musiclm.data.sources import find_recordings
 
-pytestmark = pytest.mark.xdist_group("render")
-
 HOURS = 0.015  # two pieces or so
 
 

@@ -9,8 +9,6 @@ import yaml
 from musiclm.audio import Audio
 from musiclm.evaluate.adherence import PROMPTS, onset_strength, pulse_rate, superiority
 
-pytestmark = pytest.mark.xdist_group("librosa")  # which numba compiles, once in a process
-
 
 def clicks(beats_per_minute: float, *, seconds: float = 8.0, level: float = 0.5) -> Audio:
     """Bursts of noise on every beat over a soft tone."""

@@ -12,8 +12,6 @@ from musiclm.corpus.table import is_held_out
 from musiclm.evaluate.following import chroma_cosines, following, held_out_guides, summary
 from tests.tiny import SAMPLE_RATE, melody, tone
 
-pytestmark = pytest.mark.xdist_group("librosa")  # which numba compiles, once in a process
-
 
 def accompanied(tune: Audio) -> Audio:
     """The tune over a low drone."""

@@ -10,7 +10,7 @@ from musiclm.training.stages import compile_blocks
 from tests.compiling import COMPILES
 from tests.stages.tiny_stages import make_stage, random_codes
 
-pytestmark = [COMPILES, pytest.mark.xdist_group("compiled")]
+pytestmark = COMPILES
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 

@@ -76,7 +76,7 @@ static void outputs_of(int64_t outputs, Piece piece, int64_t *first, int64_t *la
     *last = *last * TILE < outputs ? *last * TILE : outputs;
 }
 
-/* In how many pieces a product of so many rows is shared out; `outputs` of each of the rows of the matrix together. */
+/* In how many pieces a product of so many rows is shared out by `outputs`, each of one row of the matrix or more. */
 static int64_t pieces_of_product(const Matrix *m, int64_t outputs, int64_t rows, int64_t threads) {
     int64_t tiles = tiles_of(outputs);
     return pieces_of(tiles, m->outputs * m->inputs * BYTES[m->kind] * rows / tiles, threads);
@@ -212,7 +212,8 @@ static void count_pieces(const Step *step, int64_t threads, int64_t pieces[PARTS
 
 /* The sizes of the structures: a library left over from another version is told by them. */
 int64_t musiclm_sizes(void) {
-    return sizeof(Matrix) | (int64_t)sizeof(Layer) << 16 | (int64_t)sizeof(Model) << 32 | (int64_t)sizeof(Cache) << 48;
+    int64_t model = sizeof(Model), cache = sizeof(Cache);
+    return sizeof(Matrix) | (int64_t)sizeof(Layer) << 16 | model << 32 | cache << 48;
 }
 
 /* y [rows, outputs] = x [rows, inputs] times the matrix. Returns 0, or 1 where there is no memory. */

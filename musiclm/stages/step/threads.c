@@ -12,16 +12,16 @@
 #include <sys/resource.h>
 #include <time.h>
 
-#define MOST 256              /* threads of a team */
-#define CACHE_LINE 128        /* bytes; what two threads write often does not share one */
-#define GRACE 1000            /* nanoseconds until a thread takes over what others have not begun */
-#define CALLER_SPINS 50000    /* nanoseconds that the caller waits awake for a piece to be done */
-#define HELPER_SPINS 3000000   /* and a helper for the next phase: longer than Python and torch need between two steps */
-#define OFTEN 1000000         /* nanoseconds between two looks at whether the team has the right size */
-#define LOSS 1000000          /* nanoseconds: shorter interruptions cost less than working alone */
-#define SHORTEST 1000000      /* nanoseconds until a team that was made smaller grows again, */
-#define LONGEST 1000000000    /* when it was interrupted once, or again and again */
-#define QUIET 10000000        /* of its own time; a team that works for so long has room: time slices are shorter */
+#define MOST 256             /* threads of a team */
+#define CACHE_LINE 128       /* bytes; what two threads write often does not share one */
+#define GRACE 1000           /* looks, about a microsecond, until a thread takes over what others have not begun */
+#define CALLER_SPINS 50000   /* nanoseconds that the caller waits awake for a piece to be done, */
+#define HELPER_SPINS 3000000 /* and a helper for the next phase: longer than Python needs between two steps */
+#define OFTEN 1000000        /* nanoseconds between two looks at whether the team has the right size */
+#define LOSS 1000000         /* nanoseconds: shorter interruptions cost less than working alone */
+#define SHORTEST 1000000     /* nanoseconds until a team that was made smaller grows again, where that lasted, */
+#define LONGEST 1000000000   /* and where it did not again and again */
+#define QUIET 10000000       /* nanoseconds of the caller's own work; longer than a time slice beside others */
 
 /* A phase and what is left of a member's share are one number each, so that both change in one instruction. */
 #define PACKED(NUMBER, HIGH, LOW) ((uint64_t)(NUMBER) << 20 | (uint64_t)(HIGH) << 10 | (uint64_t)(LOW))
@@ -53,18 +53,18 @@ struct Team {
     pthread_cond_t finished;
     atomic_int leaving; /* the calling thread has ended */
     atomic_int users;   /* threads that still use this memory */
-    int64_t expected;   /* what `done` will be when the phase is over */
-    int threads;        /* that exist, the caller among them */
-    int wanted;         /* members, if the machine has room for them */
-    int members;        /* at present */
-    int size;           /* most members that the machine seems to have room for */
-    int64_t looked;     /* when the size was last looked at, in nanoseconds; */
-    int64_t changed;    /* when it last changed, */
-    int grew;           /* whether that made it larger, */
-    int64_t patience;   /* and how long from then until it grows */
-    Use used, when_changed; /* what the caller had used when last looked at, and when the size last changed */
-    int punctual;       /* whether helpers did their shares of the last phase themselves */
-    int slept;          /* whether the caller has slept since it was looked at */
+    /* Of the caller alone. */
+    _Alignas(CACHE_LINE) int64_t expected; /* what `done` will be when the phase is over */
+    int threads;                           /* that exist, the caller among them */
+    int wanted;                            /* members, if the machine has room for them */
+    int members;                           /* at present */
+    int punctual;                          /* whether helpers did their shares of the last phase themselves */
+    int size;                              /* most members that the machine seems to have room for */
+    int grew;                              /* whether its last change made it larger */
+    int slept;                             /* whether the caller has slept since the last look at the size */
+    int64_t looked, changed;               /* nanoseconds, of the last look at the size and of its last change */
+    int64_t patience;                      /* nanoseconds from the last change until the team grows */
+    Use used, when_changed;                /* of the machine, until the last look and the last change */
     Member member[MOST];
 };
 
@@ -154,7 +154,7 @@ static void await_phase(Team *team, uint64_t seen, int member) {
 
 /* Whether the next phase begins before it is worth while to look at the shares of others. */
 static int comes_soon(Team *team, uint64_t seen, int member) {
-    for (int n = 0; n < 1000; n++)
+    for (int looks = 0; looks < GRACE; looks++)
         if (called(team, seen, member)) return 1;
     return 0;
 }
@@ -268,8 +268,10 @@ static Use use_of_machine(void) {
         use.time = (int64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000000 + microseconds * 1000;
         use.interruptions = usage.ru_nivcsw;
     }
-#else
-    use.time = nanoseconds(); /* and only that a helper was interrupted will be seen */
+#else /* that the caller itself was interrupted will not be seen, only that it slept */
+    struct timespec time;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    use.time = (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
 #endif
     return use;
 }
@@ -324,7 +326,7 @@ int members_of(const Team *team) { return team ? team->members : 1; }
 static inline int finished(Team *team) { return atomic_load(&team->done) == team->expected; }
 
 static int is_finished_soon(Team *team) {
-    for (int n = 0; n < 1000; n++)
+    for (int looks = 0; looks < GRACE; looks++)
         if (finished(team)) return 1;
     return 0;
 }
