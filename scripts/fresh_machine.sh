@@ -6,7 +6,7 @@
 # What is committed (HEAD) is cloned into the root; an ordinary user with a clean environment does there what a
 # newcomer does. Then again, in a new clone, without a compiler, and without a network after set-up. One line is
 # printed for each step; exit code 1 where one falls short. Needs root, debootstrap, unshare and a network.
-# SKIP, a regular expression, leaves steps out while you mend one: SKIP='make (test|lint)' scripts/fresh_machine.sh
+# SKIP, a regular expression, leaves steps out while you mend one: SKIP='second: make (test|lint)'
 # The caller's pip index, proxy and certificates are used for set-up (PIP_INDEX_URL, PIP_CERT, http_proxy, ...).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -21,6 +21,7 @@ HOME_INSIDE=/home/stranger
 CERTIFICATES=$(readlink -f "${PIP_CERT:-${SSL_CERT_FILE:-/nothing}}") || true
 failed=0
 count=0
+tour=set-up
 
 [ "$(id -u)" = 0 ] || { echo "expected to run as root: debootstrap and chroot need it" >&2; exit 2; }
 for tool in debootstrap unshare git; do
@@ -60,7 +61,7 @@ fcntl.ioctl(socket.socket(), 0x8914, struct.pack(\"16sH14s\", b\"lo\", 0x41, b\"
 step() {
 	local name=$1 log started=$SECONDS state=ok
 	shift
-	if [[ -n "${SKIP:-}" && $name =~ $SKIP ]]; then echo "left out  $name"; return; fi
+	if [[ -n "${SKIP:-}" && "$tour: $name" =~ $SKIP ]]; then echo "left out  $name"; return; fi
 	count=$((count + 1))
 	log=$LOGS/$(printf %02d $count)-$(tr -cs 'a-z0-9\n' - <<<"${name,,}").log
 	inside "$@" >"$log" 2>&1 </dev/null || { state=FAILED; failed=$((failed + 1)); }
@@ -80,6 +81,7 @@ new_clone() { # CLONE: what is committed, as the user's own files
 tour() { # [--offline] CLONE
 	local how=() clone work
 	[ "$1" = --offline ] && { how=(--offline); shift; }
+	tour=$1
 	clone=$HOME_INSIDE/$1
 	work=$HOME_INSIDE/work-$1
 	local stranger=("${how[@]}" stranger HOME=$HOME_INSIDE LANG=C.UTF-8)

@@ -49,7 +49,7 @@ def entries() -> list[tuple[str, str]]:
     bundle = Bundle.find("default")
     load = "from musiclm.bundle import Bundle; Bundle.find('default').load"
     jobs += [(f"part {name}", f"{load}({name!r})") for name in bundle.parts]
-    start = "from musiclm.data.tokenize import _start_worker; from pathlib import Path; _start_worker"
+    start = "from musiclm.data.tokenize import _tokenizers; from pathlib import Path; _tokenizers"
     return [*jobs, ("tokenize's worker", f"{start}(Path({str(bundle.path)!r}))")]
 
 

@@ -78,10 +78,12 @@ def merge(
     chosen: dict[str, Bundle] = {}
     place = "the settings"
     for source in sources:
-        names = [name for name in only or source.parts if stages or not _is_stage(source.entry(name))]
-        chosen.update(dict.fromkeys(names, source))
+        names = [name for name in source.parts if stages or not _is_stage(source.entry(name))]
+        chosen.update({name: source for name in names if not only or name in only})
         if source.settings and (settings is None or place != "the settings"):
             settings, place = source.settings, f"{source.file}: settings"
+    if missing := sorted(set(only) - chosen.keys()):
+        raise ValueError(f"expected bundles with the part {missing[0]}, none has it")
     for name, source in chosen.items():
         source.check(name)
     parts = {name: source.entry(name) | {"file": name + WEIGHTS} for name, source in chosen.items()}
