@@ -1,49 +1,38 @@
 """How a machine is shared: what several threads cost beside busy processes, and what their waits cost alone.
 
-    python -m benchmarks.shared                     alone and beside a busy loop on every CPU, two minutes
-    python -m benchmarks.shared --check             every bar with its figure; exits 1 where one falls short
-    python -m benchmarks.shared --against FILE.so   another build of the step beside this one as well
+    python -m benchmarks.shared                    alone and beside a busy loop on every CPU, two minutes
+    python -m benchmarks.shared --check            every bar with its figure; exits 1 where one falls short
+    python -m benchmarks.shared --against FOLDER   another checkout as well, its step built in place
 
 One JSON line per case, then a table. What is compared runs in processes of its own, which take turns: music
 by the default model as `musiclm generate` makes it, and steps of two sizes. Alone the best turn of either
-counts, beside busy loops the median. Another build runs with torch's own settings of threads. To build one:
+counts, beside busy loops the median. To have another checkout:
 
-    git worktree add /tmp/other COMMIT && cd /tmp/other/musiclm/stages/step
-    cc -shared -fPIC -O3 -fopenmp-simd -pthread -fno-math-errno -o /tmp/other.so *.c -lm
-    # before 2026-11-29: cc -shared -fPIC -O3 -fopenmp -fno-math-errno -o /tmp/other.so ../step.c -lm
+    git worktree add /tmp/other COMMIT && cd /tmp/other/musiclm/stages
+    cc -shared -fPIC -O3 -fno-math-errno -fopenmp -pthread -o _step.so step/*.c -lm     (older ones: step.c)
 """
 
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-import torch
-
+from benchmarks import shared_worker
 from benchmarks.command import begin
 from benchmarks.hardware import describe
 from benchmarks.report import Bar, judge, say, table
-from benchmarks.sizes import SIZES
-from musiclm.bundle import Bundle
 from musiclm.cpus import usable_cpus
-from musiclm.pipeline import MusicLM
 from musiclm.stages import native
-from musiclm.stages.precision import prepare_to_decode
-from musiclm.stages.semantic import Semantic
 
-BESIDE, ALONE = 1.2, 1.03  # ceilings: several threads over one, this build over another
-WORKS = ("music", "default", "small")
+BESIDE, ALONE = 1.2, 1.03  # ceilings: several threads over one, this checkout over another
 TURNS, QUICK_TURNS = 9, 3
-SECONDS, STEPS = 3.0, 300  # of music; of one row, one after another
-PROMPT = "a calm violin melody over soft piano chords"
-SERVE = "from benchmarks.shared import serve; serve()"
-# As a command does it: the environment before torch, which benchmarks.shared imports.
-SHARE = "from musiclm.cpus import share_cpus; share_cpus(); "
+WORKS = ("music", *shared_worker.STEPS)
+SERVE = "import runpy, sys; runpy.run_path(sys.argv.pop(1))['serve']()"
+SHARE = "from musiclm.cpus import share_cpus; share_cpus(); "  # as a command does before it imports torch
 
 
 def main() -> None:
@@ -52,7 +41,7 @@ def main() -> None:
         __doc__.splitlines()[0],
         quick="fewer turns",
         beside_peers=False,
-        against="a compiled step to measure in turns with the installed one",
+        against="another checkout of this project, to measure in turns with this one",
     )
     if not native.available():
         print("expected the compiled step, it was not built: install a C compiler, then the package again")
@@ -70,14 +59,12 @@ def main() -> None:
 
 
 def measure(several: int, against: Path | None, *, turns: int) -> Iterator[dict[str, Any]]:
-    """Every work with one thread and with several, alone and beside busy loops; with another build alone."""
+    """Every work with one thread and with several, alone and beside busy loops; another checkout's alone."""
     for work in WORKS:
         with ExitStack() as stack:
             sides = {"one": side(stack, work, 1), "several": side(stack, work, several)}
-            if against is not None:
-                sides["other build"] = side(stack, work, several, against)
-            yield {"work": work, "busy": 0, **in_turns(sides, turns, min)}
-            sides.pop("other build", None)
+            others = {} if against is None else {"other": side(stack, work, several, against)}
+            yield {"work": work, "busy": 0, **in_turns(sides | others, turns, min)}
             with busy_loops(usable_cpus()):
                 yield {"work": work, "busy": usable_cpus(), **in_turns(sides, turns, statistics.median)}
 
@@ -95,12 +82,17 @@ def in_turns(
     return {name: usual(each) for name, each in times.items()}
 
 
-def side(stack: ExitStack, work: str, threads: int, library: Path | None = None) -> Callable[[], float]:
-    """A process that does the work when it is asked; returns the seconds that it took."""
-    code = SERVE if library else SHARE + SERVE
-    command = [sys.executable, "-c", code, work, str(threads), *([str(library)] if library else [])]
+def side(stack: ExitStack, work: str, threads: int, checkout: Path | None = None) -> Callable[[], float]:
+    """A process that does a work when it is asked, by this checkout or another; returns its seconds."""
+    code = SHARE + SERVE if checkout is None else SERVE
     process = stack.enter_context(
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", code, shared_worker.__file__, work, str(threads)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=checkout or Path(__file__).parent.parent,  # where it imports from
+        )
     )
     assert process.stdin is not None
     stack.callback(process.stdin.close)  # it ends then
@@ -118,42 +110,6 @@ def _ask(process: subprocess.Popen[str]) -> float:
     return float(answer)
 
 
-def serve(asked: TextIO = sys.stdin, answers: TextIO = sys.stdout) -> None:
-    """In the process of a side: does the command line's work once for each line, and says its seconds."""
-    name, threads, *library = sys.argv[1:]
-    torch.set_num_threads(int(threads))
-    if library:
-        native._library = native.load(Path(library[0]))
-    work = music() if name == "music" else steps(name)
-    for _ in asked:
-        started = time.perf_counter()
-        work()
-        print(time.perf_counter() - started, file=answers, flush=True)
-
-
-def music() -> Callable[[], object]:
-    """Music from words."""
-    model = MusicLM.from_pretrained("default")
-    return lambda: model.generate(PROMPT, seconds=SECONDS, seed=0)
-
-
-def steps(size: str) -> Callable[[], object]:
-    """Steps in int8, of the default model's semantic stage or of one of a size of benchmarks.sizes."""
-    torch.manual_seed(0)
-    stage = Bundle.find("default").load("semantic") if size == "default" else Semantic(SIZES[size]).eval()
-    transformer = prepare_to_decode(stage, "int8").transformer
-    x = torch.randn(1, 1, transformer.config.width)
-    cache = transformer.new_cache(1, STEPS)
-
-    @torch.inference_mode()
-    def work() -> None:
-        cache.length = 0
-        for _ in range(STEPS):
-            transformer.decode_step(x, cache)
-
-    return work
-
-
 @contextmanager
 def busy_loops(count: int) -> Iterator[None]:
     """Processes that never stop."""
@@ -168,11 +124,9 @@ def busy_loops(count: int) -> Iterator[None]:
 
 def compare(cases: list[dict[str, Any]]) -> str:
     """A table of seconds and ratios."""
-    rows: list[tuple[str, ...]] = [
-        ("work", "busy loops", "one thread", "several", "ratio", "other build", "ratio")
-    ]
+    rows: list[tuple[str, ...]] = [("work", "busy loops", "one thread", "several", "ratio", "other", "ratio")]
     for case in cases:
-        other = case.get("other build")
+        other = case.get("other")
         rows.append(
             (
                 case["work"],
@@ -181,7 +135,7 @@ def compare(cases: list[dict[str, Any]]) -> str:
                 f"{case['several']:.3f} s",
                 f"{case['several'] / case['one']:.2f}",
                 "" if other is None else f"{other:.3f} s",
-                "" if other is None else f"{case['several'] / other:.3f}",
+                "" if other is None else f"{case['several'] / other:.2f}",
             )
         )
     return table(rows)
@@ -193,9 +147,9 @@ def bars(cases: list[dict[str, Any]]) -> Iterator[Bar]:
         if case["busy"]:
             name = f"{case['work']} beside {case['busy']} busy loops: several threads over one"
             yield Bar(name, case["several"] / case["one"], ceiling=BESIDE)
-        elif "other build" in case:
-            name = f"{case['work']} alone: this build over the other"
-            yield Bar(name, case["several"] / case["other build"], ceiling=ALONE)
+        elif "other" in case:
+            name = f"{case['work']} alone: this checkout over the other"
+            yield Bar(name, case["several"] / case["other"], ceiling=ALONE)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from benchmarks import (
     peers,
     profile,
     shared,
+    shared_worker,
     tokenizers,
     train,
 )
@@ -43,7 +44,7 @@ TINY = {
     for name in ("small", "paper")
 }
 pytestmark = pytest.mark.slow
-MEASURING = (audit, decode, forms, kernels, patterns, profile, shared, tokenizers, train)
+MEASURING = (audit, decode, forms, kernels, patterns, profile, shared_worker, tokenizers, train)
 MODES = ([], ["--quick"], ["--check"], ["--quick", "--check"])
 
 
@@ -283,21 +284,23 @@ def works() -> dict[str, Callable[[], object]]:
 
 
 @pytest.mark.skipif(not native.available(), reason="the step was not compiled")
-@pytest.mark.parametrize("options", [*MODES, ["--check", "--against", "other.so"]], ids=" ".join)
+@pytest.mark.parametrize("options", [*MODES, ["--check", "--against", "elsewhere"]], ids=" ".join)
 def test_shared(
     options: list[str],
     run: Callable[..., list[str]],
     works: dict[str, Callable[[], object]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name, value in {"TURNS": 2, "QUICK_TURNS": 1, "STEPS": 2, "SECONDS": 0.1}.items():
-        monkeypatch.setattr(shared, name, value)
+    monkeypatch.setattr(shared, "TURNS", 2)
+    monkeypatch.setattr(shared, "QUICK_TURNS", 1)
+    monkeypatch.setattr(shared_worker, "SECONDS", 0.1)
+    monkeypatch.setattr(shared_worker, "STEPS", {"default": 2, "small": 2})
     monkeypatch.setattr(shared, "usable_cpus", lambda: 3)
     monkeypatch.setattr(shared, "busy_loops", lambda count: nullcontext())
 
     def asked(work: str, threads: int) -> float:
         if work not in works:
-            works[work] = shared.music() if work == "music" else shared.steps(work)
+            works[work] = shared_worker.music() if work == "music" else shared_worker.steps(work)
         works[work]()
         return 0.01 * threads
 
@@ -308,7 +311,7 @@ def test_shared(
     expected = [(work, busy) for work in shared.WORKS for busy in (0, 3)]
     assert [(case["work"], case["busy"]) for case in measured] == expected
     assert all(case["several"] == pytest.approx(2 * case["one"]) for case in measured)
-    assert ["other build" in case for case in measured] == ["--against" in options, False] * 3
+    assert ["other" in case for case in measured] == ["--against" in options, False] * 3
     assert len(bars(lines)) == ("--check" in options) * (6 if "--against" in options else 3)
 
 
@@ -326,11 +329,11 @@ def test_busy_loops_end_with_what_is_measured_beside_them() -> None:
 def test_a_side_is_a_process_that_works_when_it_is_asked(warm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", str(warm / "python"))
     with ExitStack() as stack:
-        ask = shared.side(stack, "default", 2)
+        ask = shared.side(stack, "default", 1)
         assert ask() > 0
         assert ask() > 0
     with ExitStack() as stack, pytest.raises(OSError, match="its process has ended"):
-        shared.side(stack, "default", 2, Path("no.so"))()
+        shared.side(stack, "no such work", 1)()
 
 
 def test_patterns(

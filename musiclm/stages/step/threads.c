@@ -276,16 +276,17 @@ static Use use_of_machine(void) {
     return use;
 }
 
-/* Makes the team smaller where the caller was interrupted: then there are more threads on the machine than cores, and
- * each time that the caller wakes a helper or waits for one, it may lose its own core for milliseconds. From time to
- * time the team grows by one again; where that does not last, it takes longer until the next time. */
-static void adapt(Team *team, int64_t now) {
+/* Looks whether the team has the right size. It becomes smaller where the caller was interrupted at its work: then
+ * there are more threads on the machine than cores, and each time that the caller wakes a helper or waits for one,
+ * it may lose its own core for milliseconds. From time to time the team grows by one again; where that does not last,
+ * it takes longer until the next time. */
+static void look(Team *team, int64_t now, int worked) {
     Use use = use_of_machine();
     int quiet = use.time - team->when_changed.time > QUIET;
     int size = team->size;
     int64_t lost = now - team->looked - (use.time - team->used.time);
     int interrupted = team->slept || use.interruptions != team->used.interruptions;
-    if (team->members > 1 && interrupted && lost > LOSS) {
+    if (worked && team->members > 1 && interrupted && lost > LOSS) {
         int64_t longer = 4 * team->patience < LONGEST ? 4 * team->patience : LONGEST;
         team->patience = quiet ? SHORTEST : longer;
         size = team->members - 1;
@@ -304,11 +305,14 @@ static void adapt(Team *team, int64_t now) {
     team->looked = now;
 }
 
-void regroup(Team *team) {
-    if (!team) return;
+static void look_from_time_to_time(Team *team, int worked) {
     int64_t now = nanoseconds();
-    if (now - team->looked > OFTEN) adapt(team, now);
+    if (now - team->looked > OFTEN) look(team, now, worked);
     team->members = team->size < team->wanted ? team->size : team->wanted;
+}
+
+void regroup(Team *team) {
+    if (team) look_from_time_to_time(team, 1);
 }
 
 Team *gather(int64_t threads) {
@@ -317,7 +321,7 @@ Team *gather(int64_t threads) {
     if (threads > MOST) threads = MOST;
     while (team->threads < threads && hire(team)) continue;
     team->wanted = team->threads < threads ? team->threads : (int)threads;
-    regroup(team);
+    look_from_time_to_time(team, 0); /* what was before is no work: the caller may have slept */
     return team;
 }
 

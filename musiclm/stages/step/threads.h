@@ -33,7 +33,8 @@ typedef void Work(const void *job, int64_t part, Piece piece, int member);
  * or where the machine is busy. NULL: the caller alone. It is ready for any number of calls of share_out. */
 Team *gather(int64_t threads);
 
-/* Fits the team to how busy the machine is, between two calls of share_out; costs less than a microsecond. */
+/* Fits the team to how busy the machine was since it was gathered: between two calls of share_out, and after the last
+ * one. It costs less than a microsecond. */
 void regroup(Team *team);
 
 /* How many threads the team has for now. */
