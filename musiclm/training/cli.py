@@ -239,7 +239,7 @@ class TrainingCLI(LightningCLI):
 
     def _record(self) -> dict[str, Any]:
         if self.datamodule is not None:
-            # As Lightning does later: the record reads the music, and what is left out is reported in the run.
+            # As Lightning does later: the record reads the music, and reports what is left out in the run.
             self.datamodule.trainer = self.trainer
         words = self._parser(self.subcommand).dump(self.config[self.subcommand], skip_none=False)
         return record_of(yaml.safe_load(words), self.model.part, self.datamodule, self.trainer.world_size)
