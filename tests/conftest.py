@@ -63,7 +63,8 @@ def warm() -> Iterator[Path]:
             assert server.stdout
             assert server.stdout.readline() == b"ready\n"
             yield folder
-            server.communicate()  # closes its standard input
+            # Leaving closes its standard input and waits for it alone: not for the end of its output, which
+            # processes that it has forked may hold as long as this one lives (multiprocessing's tracker).
 
 
 @pytest.fixture
