@@ -53,7 +53,7 @@ fcntl.ioctl(socket.socket(), 0x8914, struct.pack(\"16sH14s\", b\"lo\", 0x41, b\"
 		mount -t proc proc "$0/proc"
 		mount -t tmpfs tmpfs "$0/dev/shm"
 		'"$loopback"'
-		exec chroot --userspec="$1:$1" "$0" /usr/bin/env -i PATH=/usr/bin:/bin "${@:3}" bash -e -o pipefail -c "$2"
+		exec chroot --userspec="$1:" "$0" /usr/bin/env -i PATH=/usr/bin:/bin "${@:3}" bash -e -o pipefail -c "$2"
 	' "$ROOT" "$user" "$1" "${words[@]}"
 }
 
