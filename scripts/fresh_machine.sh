@@ -99,8 +99,8 @@ tour() { # [--offline] CLONE
 		--trainer.default_root_dir $work/semantic"
 	step "musiclm fit (recordings, fairseq2)" "${stranger[@]}" "$here && musiclm fit --config configs/w2v_bert.yaml \
 		--config configs/tiny/w2v_bert.yaml --data.init_args.audio $work/corpus --trainer.default_root_dir $work/w2v_bert"
-	step "musiclm audit" "${stranger[@]}" "$here && musiclm audit --tokens $work/tokens --examples 8 \
-		--prompt_tokens [25] --negatives 12 --false_positive_rate 0.5 --out $work/report"
+	step "musiclm audit" "${stranger[@]}" "$here && musiclm audit --tokens $work/tokens --examples 9 \
+		--prompt_tokens [0,25,50] --negatives 12 --false_positive_rate 0.5 --out $work/report"
 	step "musiclm evaluate semantic" "${stranger[@]}" "$here && musiclm evaluate semantic $work/corpus --max_recordings 8"
 	step "musiclm evaluate codec" "${stranger[@]}" "$here && musiclm evaluate codec --audio $work/corpus --out $work/codec"
 	step "musiclm generate --continue" "${stranger[@]}" "$here && musiclm generate --continue out.wav --seconds 2 \
