@@ -5,6 +5,7 @@
 #include "threads.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -135,12 +136,14 @@ static inline int called(Team *team, uint64_t seen, int member) {
 }
 
 static void await_phase(Team *team, uint64_t seen, int member) {
-    for (int64_t end = 0, now = 0; now <= end; now = nanoseconds()) {
+    int64_t began = 0, now = 0;
+    for (; now <= began + HELPER_SPINS; now = nanoseconds()) {
         for (int n = 0; n < 64; n++) {
             if (called(team, seen, member)) return;
             pause_briefly();
         }
-        if (!end) end = nanoseconds() + HELPER_SPINS;
+        if (!began) began = nanoseconds();
+        if (now > began + CALLER_SPINS) sched_yield(); /* between steps, to torch's threads among others */
     }
     Member *own = &team->member[member];
     pthread_mutex_lock(&team->lock);
