@@ -47,7 +47,7 @@ generate: $(READY)
 
 # A worker takes a file at a time, whose tests share what is costly; slow files first (tests/conftest.py).
 test: $(READY)
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 lint: $(READY)
 	@$(BIN)/ruff check .
