@@ -19,7 +19,7 @@ from musiclm.prompt_notices import lines_about, warn_of
 from musiclm.tokenizers.mulan import MuLan
 from musiclm.tokenizers.reading import Reading, count_known, words_of
 from tests.prompts_of_users import PLAIN, STRANGE
-from tests.tiny_model import OTHER, PARTS, PROMPT, make_bundle
+from tests.tiny_model import OTHER, PARTS, PROMPT
 
 LONG = "a calm violin melody with soft piano chords " * 20
 
@@ -28,16 +28,6 @@ LONG = "a calm violin melody with soft piano chords " * 20
 def mulan() -> MuLan:
     part: MuLan = Bundle.find("default").load("mulan")
     return part
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_bundle(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture(scope="module")
-def model(bundle: Path) -> MusicLM:
-    return MusicLM.from_pretrained(bundle)
 
 
 def said_of(text: str, mulan: MuLan) -> list[str]:
