@@ -13,8 +13,9 @@ import math
 import os
 from pathlib import Path, PurePosixPath
 
-# Fifty microseconds, at some 50 ns for each look: as long as it takes to wake a thread.
-SPINS = 1000
+# A quarter of a millisecond, at some 50 ns for each look: longer than most of torch's operations are apart while
+# a codec decodes, which takes a quarter less time than with a wait of 50 us.
+SPINS = 5000
 
 
 def usable_cpus(root: Path = Path("/")) -> int:

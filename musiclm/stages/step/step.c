@@ -232,7 +232,6 @@ int musiclm_product(const Matrix *m, const float *x, int64_t rows, float *y, int
         share_out(team, product_work, &p, QUANTIZE, pieces);
     }
     share_out(team, product_work, &p, MULTIPLY, pieces_of_product(m, m->outputs, rows, members_of(team)));
-    regroup(team);
     free(p.from.q), free(p.from.units);
     return 0;
 }
@@ -288,5 +287,4 @@ void musiclm_step(const Model *model, const Cache *cache, float *x, int64_t rows
         }
         share_out(team, step_work, &step, part, pieces[part % PARTS]);
     }
-    regroup(team);
 }

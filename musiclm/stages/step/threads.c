@@ -1,53 +1,37 @@
-#ifdef __linux__
-#define _GNU_SOURCE /* RUSAGE_THREAD */
-#endif
-
 #include "threads.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
 #define MOST 256             /* threads of a team */
 #define CACHE_LINE 128       /* bytes; what two threads write often does not share one */
-#define GRACE 1000           /* looks, about a microsecond, until a thread takes over what others have not begun */
 #define CALLER_SPINS 50000   /* nanoseconds that the caller waits awake for a piece to be done, */
 #define HELPER_SPINS 3000000 /* and a helper for the next phase: longer than Python needs between two steps */
-#define OFTEN 1000000        /* nanoseconds between two looks at whether the team has the right size */
-#define LOSS 1000000         /* nanoseconds: shorter interruptions cost less than working alone */
-#define SHORTEST 1000000     /* nanoseconds until a team that was made smaller grows again, where that lasted, */
-#define LONGEST 1000000000   /* and where it did not again and again */
-#define QUIET 10000000       /* nanoseconds of the caller's own work; longer than a time slice beside others */
+#define OFTEN 2000000        /* nanoseconds between two looks at how many cores are free */
 
-/* A phase and what is left of a member's share are one number each, so that both change in one instruction. */
-#define PACKED(NUMBER, HIGH, LOW) ((uint64_t)(NUMBER) << 20 | (uint64_t)(HIGH) << 10 | (uint64_t)(LOW))
-#define NUMBER(WORD) ((WORD) >> 20)
-#define HIGH(WORD) ((int64_t)((WORD) >> 10 & 1023))
-#define LOW(WORD) ((int64_t)((WORD)&1023))
+/* The number of a phase and its members are one number, so that both change in one instruction. */
+#define PACKED(NUMBER, MEMBERS) ((uint64_t)(NUMBER) << 10 | (uint64_t)(MEMBERS))
+#define NUMBER(WORD) ((WORD) >> 10)
+#define MEMBERS(WORD) ((int)((WORD)&1023))
 
 typedef struct {
-    _Alignas(CACHE_LINE) _Atomic uint64_t share; /* phase, first piece not begun, end of them */
-    int asleep;                                  /* under the team's lock */
+    int asleep; /* under the team's lock */
     pthread_cond_t bell;
 } Member;
 
-/* What the calling thread has had of the machine. */
-typedef struct {
-    int64_t time;          /* on a core, in nanoseconds */
-    int64_t interruptions; /* times that the system took it off its core for another one */
-} Use;
-
 struct Team {
-    _Alignas(CACHE_LINE) _Atomic uint64_t phase; /* its number, pieces, members */
-    Work *work;                                  /* of the phase, valid for who has claimed a piece of it; */
+    _Alignas(CACHE_LINE) _Atomic uint64_t phase; /* its number and members */
+    Work *work;                                  /* of the phase, valid for its members; */
     const void *job;                             /* in the same line of the cache, which helpers wait for */
-    int64_t part;
-    _Alignas(CACHE_LINE) _Atomic int64_t done; /* pieces, by helpers, of all phases */
+    int64_t part, pieces;
+    _Alignas(CACHE_LINE) _Atomic int64_t done; /* shares, by helpers, of all phases */
     _Alignas(CACHE_LINE) pthread_mutex_t lock;
     atomic_int sleepers; /* helpers */
     atomic_int caller_sleeps;
@@ -59,13 +43,9 @@ struct Team {
     int threads;                           /* that exist, the caller among them */
     int wanted;                            /* members, if the machine has room for them */
     int members;                           /* at present */
-    int punctual;                          /* whether helpers did their shares of the last phase themselves */
-    int size;                              /* most members that the machine seems to have room for */
-    int grew;                              /* whether its last change made it larger */
-    int slept;                             /* whether the caller has slept since the last look at the size */
-    int64_t looked, changed;               /* nanoseconds, of the last look at the size and of its last change */
-    int64_t patience;                      /* nanoseconds from the last change until the team grows */
-    Use used, when_changed;                /* of the machine, until the last look and the last change */
+    int room;                              /* cores that other tasks leave to the team; at least 1 */
+    int others;                            /* tasks of others that wanted a core at the last look */
+    int64_t looked;                        /* nanoseconds, of the last look */
     Member member[MOST];
 };
 
@@ -76,6 +56,7 @@ typedef struct {
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_key_t key; /* of the calling thread's team */
+static int cores;         /* of the machine */
 
 static int64_t nanoseconds(void) {
     struct timespec now;
@@ -91,38 +72,6 @@ static inline void pause_briefly(void) {
 #endif
 }
 
-/* ---- Claiming --------------------------------------------------------------------------------------------- */
-
-/* A piece of an owner's share of the phase that nobody else does: the next one of the member's own share, or the last
- * one of another's; -1 where none is left. The phase cannot end before a claimed piece is done. */
-static int64_t claim(Team *team, uint64_t phase, uint32_t owner, int own) {
-    uint32_t pieces = HIGH(phase), members = LOW(phase);
-    uint32_t first = pieces * owner / members, end = pieces * (owner + 1) / members;
-    uint64_t share = atomic_load_explicit(&team->member[owner].share, memory_order_relaxed);
-    while (first < end) {
-        uint32_t next = first, last = end;
-        if (NUMBER(share) == NUMBER(phase))
-            next = HIGH(share), last = LOW(share);
-        else if ((int64_t)((NUMBER(share) - NUMBER(phase)) << 20) > 0)
-            break; /* the share is of a later phase: this one is over */
-        if (next == last) break;
-        uint32_t piece = own ? next++ : --last;
-        uint64_t left = PACKED(NUMBER(phase), next, last);
-        if (atomic_compare_exchange_weak(&team->member[owner].share, &share, left)) return piece;
-    }
-    return -1;
-}
-
-/* Does what is left of an owner's share of the phase; the number of pieces done. */
-static int64_t take_over(Team *team, uint64_t phase, int member, int owner) {
-    int64_t count = 0, piece;
-    while ((piece = claim(team, phase, owner, member == owner)) >= 0) {
-        team->work(team->job, team->part, (Piece){piece, HIGH(phase)}, member);
-        count++;
-    }
-    return count;
-}
-
 /* ---- Helpers ---------------------------------------------------------------------------------------------- */
 
 static void leave(Team *team) {
@@ -132,7 +81,7 @@ static void leave(Team *team) {
 /* Whether there is something to do for a helper that has seen the phase `seen`. */
 static inline int called(Team *team, uint64_t seen, int member) {
     uint64_t phase = atomic_load(&team->phase);
-    return (phase != seen && member < LOW(phase)) || atomic_load_explicit(&team->leaving, memory_order_relaxed);
+    return (phase != seen && member < MEMBERS(phase)) || atomic_load_explicit(&team->leaving, memory_order_relaxed);
 }
 
 static void await_phase(Team *team, uint64_t seen, int member) {
@@ -155,16 +104,16 @@ static void await_phase(Team *team, uint64_t seen, int member) {
     pthread_mutex_unlock(&team->lock);
 }
 
-/* Whether the next phase begins before it is worth while to look at the shares of others. */
-static int comes_soon(Team *team, uint64_t seen, int member) {
-    for (int looks = 0; looks < GRACE; looks++)
-        if (called(team, seen, member)) return 1;
-    return 0;
+/* Does a member's share of the phase. */
+static void do_share(const Team *team, int member, int members) {
+    int64_t end = team->pieces * (member + 1) / members;
+    for (int64_t piece = team->pieces * member / members; piece < end; piece++)
+        team->work(team->job, team->part, (Piece){piece, team->pieces}, member);
 }
 
-/* Tells the caller of pieces that are done. */
-static void report(Team *team, int64_t count) {
-    atomic_fetch_add(&team->done, count);
+/* Tells the caller of a share that is done. */
+static void report(Team *team) {
+    atomic_fetch_add(&team->done, 1);
     if (!atomic_load(&team->caller_sleeps)) return;
     pthread_mutex_lock(&team->lock);
     pthread_cond_signal(&team->finished);
@@ -178,15 +127,10 @@ static void *help(void *argument) {
     for (uint64_t seen = 0;;) {
         await_phase(team, seen, place.member);
         if (atomic_load(&team->leaving)) break;
-        uint64_t phase = atomic_load(&team->phase);
-        seen = phase;
-        int members = LOW(phase);
-        if (place.member >= members) continue;
-        for (int n = 0; n < members; n++) {
-            if (n == 1 && comes_soon(team, seen, place.member)) break;
-            int64_t count = take_over(team, phase, place.member, (place.member + n) % members);
-            if (count) report(team, count);
-        }
+        seen = atomic_load(&team->phase);
+        if (place.member >= MEMBERS(seen)) continue;
+        do_share(team, place.member, MEMBERS(seen));
+        report(team);
     }
     leave(team);
     return NULL;
@@ -239,6 +183,7 @@ static void dissolve(void *team_of_thread) {
 static void forget(void) { pthread_setspecific(key, NULL); }
 
 static void prepare(void) {
+    cores = (int)sysconf(_SC_NPROCESSORS_ONLN);
     pthread_key_create(&key, dissolve);
     pthread_atfork(NULL, NULL, forget);
 }
@@ -252,8 +197,7 @@ static Team *own_team(void) {
     team = memory;
     memset(team, 0, sizeof *team);
     team->threads = 1;
-    team->size = MOST;
-    team->patience = SHORTEST;
+    team->room = cores;
     atomic_store(&team->users, 1);
     pthread_mutex_init(&team->lock, NULL);
     pthread_cond_init(&team->finished, NULL);
@@ -262,60 +206,38 @@ static Team *own_team(void) {
     return team;
 }
 
-static Use use_of_machine(void) {
-    Use use = {0, 0};
-#ifdef RUSAGE_THREAD
-    struct rusage usage;
-    if (getrusage(RUSAGE_THREAD, &usage) == 0) {
-        int64_t microseconds = usage.ru_utime.tv_usec + usage.ru_stime.tv_usec;
-        use.time = (int64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000000 + microseconds * 1000;
-        use.interruptions = usage.ru_nivcsw;
+/* Tasks of the whole machine that run or wait for a core, without the team's own: the fourth number of /proc/loadavg.
+ * 0 where a system has no such file. */
+static int others_running(Team *team) {
+    char text[64];
+    int file = open("/proc/loadavg", O_RDONLY | O_CLOEXEC);
+    if (file < 0) return 0;
+    ssize_t length = read(file, text, sizeof text - 1);
+    close(file);
+    text[length > 0 ? length : 0] = 0;
+    const char *place = text;
+    for (int n = 0; n < 3; n++) {
+        place = strchr(place, ' ');
+        if (!place++) return 0;
     }
-#else /* that the caller itself was interrupted will not be seen, only that it slept */
-    struct timespec time;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-    use.time = (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
-#endif
-    return use;
+    int others = atoi(place) - (team->threads - atomic_load_explicit(&team->sleepers, memory_order_relaxed));
+    return others > 0 ? others : 0;
 }
 
-/* Looks whether the team has the right size. It becomes smaller where the caller was interrupted at its work: then
- * there are more threads on the machine than cores, and each time that the caller wakes a helper or waits for one,
- * it may lose its own core for milliseconds. From time to time the team grows by one again; where that does not last,
- * it takes longer until the next time. */
-static void look(Team *team, int64_t now, int worked) {
-    Use use = use_of_machine();
-    int quiet = use.time - team->when_changed.time > QUIET;
-    int size = team->size;
-    int64_t lost = now - team->looked - (use.time - team->used.time);
-    int interrupted = team->slept || use.interruptions != team->used.interruptions;
-    if (worked && team->members > 1 && interrupted && lost > LOSS) {
-        int64_t longer = 4 * team->patience < LONGEST ? 4 * team->patience : LONGEST;
-        team->patience = quiet ? SHORTEST : longer;
-        size = team->members - 1;
-    } else if (team->size < team->wanted && now - team->changed > team->patience) {
-        if (team->grew && quiet) team->patience = SHORTEST;
-        size++;
-    }
-    if (size != team->size) {
-        team->grew = size > team->size;
-        team->size = size;
-        team->changed = now;
-        team->when_changed = use;
-    }
-    team->slept = 0;
-    team->used = use;
-    team->looked = now;
-}
-
-static void look_from_time_to_time(Team *team, int worked) {
-    int64_t now = nanoseconds();
-    if (now - team->looked > OFTEN) look(team, now, worked);
-    team->members = team->size < team->wanted ? team->size : team->wanted;
-}
-
+/* A team has no more members than there are cores that others leave to it: where it had, it would wait for a member
+ * that is off its core, for milliseconds, a hundred times a step. What wants a core at two looks counts; what does at
+ * one of them, torch's threads after their work among others, will soon have ended. */
 void regroup(Team *team) {
-    if (team) look_from_time_to_time(team, 1);
+    if (!team) return;
+    int64_t now = nanoseconds();
+    if (now - team->looked > OFTEN) {
+        int others = others_running(team);
+        int lasting = others < team->others ? others : team->others;
+        team->others = others;
+        team->room = cores - lasting > 1 ? cores - lasting : 1;
+        team->looked = now;
+    }
+    team->members = team->room < team->wanted ? team->room : team->wanted;
 }
 
 Team *gather(int64_t threads) {
@@ -324,19 +246,13 @@ Team *gather(int64_t threads) {
     if (threads > MOST) threads = MOST;
     while (team->threads < threads && hire(team)) continue;
     team->wanted = team->threads < threads ? team->threads : (int)threads;
-    look_from_time_to_time(team, 0); /* what was before is no work: the caller may have slept */
+    regroup(team);
     return team;
 }
 
 int members_of(const Team *team) { return team ? team->members : 1; }
 
 static inline int finished(Team *team) { return atomic_load(&team->done) == team->expected; }
-
-static int is_finished_soon(Team *team) {
-    for (int looks = 0; looks < GRACE; looks++)
-        if (finished(team)) return 1;
-    return 0;
-}
 
 /* Until helpers have done all that they began. */
 static void await_helpers(Team *team) {
@@ -353,7 +269,6 @@ static void await_helpers(Team *team) {
     while (!finished(team)) pthread_cond_wait(&team->finished, &team->lock);
     atomic_store(&team->caller_sleeps, 0);
     pthread_mutex_unlock(&team->lock);
-    team->slept = 1;
 }
 
 void share_out(Team *team, Work *work, const void *job, int64_t part, int64_t pieces) {
@@ -362,21 +277,13 @@ void share_out(Team *team, Work *work, const void *job, int64_t part, int64_t pi
         return;
     }
     int members = team->members;
-    uint64_t phase = PACKED(NUMBER(atomic_load_explicit(&team->phase, memory_order_relaxed)) + 1, pieces, members);
     team->work = work;
     team->job = job;
     team->part = part;
-    team->expected += pieces;
-    atomic_store_explicit(&team->phase, phase, memory_order_release); /* from now on helpers take part */
-    /* A helper that goes to sleep right now may not be seen. Then it sleeps through this phase, and nobody waits. */
-    if (atomic_load_explicit(&team->sleepers, memory_order_relaxed)) wake(team, members);
-    team->expected -= take_over(team, phase, 0, 0);
-    if (team->punctual && is_finished_soon(team)) return;
-    team->punctual = 1;
-    for (int owner = 1; owner < members && !finished(team); owner++) {
-        int64_t count = take_over(team, phase, 0, owner);
-        if (count) team->punctual = 0;
-        team->expected -= count;
-    }
+    team->pieces = pieces;
+    team->expected += members - 1;
+    atomic_store(&team->phase, PACKED(NUMBER(atomic_load_explicit(&team->phase, memory_order_relaxed)) + 1, members));
+    if (atomic_load(&team->sleepers)) wake(team, members);
+    do_share(team, 0, members);
     await_helpers(team);
 }

@@ -1,11 +1,9 @@
 /* Threads that share out the pieces of a piece of work, on a machine that may be busy with other things.
  *
- * A decode step is a hundred phases of a few microseconds, and each needs the results of the one before. Where
- * every thread has a fixed share of a phase, all of them wait for one that the system has taken off its core. Here
- * a thread does its own share first, so that a core finds the same weights in its cache at every step, and then
- * takes over what others have not begun: a thread that is not running holds up nobody, unless it was interrupted
- * in the middle of a piece. A wait spins for microseconds, then sleeps. When the caller had to sleep, it works
- * alone for a while.
+ * A decode step is a hundred phases of a few microseconds, and each needs the results of the one before. Each thread
+ * has a fixed share of a phase, so that a core finds the same weights in its cache at every step. All of them wait for
+ * one that the system has taken off its core, so there are no more threads than cores that are free, counted every few
+ * milliseconds. A wait spins for a while, then sleeps.
  *
  * Each calling thread has helpers of its own. They end with it. A forked process starts without any.
  */
@@ -33,8 +31,7 @@ typedef void Work(const void *job, int64_t part, Piece piece, int member);
  * or where the machine is busy. NULL: the caller alone. It is ready for any number of calls of share_out. */
 Team *gather(int64_t threads);
 
-/* Fits the team to how busy the machine was since it was gathered: between two calls of share_out, and after the last
- * one. It costs less than a microsecond. */
+/* Fits the team to how busy the machine is: between two calls of share_out. It costs less than a microsecond. */
 void regroup(Team *team);
 
 /* How many threads the team has for now. */
