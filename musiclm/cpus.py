@@ -13,8 +13,8 @@ import math
 import os
 from pathlib import Path, PurePosixPath
 
-# A quarter of a millisecond, at some 50 ns for each look: longer than most of torch's operations are apart while
-# a codec decodes, which takes a quarter less time than with a wait of 50 us.
+# A quarter of a millisecond, at some 50 ns for each look: longer than most of torch's operations are apart
+# while a codec decodes, which takes a quarter less time than with a wait of 50 us.
 SPINS = 5000
 
 
