@@ -40,7 +40,7 @@ from musiclm.data.store import (
     write_description,
     write_shard,
 )
-from musiclm.pipeline import MusicLM
+from musiclm.generation.pipeline import MusicLM
 from musiclm.stages.decoding import generate
 from musiclm.stages.stage import Stage
 
@@ -59,8 +59,8 @@ def main() -> None:
     )
     say({"machine": describe(device), "threads": torch.get_num_threads()})
     bundle = Bundle.find("default")
-    samples = sampled_tokens(bundle.load("semantic"))
-    cases = [say(pairs_per_second(samples, bundle.load("kmeans").centroids))]
+    samples = sampled_tokens(bundle.load("semantic_stage"))
+    cases = [say(pairs_per_second(samples, bundle.load("semantic_quantizer").centroids))]
     with tempfile.TemporaryDirectory() as folder:
         guarded = QUICK_GUARDED if options.quick else GUARDED
         make_store(Path(folder) / "guarded", bundle, samples, recordings=guarded)
@@ -99,8 +99,10 @@ def pairs_per_second(samples: Tensor, centroids: Tensor, pairs: int = PAIRS) -> 
 
 def make_store(folder: Path, bundle: Bundle, samples: Tensor, *, recordings: int) -> None:
     """A token store of recordings put together of the samples, one in eight held out."""
-    mulan, acoustic, centroids = (bundle.load(name) for name in ("mulan", "soundstream", "kmeans"))
-    rate = bundle.load("semantic").layout.target.frame_rate
+    mulan, acoustic, centroids = (
+        bundle.load(name) for name in ("joint_embedding", "codec", "semantic_quantizer")
+    )
+    rate = bundle.load("semantic_stage").layout.target.frame_rate
     description = StoreDescription(
         semantic_frame_rate=rate,
         semantic_codebook_size=centroids.num_centroids,
@@ -110,7 +112,7 @@ def make_store(folder: Path, bundle: Bundle, samples: Tensor, *, recordings: int
         mulan_dimension=mulan.dimension,
         mulan_window_seconds=mulan.window_seconds,
         mulan_stride_seconds=1.0,
-        fingerprints={name: bundle.fingerprint(name) for name in bundle.parts},
+        fingerprints={name: bundle.fingerprint(name) for name in bundle.components},
     )
     write_description(folder, description)
     write_codebooks(folder, {"semantic": centroids.centroids[None], "acoustic": acoustic.codebooks})

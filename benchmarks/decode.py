@@ -29,7 +29,7 @@ from benchmarks.command import begin
 from benchmarks.hardware import bandwidth, describe, synchronise
 from benchmarks.report import Bar, judge, say, table
 from benchmarks.sizes import SIZES
-from musiclm.pipeline import MusicLM
+from musiclm.generation.pipeline import MusicLM
 from musiclm.stages.coarse import Coarse
 from musiclm.stages.decoding import forced_logits, generate, sample
 from musiclm.stages.native import Int8Cache
@@ -279,7 +279,7 @@ def precision_losses(frames: int = 60) -> Iterator[dict[str, Any]]:
     quick = {name: MusicLM.from_pretrained("default", precision=name) for name in PRECISIONS[1:]}
     generator = torch.Generator().manual_seed(0)
     prompts = ["a calm violin melody over soft piano chords", "fast techno with drums", "a sad waltz", "jazz"]
-    codes = {"mulan": exact.quantizer.encode(exact.mulan.embed_text(prompts))[..., None]}
+    codes = {"mulan": exact.joint_quantizer.encode(exact.joint_embedding.embed_text(prompts))[..., None]}
     for name, length in (("semantic", frames), ("coarse", 2 * frames - 4), ("fine", 2 * frames - 20)):
         stage: Stage = getattr(exact, name)
         names = [segment.name for segment in stage.layout.conditions]

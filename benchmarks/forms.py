@@ -22,6 +22,7 @@ from benchmarks.command import begin
 from benchmarks.hardware import describe
 from benchmarks.report import Bar, judge, say
 from musiclm.audio import Audio
+from musiclm.cli.pipe import wav_header
 from musiclm.evaluate.following import (
     COSINE_BAR,
     MARGIN_BAR,
@@ -31,10 +32,10 @@ from musiclm.evaluate.following import (
     summary,
 )
 from musiclm.evaluate.seams import borders_of, seams
-from musiclm.pipe import wav_header
-from musiclm.pipeline import MusicLM
-from musiclm.request import Request
-from musiclm.sound import JOINT_SECONDS
+from musiclm.generation.block_decoding import JOINT_SECONDS
+from musiclm.generation.pipeline import MusicLM
+from musiclm.generation.token_decoder import TokenDecoder
+from musiclm.generation.windows import WindowSchedule
 
 PROMPT = "a calm violin melody over soft piano chords"
 STORY = [
@@ -148,13 +149,25 @@ def memory(seconds: float) -> dict[str, Any]:
     return {f"memory_of_{seconds:g}_s": float(printed.splitlines()[-1])}
 
 
+def schedules_of(model: MusicLM) -> list[tuple[WindowSchedule, float, float]]:
+    """The windows of semantic tokens, of coarse codes, and of blocks of sound, for `borders_of`."""
+    assert isinstance(model.decoder, TokenDecoder)
+    semantic, decoder = model.settings, model.decoder
+    rate, codec_rate = model.semantic_stage.layout.target.frame_rate, decoder.codec.frame_rate
+    tokens = WindowSchedule.of(semantic.window, semantic.window - semantic.stride, rate)
+    coarse = decoder.coarse_settings
+    codes = WindowSchedule.of(coarse.window, coarse.carry, codec_rate, unit=round(codec_rate / rate))
+    context = decoder.codec_settings.context / codec_rate
+    return [(tokens, rate, 0.0), (codes, codec_rate, 0.0), (codes, codec_rate, context)]
+
+
 def audible_seams(model: MusicLM, seconds: float = 60.0) -> dict[str, Any]:
     """Flux and level at the borders of long pieces beside those inside, each piece by itself."""
     pieces = []
+    borders = borders_of(schedules_of(model), seconds)
     for _, prompt in STORY:
-        performance = model.perform(Request(prompt, seconds))
-        borders = borders_of(performance.takes, model.settings.decoder_context)
-        pieces.append(seams(performance.listen()[0], borders))
+        audio = model.generate(prompt, seconds=seconds)
+        pieces.append(seams(audio, borders))
     return {
         "borders": len(borders) * len(pieces),
         **{f"{name}_beyond": statistics.mean(piece[name].beyond for piece in pieces) for name in MEASURES},
@@ -166,13 +179,15 @@ def audible_seams(model: MusicLM, seconds: float = 60.0) -> dict[str, Any]:
 def story_parts(model: MusicLM, seconds: float = 60.0) -> dict[str, Any]:
     """MuLan's similarity of each part of a story to its own text, and to those of the others."""
     audio = model.story(STORY, seconds=seconds)
-    texts = model.mulan.embed_text([text for _, text in STORY])
+    texts = model.joint_embedding.embed_text([text for _, text in STORY])
     ends = [start for start, _ in STORY[1:]] + [seconds]
     rows = []
     for (start, _), end in zip(STORY, ends, strict=True):
         first, last = (round(moment * audio.sample_rate) for moment in (start + SETTLING, end))
-        part = Audio(audio.waveform[:, first:last], audio.sample_rate).resample(model.mulan.sample_rate)
-        rows.append((model.mulan.embed_audio(part.waveform[None]) @ texts.T)[0])
+        part = Audio(audio.waveform[:, first:last], audio.sample_rate).resample(
+            model.joint_embedding.sample_rate
+        )
+        rows.append((model.joint_embedding.embed_audio(part.waveform[None]) @ texts.T)[0])
     similarity = torch.stack(rows)  # [parts, texts]
     own = similarity.diagonal()
     others = (similarity.sum(dim=1) - own) / (len(own) - 1)
@@ -187,8 +202,8 @@ def story_parts(model: MusicLM, seconds: float = 60.0) -> dict[str, Any]:
 def continued(model: MusicLM, seconds: float = 10.0, num: int = 4) -> dict[str, Any]:
     """Samples of a clip that its continuations do not begin with, and the joint beside other moments."""
     whole = model.generate(PROMPT, seconds=2 * seconds, seed=1).waveform
-    clip = Audio(whole[:, : whole.shape[1] // 2], model.acoustic.sample_rate)  # in the midst of the music
-    takes = model.variations(clip=clip, num=num, seconds=seconds, seed=2)
+    clip = Audio(whole[:, : whole.shape[1] // 2], model.sample_rate)  # in the midst of the music
+    takes = model.variations(continue_=clip, num=num, seconds=seconds, seed=2)
     kept = clip.waveform[:, : -round(JOINT_SECONDS * clip.sample_rate)]
     changed = sum(int((take.waveform[:, : kept.shape[1]] != kept).sum()) for take in takes)
     measured = [seams(take, [clip.seconds - JOINT_SECONDS, clip.seconds]) for take in takes]

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from benchmarks.hardware import describe
 from benchmarks.report import say, table
-from musiclm.bundle import Bundle, load_part
+from musiclm.bundle import Bundle, load_component
 from musiclm.data.token_crops import TokenCrops
 from musiclm.evaluate.fad import frechet_distance
 from musiclm.stages.coarse import Coarse
@@ -47,7 +47,7 @@ def main() -> None:
     say({"machine": describe(torch.device("cpu")), "clips": options.clips, "seconds": SECONDS})
     cases = []
     for run in options.runs:
-        stage = load_part(run / "part")
+        stage = load_component(run / "part")
         if not isinstance(stage, Coarse):
             raise SystemExit(f"expected a trained coarse stage in {run}, found {type(stage).__name__}")
         cases.append(say({"pattern": stage.layout.pattern, **measure(stage, crops, bundle)}))
@@ -69,7 +69,7 @@ def held_out(tokens: Path, clips: int) -> list[dict[str, Tensor]]:
 @torch.inference_mode()
 def measure(stage: Stage, crops: list[dict[str, Tensor]], bundle: Bundle) -> dict[str, Any]:
     """Likelihood, distance and speed of one stage."""
-    codec, mulan = bundle.load("soundstream"), bundle.load("mulan")
+    codec, mulan = bundle.load("codec"), bundle.load("joint_embedding")
     losses = torch.stack([level_losses(stage, stage.layout.pick(batch)) for batch in crops])  # [N, Q]
     prepare_to_decode(stage, "int8")
     generator = torch.Generator().manual_seed(0)

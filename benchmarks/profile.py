@@ -40,7 +40,7 @@ def main() -> None:
     say({"machine": describe(CPU)})
     sizes: dict[str, Callable[[], Stage]] = {
         "paper": lambda: Semantic(SIZES["paper"], pattern="flatten"),
-        "default": lambda: Bundle.find("default").load("semantic"),
+        "default": lambda: Bundle.find("default").load("semantic_stage"),
     }
     cases = []
     for size, make in sizes.items():

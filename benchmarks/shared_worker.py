@@ -12,7 +12,7 @@ import torch
 
 from benchmarks.sizes import SIZES
 from musiclm.bundle import Bundle
-from musiclm.pipeline import MusicLM
+from musiclm.generation.pipeline import MusicLM
 from musiclm.stages.precision import prepare_to_decode
 from musiclm.stages.semantic import Semantic
 
@@ -41,7 +41,9 @@ def music() -> Callable[[], object]:
 def steps(size: str) -> Callable[[], object]:
     """Steps of one row in int8, by the default model's semantic stage or by one of a size."""
     torch.manual_seed(0)
-    stage = Bundle.find("default").load("semantic") if size == "default" else Semantic(SIZES[size]).eval()
+    stage = (
+        Bundle.find("default").load("semantic_stage") if size == "default" else Semantic(SIZES[size]).eval()
+    )
     transformer = prepare_to_decode(stage, "int8").transformer
     x = torch.randn(1, 1, transformer.config.width)
     cache = transformer.new_cache(1, 300)

@@ -12,7 +12,7 @@ from musiclm.cpus import share_cpus
 
 if TYPE_CHECKING:
     from musiclm.audio import Audio
-    from musiclm.pipeline import MusicLM
+    from musiclm.generation.pipeline import MusicLM
 
 __all__ = ["Audio", "MusicLM"]
 
@@ -26,7 +26,7 @@ def __getattr__(name: str) -> Any:
 
         return Audio
     if name == "MusicLM":
-        from musiclm.pipeline import MusicLM
+        from musiclm.generation.pipeline import MusicLM
 
         return MusicLM
     raise AttributeError(f"module 'musiclm' has no attribute {name!r}")

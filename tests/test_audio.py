@@ -83,7 +83,7 @@ def test_places_that_cannot_be_written_are_told_before_the_work(tmp_path: Path) 
 def test_a_file_read_by_blocks_is_the_file_read_at_once(
     rate: int, channels: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("musiclm.inspect_audio.BLOCK", 4096)
+    monkeypatch.setattr("musiclm.audio.inspection.BLOCK", 4096)
     generator = torch.Generator().manual_seed(0)
     samples = 0.3 * torch.randn(50_001, channels, generator=generator)
     soundfile.write(tmp_path / "a.wav", samples.numpy(), rate, subtype="FLOAT")
@@ -97,7 +97,7 @@ def test_a_file_read_by_blocks_is_the_file_read_at_once(
 def test_a_file_of_any_length_is_read_by_blocks(
     length: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("musiclm.inspect_audio.BLOCK", 100)
+    monkeypatch.setattr("musiclm.audio.inspection.BLOCK", 100)
     soundfile.write(tmp_path / "a.wav", noise(length)[0, 0].numpy(), 44_100, subtype="FLOAT")
     whole = Audio.load(tmp_path / "a.wav").resample(24_000)
     blocks = Audio.load_mono(tmp_path / "a.wav", 24_000)
@@ -107,7 +107,7 @@ def test_a_file_of_any_length_is_read_by_blocks(
 def test_reading_by_blocks_holds_a_block_and_the_outcome(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("musiclm.inspect_audio.BLOCK", 2**13)
+    monkeypatch.setattr("musiclm.audio.inspection.BLOCK", 2**13)
     soundfile.write(tmp_path / "a.flac", torch.zeros(48_000 * 10, 2).numpy(), 48_000)  # 3.8 MB as float32
     Audio.load_mono(tmp_path / "a.flac", 24_000)  # what is imported at the first call is not counted
     tracemalloc.start()

@@ -32,7 +32,7 @@ from benchmarks import (
     train,
 )
 from musiclm import bundle as bundles
-from musiclm.bundle import Bundle, build, merge, save_part
+from musiclm.bundle import Bundle, build, merge, save_component
 from musiclm.stages import native
 from musiclm.stages.coarse import Coarse
 from musiclm.stages.transformer import TransformerConfig
@@ -347,10 +347,12 @@ def test_patterns(
     for folder in runs:
         words["pattern"] = folder.name
         spec = words_of("stages.coarse.Coarse", transformer=vars(TINY["small"]), **words)
-        save_part(folder / "part", "coarse", Coarse(TINY["small"], **words), storage="float32", **spec)
+        save_component(
+            folder / "part", "coarse_stage", Coarse(TINY["small"], **words), storage="float32", **spec
+        )
     sizes = {"num_quantizers": 12, "codebook_size": 1024}
-    spec = words_of("tokenizers.soundstream.SoundStream", **PARTS["soundstream"]["init_args"] | sizes)
-    codec = save_part(tmp_path / "codec", "soundstream", build(**spec), storage="float32", **spec)
+    spec = words_of("tokenizers.soundstream.SoundStream", **PARTS["codec"]["init_args"] | sizes)
+    codec = save_component(tmp_path / "codec", "codec", build(**spec), storage="float32", **spec)
     mulan = merge([Bundle(shipped / "default")], tmp_path / "mulan", {}, only=["mulan"])
     bundle = merge([mulan, codec], tmp_path / "bundle", {}).path
     options = ("--tokens", tmp_path / "tokens", "--clips", 4, "--bundle", bundle)

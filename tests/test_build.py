@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from musiclm.build import build, check
+from musiclm.bundle.build import build, check
 from musiclm.tokenizers.convnext import ConvNeXtEncoder
 from musiclm.tokenizers.soundstream import SoundStream
 from tests.tiny_model import MELODY_PARTS, PARTS, words_of
@@ -127,17 +127,17 @@ def test_whatever_a_spec_names_nothing_foreign_is_imported(spec: dict[str, Any])
 
 @pytest.mark.parametrize("form", [f"{EVIL}.Encoder", {"class_path": f"{EVIL}.Encoder"}])
 def test_the_message_names_the_key(form: Any) -> None:
-    spec = deepcopy(PARTS["soundstream"])
+    spec = deepcopy(PARTS["codec"])
     spec["init_args"]["encoder"] = form
     with pytest.raises(ValueError, match=r"part.* at model\.yaml: parts\.soundstream\.init_args\.encoder"):
         build(**spec, place="model.yaml: parts.soundstream")
 
 
 def test_a_spec_makes_the_part_that_it_names() -> None:
-    codec = build(**PARTS["soundstream"])
+    codec = build(**PARTS["codec"])
     assert isinstance(codec, SoundStream)
     assert isinstance(codec.encoder, ConvNeXtEncoder)
-    tower = build(**PARTS["mulan"]).audio
+    tower = build(**PARTS["joint_embedding"]).audio
     assert len(tower.stages) == 2
 
 
@@ -160,17 +160,17 @@ def test_values_are_checked_before_they_are_used(name: str, value: Any, said: st
 def test_what_a_constructor_needs_is_asked_for() -> None:
     with pytest.raises(ValueError, match=r"expected num_centroids of KMeans at x\.init_args, it is missing"):
         build("musiclm.tokenizers.kmeans.KMeans", {}, "x")
-    stage = deepcopy(PARTS["fine"])
+    stage = deepcopy(PARTS["fine_stage"])
     stage["init_args"]["transformer"] = {"width": 16}
     with pytest.raises(
         ValueError, match=r"expected layers of TransformerConfig at x\.init_args\.transformer"
     ):
         build(**stage, place="x")
-    stage = deepcopy(PARTS["fine"])
+    stage = deepcopy(PARTS["fine_stage"])
     stage["init_args"]["pattern"] = "spiral"
     with pytest.raises(ValueError, match=r"expected one of flatten, delay at x\.init_args\.pattern"):
         build(**stage, place="x")
-    tower = deepcopy(PARTS["mulan"])
+    tower = deepcopy(PARTS["joint_embedding"])
     tower["init_args"]["audio"] = tower["init_args"]["text"]
     with pytest.raises(
         ValueError, match=r"expected a part of class AudioTower at x\.init_args\.audio, got TextTower"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from musiclm.cli import COMMANDS, main
+from musiclm.cli.command import COMMANDS, main
 
 
 def _fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -72,7 +72,10 @@ CONFIGS = Path(__file__).parents[1] / "configs"
         ),
         (["tokenize", "no-such-folder"], "found nothing"),
         (["bundle", "pack", "default", "--settings", "no-such.yaml"], "no-such.yaml"),
-        (["bundle", "pack", "default", "--settings", f"{CONFIGS}/coarse.yaml"], "settings of generation"),
+        (
+            ["bundle", "pack", "default", "--settings", f"{CONFIGS}/coarse.yaml"],
+            "expected settings of components",
+        ),
         (["bundle", "pack", "default", "--settings", f"{CONFIGS}/../Makefile"], "expected YAML"),
         (["bundle", "info", "no-such-bundle"], "no-such-bundle"),
     ],

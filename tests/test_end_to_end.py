@@ -24,7 +24,7 @@ from musiclm import Audio, MusicLM
 from musiclm.bundle import Bundle
 from musiclm.cli import main
 from musiclm.data.store import TokenStore, shard_path, write_shard
-from musiclm.sound import BlockDecoder
+from musiclm.generation.block_decoding import BlockDecoder
 from musiclm.tokenizers.convnext import Spectrum
 
 ROOT = Path(__file__).parent.parent
@@ -92,11 +92,11 @@ def test_the_script_can_be_killed_and_makes_nothing_twice(
 
 def test_every_part_is_trained_and_kept(chain: Path) -> None:
     bundle = Bundle(chain / "bundle")
-    assert set(bundle.parts) == {
+    assert set(bundle.components) == {
         "soundstream", "w2v_bert", "kmeans", "mulan", "mulan_rvq", "melody", "melody_rvq",
         "semantic", "coarse", "fine",
     }  # fmt: skip
-    assert all((chain / name / "last.ckpt").is_file() for name in bundle.parts)
+    assert all((chain / name / "last.ckpt").is_file() for name in bundle.components)
 
 
 def test_the_store_holds_every_recording_on_both_clocks(chain: Path) -> None:
@@ -106,7 +106,7 @@ def test_the_store_holds_every_recording_on_both_clocks(chain: Path) -> None:
         assert abs(len(row.semantic) - row.seconds * 25) <= 1
         assert abs(row.acoustic.shape[1] - row.seconds * 50) <= 1
         assert row.captions
-    assert store.description.fingerprints["mulan"] == Bundle(chain / "bundle").fingerprint("mulan")
+    assert store.description.fingerprints["mulan"] == Bundle(chain / "bundle").fingerprint("joint_embedding")
 
 
 @pytest.fixture(scope="module")

@@ -100,7 +100,7 @@ def test_what_ffmpeg_complains_of_is_passed_on(fake: Path, tmp_path: Path) -> No
 def test_an_ffmpeg_that_is_stuck_is_ended(
     fake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("musiclm.ffmpeg.PATIENCE", 0.3)
+    monkeypatch.setattr("musiclm.audio.ffmpeg.PATIENCE", 0.3)
     install(fake, FAKE + "sys.stdout.flush(); time.sleep(600)\n")
     began = time.monotonic()
     with pytest.raises(OSError, match=r"a\.m4a cannot be read: ffmpeg gave nothing for 0\.3 s"):

@@ -17,9 +17,9 @@ import torch
 from musiclm import Audio, MusicLM
 from musiclm.audit.search import WindowSearch
 from musiclm.cli import main
+from musiclm.cli.pipe import check_pipe, wav_header, writing_to_pipe
 from musiclm.data.store import TokenStore
-from musiclm.pipe import check_pipe, wav_header, writing_to_pipe
-from musiclm.story import read_story, read_time
+from musiclm.generation.story import read_story, read_time
 from tests.tiny import SAMPLE_RATE, make_token_store, melody, noise, tone
 from tests.tiny_model import OTHER, PROMPT, make_bundle
 
@@ -119,27 +119,27 @@ def test_a_story_is_told_by_a_file_or_by_words(bundle: Path, capsys: pytest.Capt
 def test_times_are_read_as_they_are_written(written: str | float, seconds: float, tmp_path: Path) -> None:
     assert read_time(written) == seconds
     (tmp_path / "story.yaml").write_text(f"- {{at: {written}, text: a}}")
-    assert read_story(tmp_path / "story.yaml").parts == [(seconds, "a")]
+    assert read_story(tmp_path / "story.yaml").sections == [(seconds, "a")]
 
 
 @pytest.mark.parametrize(
     ("story", "words"),
     [
-        ("- {at: 0:00, text: a}\n- {at: 0:30, text: b}\n- {at: 0:15, text: c}", "parts in order"),
-        ("- {at: 0:00, text: a}\n- {at: 0:00, text: b}", "parts in order"),
-        ("- {at: 0:05, text: a}", "first part of a story to begin at 0:00"),
+        ("- {at: 0:00, text: a}\n- {at: 0:30, text: b}\n- {at: 0:15, text: c}", "sections in order"),
+        ("- {at: 0:00, text: a}\n- {at: 0:00, text: b}", "sections in order"),
+        ("- {at: 0:05, text: a}", "first section of a story to begin at 0:00"),
         ("seconds: 20\nstory:\n- {at: 0:00, text: a}\n- {at: 0:30, text: b}", "before the end at 20 s"),
         ("- {at: 0:00, text: a}\n- {at: 9:59, text: b}", "at most 600, got 614"),
-        ("- {at: 0:00}", "expected parts such as"),
+        ("- {at: 0:00}", "expected sections such as"),
         ("- {at: 0:00, text: ''}", "empty prompt"),
         ("- {at: 0:00, text: 7}", "prompt of words, got 7"),
         ("- {at: soon, text: a}", "a time such as 0:15"),
         ("- {at: 0:75, text: a}", "a time such as 0:15"),
         ("- {at: -3, text: a}", "begin at 0:00"),
         ("- {at: .nan, text: a}", "a time such as 0:15"),
-        ("[]", "a list of parts"),
-        ("hello", "a list of parts"),
-        ("", "a list of parts"),
+        ("[]", "a list of sections"),
+        ("hello", "a list of sections"),
+        ("", "a list of sections"),
         ("{a: [", "expected a story as YAML"),
         ("speed: 3\nstory:\n- {at: 0, text: a}", "got speed"),
         ("seed: x\nstory:\n- {at: 0, text: a}", "whole number"),
@@ -199,21 +199,24 @@ def test_a_fault_of_a_recording_that_is_used_is_one_line(
     main(["generate", "--bundle", str(bundle), "--continue", "clip.wav", "--seconds", "0.5"])
     said = [line for line in capsys.readouterr().err.splitlines() if "opposite phase" in line]
     assert len(said) == 1
-    assert said[0].startswith("musiclm generate: clip to continue: channels in opposite phase")
+    assert said[0].startswith("musiclm generate: recording to continue: channels in opposite phase")
 
 
 def test_a_bundle_without_a_melody_part_says_so(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tone(2.0).save("hum.wav")
     said = fails(capsys, "generate", PROMPT, "--bundle", str(bundle), "--melody", "hum.wav")
-    assert "expected a bundle with the parts melody and melody_rvq to follow a melody" in said
+    assert (
+        "expected a bundle with the components melody_embedding and melody_quantizer to follow a melody"
+        in said
+    )
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["a tune", "--num", "0"], "1 to 16 takes"),
-        (["a tune", "--num", "17"], "1 to 16 takes"),
-        (["a tune", "--num", "2", "--out", "-"], "one take for standard output"),
+        (["a tune", "--num", "0"], "1 to 16 samples"),
+        (["a tune", "--num", "17"], "1 to 16 samples"),
+        (["a tune", "--num", "2", "--out", "-"], "one sample for standard output"),
         (["a tune", "--keep", "coarse"], "semantic"),
         (["a tune", "--seconds", "601"], "at most 600"),
         (["a tune", "--format", "mp3"], "mp3"),

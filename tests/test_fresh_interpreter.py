@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from musiclm.bundle import Bundle
-from musiclm.cli import COMMANDS
+from musiclm.cli.command import COMMANDS
 from tests.system_libraries import HERE
 
 ROOT = Path(__file__).parent.parent
@@ -48,7 +48,7 @@ def entries() -> list[tuple[str, str]]:
     jobs += [(name, f"import {name}") for name in sorted(modules)]
     bundle = Bundle.find("default")
     load = "from musiclm.bundle import Bundle; Bundle.find('default').load"
-    jobs += [(f"part {name}", f"{load}({name!r})") for name in bundle.parts]
+    jobs += [(f"part {name}", f"{load}({name!r})") for name in bundle.components]
     start = "from musiclm.data.tokenize import _tokenizers; from pathlib import Path; _tokenizers"
     return [*jobs, ("tokenize's worker", f"{start}(Path({str(bundle.path)!r}))")]
 

@@ -11,7 +11,7 @@ import soundfile
 import torch
 
 from musiclm.audio import Audio, inspect
-from musiclm.inspect_audio import Stretch
+from musiclm.audio.inspection import Stretch
 from tests.tiny import noise, tone
 
 RATE = 24_000
@@ -254,7 +254,7 @@ def test_a_file_that_has_changed_is_looked_at_again(tmp_path: Path) -> None:
 
 
 def test_many_channels_take_no_more_memory_than_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("musiclm.inspect_audio.BLOCK", 1024)
+    monkeypatch.setattr("musiclm.audio.inspection.BLOCK", 1024)
     soundfile.write(tmp_path / "a.wav", np.zeros((5_000, 64)), RATE)
     sizes = [block.size for block in Stretch.of(tmp_path / "a.wav", 0.0, None).blocks()]
     assert max(sizes) == 1024

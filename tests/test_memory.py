@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from musiclm import cli
+from musiclm.cli import command
 from musiclm.memory import keep_freed_memory
 
 SCRIPT = """
@@ -48,7 +48,7 @@ def test_who_sets_malloc_by_the_environment_is_obeyed(monkeypatch: pytest.Monkey
 
 def test_every_command_keeps_freed_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     calls: list[bool] = []
-    monkeypatch.setattr(cli, "keep_freed_memory", lambda: calls.append(True))
+    monkeypatch.setattr(command, "keep_freed_memory", lambda: calls.append(True))
     with pytest.raises(SystemExit):
-        cli.main(["bundle", "info", str(tmp_path / "none")])
+        command.main(["bundle", "info", str(tmp_path / "none")])
     assert calls == [True]

@@ -12,7 +12,7 @@ import torch
 from encodec import EncodecModel
 from safetensors.torch import save_file
 
-from musiclm.bundle import Bundle, load_part
+from musiclm.bundle import Bundle, load_component
 from musiclm.cli import main
 from musiclm.data.store import TokenStore
 from musiclm.published.files import read_published
@@ -34,7 +34,7 @@ def part(published_encodec: Published, tmp_path_factory: pytest.TempPathFactory)
 
 
 def test_a_part_needs_the_published_file_no_more(part: Path, published_encodec: Published) -> None:
-    codec = load_part(part)
+    codec = load_component(part)
     assert isinstance(codec, EnCodec)
     assert not codec.training
     waveform = melody(0.5, seed=0).waveform[None]
@@ -46,7 +46,7 @@ def test_a_part_needs_the_published_file_no_more(part: Path, published_encodec: 
 
 
 def test_a_part_holds_no_more_than_coding_needs(part: Path) -> None:
-    assert (part / "soundstream.safetensors").stat().st_size < 66e6  # bytes; the published file has 93e6
+    assert (part / "codec.safetensors").stat().st_size < 66e6  # bytes; the published file has 93e6
 
 
 def fails(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
@@ -159,10 +159,10 @@ def test_stages_of_another_codec_are_refused_or_left_out(
     assert "--stages false" in fails(capsys, *words)
     main([*words, "--stages", "false"])
     bundle = Bundle(tmp_path / "tokenizers")
-    assert set(bundle.parts) == {
+    assert set(bundle.components) == {
         "soundstream", "w2v_bert", "kmeans", "mulan", "mulan_rvq", "melody", "melody_rvq",
     }  # fmt: skip
-    assert isinstance(bundle.load("soundstream"), EnCodec)
+    assert isinstance(bundle.load("codec"), EnCodec)
 
 
 ROOT = Path(__file__).parent.parent
@@ -186,7 +186,7 @@ def test_the_stages_train_on_it_and_make_music_by_another_path_alone(part: Path,
         ]
         root = ["--trainer.default_root_dir", str(tmp_path / name), "--data.init_args.clear_of_end", "0"]
         main(["fit", *configs, "--data.init_args.tokens", str(tokens), *root])
-    coarse, fine = (load_part(tmp_path / name / "part").layout for name in ("coarse", "fine"))
+    coarse, fine = (load_component(tmp_path / name / "part").layout for name in ("coarse", "fine"))
     assert coarse.target.frame_rate == fine.target.frame_rate == 75.0
     ratios = {segment.name: coarse.ratio(segment) for segment in coarse.aligned}
     assert ratios == {"melody": 225, "semantic": 3}  # frames to a token

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from musiclm.audio import Audio, inspect
-from musiclm.quiet import quiet_libraries
+from musiclm.audio.quiet import quiet_libraries
 
 glibc = pytest.mark.skipif("CS_GNU_LIBC_VERSION" not in os.confstr_names, reason="of the GNU C library")
 

@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from musiclm.audio import Audio
-from musiclm.bundle import save_part
+from musiclm.bundle import save_component
 from musiclm.corpus.melodies import TABLE_NAME, table_of
 from musiclm.data.store import (
     MELODY_QUANTIZER,
@@ -81,9 +81,9 @@ def make_token_store(
     `lengths` in seconds, one recording each; the last `held_out` of them are. The semantic tokens of each are
     drawn, or given, below `semantic_size`. `melody` adds melodies, 2 x 8.
     """
-    fingerprints = {"soundstream": "0123", "kmeans": "0123"}
+    fingerprints = {"codec": "0123", "semantic_quantizer": "0123"}
     if melody:
-        fingerprints |= {"melody": "0123", "melody_rvq": "0123"}
+        fingerprints |= {"melody_embedding": "0123", "melody_quantizer": "0123"}
     description = StoreDescription(
         semantic_frame_rate=25.0,
         semantic_codebook_size=semantic_size,
@@ -131,7 +131,7 @@ def save_quantizer(folder: Path, name: str, *, dimension: int, num_quantizers: i
     words = {"dimension": dimension, "num_quantizers": num_quantizers, "codebook_size": 8}
     quantizer = ResidualQuantizer(**words)
     quantizer.codebooks.normal_()
-    save_part(
+    save_component(
         folder / name,
         name,
         quantizer,

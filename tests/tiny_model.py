@@ -6,20 +6,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from musiclm.bundle import build, merge, save_part
+from musiclm.bundle import build, merge, save_component
 from musiclm.tokenizers.mulan import MuLan
 from musiclm.training.mulan import train_vocabulary
 
 PROMPT = "a calm violin melody"
 OTHER = "fast techno with drums"
-SETTINGS = {
-    "semantic_window": 2.0,
-    "semantic_stride": 1.0,
-    "coarse_window": 1.0,
-    "coarse_carry": 0.4,
-    "fine_window": 0.3,
-    "semantic_guidance": 2.0,
-    "decoder_context": 4,
+SETTINGS: dict[str, dict[str, Any]] = {
+    "semantic_stage": {"window": 2.0, "stride": 1.0, "guidance": 2.0},
+    "coarse_stage": {"window": 1.0, "carry": 0.4},
+    "fine_stage": {"window": 0.3},
+    "codec": {"context": 4},
 }
 SMALL = {"width": 16, "layers": 1, "heads": 2, "feed_forward": 24, "dropout": 0.0}
 CODES = {"acoustic_codebook_size": 8}
@@ -32,7 +29,7 @@ def words_of(class_path: str, **init_args: Any) -> dict[str, Any]:
 
 
 PARTS = {
-    "soundstream": words_of(
+    "codec": words_of(
         "tokenizers.soundstream.SoundStream",
         encoder=words_of("tokenizers.convnext.ConvNeXtEncoder", **TRUNK),
         decoder=words_of("tokenizers.convnext.ConvNeXtDecoder", **TRUNK),
@@ -40,7 +37,7 @@ PARTS = {
         num_quantizers=3,
         codebook_size=8,
     ),
-    "w2v_bert": words_of(
+    "semantic_encoder": words_of(
         "tokenizers.w2v_bert.W2VBert",
         num_layers=2,
         model_dim=16,
@@ -54,8 +51,8 @@ PARTS = {
         window_seconds=1.0,
         overlap_seconds=0.2,
     ),
-    "kmeans": words_of("tokenizers.kmeans.KMeans", num_centroids=8, dimension=16, layer=1),
-    "mulan": words_of(
+    "semantic_quantizer": words_of("tokenizers.kmeans.KMeans", num_centroids=8, dimension=16, layer=1),
+    "joint_embedding": words_of(
         "tokenizers.mulan.MuLan",
         audio=words_of(
             "tokenizers.mulan_towers.AudioTower",
@@ -76,15 +73,15 @@ PARTS = {
         dimension=8,
         window_seconds=1.0,
     ),
-    "mulan_rvq": words_of(
+    "joint_quantizer": words_of(
         "tokenizers.rvq.ResidualQuantizer", dimension=8, num_quantizers=2, codebook_size=8
     ),
-    "semantic": words_of("stages.semantic.Semantic", transformer=SMALL, pattern="delay", **WORDS),
-    "coarse": words_of(
+    "semantic_stage": words_of("stages.semantic.Semantic", transformer=SMALL, pattern="delay", **WORDS),
+    "coarse_stage": words_of(
         "stages.coarse.Coarse",
         transformer=SMALL, pattern="delay", lookahead=2, num_coarse=2, **WORDS, **CODES,
     ),
-    "fine": words_of(
+    "fine_stage": words_of(
         "stages.fine.Fine",
         transformer=SMALL, pattern="delay", lookahead=2, num_coarse=2, acoustic_levels=3, **CODES,
     ),
@@ -92,19 +89,22 @@ PARTS = {
 
 
 # What a model that follows melodies has beside and instead: windows are longer than a melody's hop of 3 s.
-MELODY_SETTINGS = {"semantic_window": 5.0, "semantic_stride": 3.0, "coarse_window": 5.0, "coarse_carry": 1.0}
+MELODY_SETTINGS = {
+    "semantic_stage": {"window": 5.0, "stride": 3.0, "guidance": 2.0},
+    "coarse_stage": {"window": 5.0, "carry": 1.0},
+}
 KNOWN = {"melody_levels": 2, "melody_codebook_size": 8, "melody_width": 4}
 MELODY_PARTS = {
-    "melody": words_of(
+    "melody_embedding": words_of(
         "tokenizers.melody.MelodyEmbedding",
         dimension=8, width=16, num_layers=1, num_heads=2, feed_forward=16, place_width=2,
     ),
-    "melody_rvq": words_of(
+    "melody_quantizer": words_of(
         "tokenizers.rvq.ResidualQuantizer", dimension=8, num_quantizers=2, codebook_size=8
     ),
     **{
         name: {**PARTS[name], "init_args": PARTS[name]["init_args"] | KNOWN}
-        for name in ("semantic", "coarse")
+        for name in ("semantic_stage", "coarse_stage")
     },
 }  # fmt: skip
 
@@ -116,7 +116,7 @@ def make_bundle(folder: Path, *, melody: bool = False) -> Path:
     for name, words in (PARTS | (MELODY_PARTS if melody else {})).items():
         part = build(**words)
         _randomise(part)
-        sources.append(save_part(folder / "parts" / name, name, part, storage="float32", **words))
+        sources.append(save_component(folder / "parts" / name, name, part, storage="float32", **words))
     settings = SETTINGS | (MELODY_SETTINGS if melody else {})
     return merge(sources, folder / "bundle", settings).path
 

@@ -34,7 +34,7 @@ def serve(path: str, python: str) -> list[str]:
 
     for module in ("fairseq2_models", "mulan", "soundstream"):
         importlib.import_module(f"musiclm.tokenizers.{module}")
-    for module in ("audit.audit", "audit.guard", "commands", "data.tokenize", "training.cli"):
+    for module in ("audit.audit", "audit.guard", "cli.generate", "data.tokenize", "training.cli"):
         importlib.import_module(f"musiclm.{module}")
     multiprocessing.set_executable(python)
     gc.freeze()  # what is never freed is not looked at, and its pages stay shared

@@ -14,9 +14,11 @@ from torch import Tensor
 from musiclm.audio import Audio
 from musiclm.audit.findings import Continued
 from musiclm.fidelity import MelDistance
-from musiclm.pipeline import MusicLM
+from musiclm.generation.pipeline import MusicLM
+from musiclm.tokenizers.protocols import AcousticTokenizer
 
-PARTS = ("soundstream", "mulan", "mulan_rvq", "semantic", "coarse", "fine")
+# What a bundle needs to make a match audible.
+ROLES = ("codec", "joint_embedding", "joint_quantizer", "semantic_stage", "coarse_stage", "fine_stage")
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,19 @@ class Heard:
 
 
 @torch.inference_mode()
-def listen(model: MusicLM, pairs: Sequence[tuple[Continued, int]], *, frame_rate: float, seed: int) -> Heard:
+def listen(
+    model: MusicLM,
+    codec: AcousticTokenizer,
+    pairs: Sequence[tuple[Continued, int]],
+    *,
+    frame_rate: float,
+    seed: int,
+) -> Heard:
     """Make pairs of continuation and target audible and compare them; every original also with the next clip.
 
     Args:
-        model: whose coarse and fine stages and codec are used.
+        model: whose acoustic decoder is used.
+        codec: that the store's codes are of.
         pairs: continuations, and which example of each.
         frame_rate: of the semantic tokens.
         seed: of the acoustic stages' draws.
@@ -49,12 +59,15 @@ def listen(model: MusicLM, pairs: Sequence[tuple[Continued, int]], *, frame_rate
     for each, index in pairs:
         mulan = each.subject.mulan[index : index + 1]
         rendered = model.render(each.generated[index][None, None], mulan, seed=seed)
-        clips.append((rendered, _original(model, each, index, frame_rate=frame_rate)))
+        clips.append((rendered, _original(codec, each, index, frame_rate=frame_rate)))
     length = min(audio.waveform.shape[1] for clip in clips for audio in clip)
     generated = torch.stack([audio.waveform[:, :length] for audio, _ in clips])  # [P, 1, L]
     originals = torch.stack([audio.waveform[:, :length] for _, audio in clips])
-    made, meant = model.mulan.embed_audio(generated), model.mulan.embed_audio(originals)  # [P, D]
-    mel = MelDistance(model.acoustic.sample_rate)
+    made, meant = (
+        model.joint_embedding.embed_audio(generated),
+        model.joint_embedding.embed_audio(originals),
+    )  # [P, D]
+    mel = MelDistance(codec.sample_rate)
     others = originals.roll(1, dims=0)
     return Heard(
         clips,
@@ -65,16 +78,16 @@ def listen(model: MusicLM, pairs: Sequence[tuple[Continued, int]], *, frame_rate
     )
 
 
-def _original(model: MusicLM, each: Continued, index: int, *, frame_rate: float) -> Audio:
+def _original(codec: AcousticTokenizer, each: Continued, index: int, *, frame_rate: float) -> Audio:
     """The target's sound, from the codes of its recording."""
     examples = each.subject.examples
     row = each.subject.rows[examples.recordings[index]]
-    ratio = model.acoustic.frame_rate / frame_rate
+    ratio = codec.frame_rate / frame_rate
     first = round((int(examples.starts[index]) + each.prompt_tokens) * ratio)
     codes = torch.from_numpy(
         row.acoustic[:, first : first + round(each.generated.shape[1] * ratio)].astype("int64")
     )
-    return Audio(model.acoustic.decode(codes[None])[0], model.acoustic.sample_rate)
+    return Audio(codec.decode(codes[None])[0], codec.sample_rate)
 
 
 def _each(mel: MelDistance, first: Tensor, second: Tensor) -> Tensor:

@@ -31,12 +31,12 @@ from musiclm.audit.nearness import nearness, null_costs
 from musiclm.audit.report import SCHEMA_VERSION, write_report
 from musiclm.audit.search import WindowSearch
 from musiclm.audit.sinkhorn import centroid_distances, default_regularization
-from musiclm.bundle import Bundle, load_part
-from musiclm.data.store import QUANTIZER, TokenStore, read_codebooks
+from musiclm.bundle import Bundle, load_component
+from musiclm.data.store import QUANTIZER, TokenStore, quantizer_of, read_codebooks
 from musiclm.files import only_writer_to
-from musiclm.pipeline import MusicLM
+from musiclm.generation.pipeline import MusicLM
+from musiclm.generation.request import check_seed
 from musiclm.progress import Progress
-from musiclm.request import check_seed
 from musiclm.stages.precision import Precision, prepare_to_decode
 from musiclm.stages.stage import Stage
 
@@ -86,8 +86,8 @@ def audit(
         raise ValueError(f"expected clear_of_end of 0 s or more, got {clear_of_end:g}")
     calibration.check_enough(negatives, false_positive_rate)
     model, store = Bundle.find(bundle), TokenStore(tokens)
-    store.check_learned_by(model.entry("semantic").get("trained_on", {}))
-    stage = prepare_to_decode(model.load("semantic"), precision)
+    store.check_learned_by(model)
+    stage = prepare_to_decode(model.load("semantic_stage"), precision)
     distances = centroid_distances(read_codebooks(store.folder)["semantic"][0])
     metric = Metric(distances, default_regularization(distances))
 
@@ -120,7 +120,7 @@ def audit(
             rows,
             chosen,
             length=length,
-            quantizer=load_part(store.folder / QUANTIZER),
+            quantizer=load_component(quantizer_of(store.folder, QUANTIZER)),
             description=store.description,
         )
         for name, rows, chosen in (
@@ -135,7 +135,9 @@ def audit(
     searched = WindowSearch.build(store) if search else None
     null = null_costs(searched, least_entropy=findings.LOW_ENTROPY) if searched else None
 
-    work = _work_folder(out / ".work", _digest(model.fingerprint("semantic"), precision, seed, subjects))
+    work = _work_folder(
+        out / ".work", _digest(model.fingerprint("semantic_stage"), precision, seed, subjects)
+    )
     made = _continue(
         stage, subjects, prompt_tokens, metric=metric, temperature=temperature, seed=seed, work=work
     )
@@ -150,9 +152,11 @@ def audit(
     nearest = findings.closest(made)
     closest = [findings.describe_pair(each, index, rate) for each, index in nearest]
     heard = None
-    codec = store.description.fingerprints.get("soundstream")
-    if audio and set(acoustic.PARTS) <= set(model.parts) and model.fingerprint("soundstream") == codec:
-        heard = acoustic.listen(MusicLM.from_pretrained(bundle), nearest, frame_rate=rate, seed=seed)
+    codec = store.description.fingerprints.get("codec")
+    if audio and set(acoustic.ROLES) <= set(model.components) and model.fingerprint("codec") == codec:
+        heard = acoustic.listen(
+            MusicLM.from_pretrained(bundle), model.load("codec"), nearest, frame_rate=rate, seed=seed
+        )
         figures = zip(heard.mulan_cosine.tolist(), heard.mel_distance.tolist(), strict=True)
         for pair, (cosine, distance) in zip(closest, figures, strict=True):
             pair.update(mulan_cosine=cosine, mel_distance=distance)
@@ -168,7 +172,7 @@ def audit(
         "bundle": {
             "path": bundle,
             "fingerprint": model.fingerprint(),
-            "semantic": model.fingerprint("semantic"),
+            "semantic": model.fingerprint("semantic_stage"),
         },
         "store": {
             "path": str(tokens),

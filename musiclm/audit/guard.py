@@ -23,9 +23,9 @@ from musiclm.audit.nearness import null_costs
 from musiclm.audit.search import WINDOW, WindowSearch
 from musiclm.data.store import TokenStore
 from musiclm.files import write_whole
-from musiclm.pipeline import MusicLM
-from musiclm.request import GuardAction, Request
-from musiclm.windows import OnProgress
+from musiclm.generation.pipeline import MusicLM
+from musiclm.generation.request import GuardAction, Request
+from musiclm.generation.windows import OnProgress
 
 QUANTILE = 0.001  # of unrelated windows: how many a guard may take for copies
 NULL_WINDOWS = 5_000  # at most; of fewer than a thousand, none is nearer than the threshold
@@ -93,7 +93,8 @@ class Guard:
             FileNotFoundError, ValueError: there is no store, or the model has learned other tokens.
         """
         store = TokenStore(tokens)
-        store.check_learned_by(model.trained_on)
+        if model.bundle is not None:
+            store.check_learned_by(model.bundle)
         search = WindowSearch.open(store)
         threshold = _kept_threshold(search.folder)
         if threshold is None:
@@ -146,7 +147,7 @@ class Guard:
         Raises:
             ValueError: there is not enough music to look at, or a sample does not pass.
         """
-        self._check_length(round(request.length * self.search.store.description.semantic_frame_rate))
+        self._check_length(round(request.new_seconds * self.search.store.description.semantic_frame_rate))
         assert tries >= 1
         made: dict[int, Sample] = {}
         missing = list(range(request.num))
@@ -155,11 +156,11 @@ class Guard:
             watch = Watch(self, action)
             asked = replace(request, seed=seed, num=len(missing))
             try:
-                takes = model.perform(asked, on_progress, watch).listen()
+                samples = model.perform(asked, on_progress, watch).listen()
             except TooNear as error:
                 nearest = _said(error.verdict, missing[error.row], request.num)
             else:
-                for row, (place, audio) in enumerate(zip(missing, takes, strict=True)):
+                for row, (place, audio) in enumerate(zip(missing, samples, strict=True)):
                     verdict = watch.verdict(row)
                     if verdict.passes or action == "label":
                         made[place] = Sample(audio, seed + row, verdict)

@@ -1,19 +1,30 @@
-"""A trained model on disk: a folder with `model.yaml` and one safetensors file per part. Never pickle.
+"""A trained model on disk: a folder with `model.yaml` and one safetensors file per component. Never pickle.
 
-`model.yaml` names each part by class_path and init_args, as the training configs do, so that the same spec
-builds a part for training and for generation. A single trained part is a bundle of one.
-
-A part's name is its role, called after what the paper has in it: `soundstream` is the acoustic tokenizer,
-whichever class that is.
+`model.yaml` names each component by its role (`codec`, `semantic_stage`, ...), with the class_path and
+init_args that the training configs have, so that the same spec builds it for training and for generation, and
+with its settings for generation; `pipeline` names the model that the components make. A single trained
+component is a bundle of one.
 
 A bundle may come from a stranger. Nothing in it is run: weights are safetensors, `model.yaml` is read as
-plain data (`musiclm.plain`), and only parts of this project can be named in it (`musiclm.build`).
+plain data (`plain.py`), and only classes of this project can be named in it (`build.py`). What earlier
+formats and versions called otherwise stands in `aliases.py`.
 """
 
-from musiclm.build import build
+from musiclm.bundle.build import build
 from musiclm.bundle.commands import info, pack
-from musiclm.bundle.reading import SHIPPED, Bundle, load_part
+from musiclm.bundle.reading import SHIPPED, Bundle, load_component, only_role
 from musiclm.bundle.storage import Storage
-from musiclm.bundle.writing import merge, save_part
+from musiclm.bundle.writing import merge, save_component
 
-__all__ = ["SHIPPED", "Bundle", "Storage", "build", "info", "load_part", "merge", "pack", "save_part"]
+__all__ = [
+    "SHIPPED",
+    "Bundle",
+    "Storage",
+    "build",
+    "info",
+    "load_component",
+    "merge",
+    "only_role",
+    "pack",
+    "save_component",
+]

@@ -1,30 +1,32 @@
-"""Bundles, read lazily: a part is loaded when it is asked for."""
+"""Bundles, read lazily: a component is loaded when it is asked for."""
 
-import hashlib
 import json
-import re
+import warnings
 from pathlib import Path
 from typing import Any
 
-from musiclm.build import build, check
-from musiclm.bundle import word_list
+from musiclm.bundle import aliases, format_1, word_list
+from musiclm.bundle.build import build, check, find_pipeline
+from musiclm.bundle.component import WEIGHTS, Component, component_of, digest, fingerprint_of
 from musiclm.bundle.hub import download
+from musiclm.bundle.plain import read_yaml
 from musiclm.bundle.storage import matches, training_state, unpack_weights
-from musiclm.plain import read_yaml
 from musiclm.tokenizers.protocols import KnowsWords
 
 MODEL_FILE = "model.yaml"
-FORMAT = 1
+FORMAT = 2
 SHIPPED = Path(__file__).parents[1] / "bundles"
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*", re.ASCII)  # of a part: a name, and never a path
-WEIGHTS = ".safetensors"
 
 
 class Bundle:
-    """A folder of parts, read lazily.
+    """A folder of components, read lazily.
 
     Args:
         path: the folder.
+
+    Attributes:
+        components: by role, in the order of the file.
+        pipeline: class_path and init_args of the model that they make; None where they make none.
 
     Raises:
         FileNotFoundError: the folder or its model.yaml does not exist.
@@ -39,21 +41,16 @@ class Bundle:
                 f"expected a bundle, a folder with {MODEL_FILE}; found none at {self.path}: was it trained?"
             )
         content = read_yaml(self.file)
-        if not isinstance(content, dict) or content.get("format") != FORMAT or "parts" not in content:
+        version = content.get("format") if isinstance(content, dict) else None
+        if version == 1:
+            self.components, self.pipeline = format_1.upgraded(content, self.path, str(self.file))
+        elif version == FORMAT:
+            self.components, self.pipeline = self._components_of(content), content.get("pipeline")
+        else:
             raise ValueError(
-                f"expected a bundle of format {FORMAT} in {self.file}; pack it again (`musiclm bundle pack`)"
+                f"expected a bundle of format {FORMAT} or 1 in {self.file}; pack it again "
+                "(`musiclm bundle pack`)"
             )
-        if not isinstance(content["parts"], dict):
-            raise ValueError(f"expected parts by name in {self.file}, it is truncated or altered")
-        for name, entry in content["parts"].items():
-            check_name(name, str(self.file))
-            if not _is_whole(entry):
-                raise ValueError(
-                    f"expected a whole entry of {name} in {self.file}, it is truncated or altered: get it "
-                    "again"
-                )
-        self.parts: dict[str, dict[str, Any]] = content["parts"]
-        self.settings: dict[str, Any] = content.get("settings") or {}
 
     @classmethod
     def find(cls, name: str | Path) -> "Bundle":
@@ -72,64 +69,80 @@ class Bundle:
             f"expected a bundle: one of {shipped}, a folder, or a Hugging Face id; got {str(name)!r}"
         )
 
-    def fingerprint(self, name: str | None = None) -> str:
-        """What tells one trained part (or the whole bundle) from every other: 16 hex digits."""
-        if name is not None:
-            return self.entry(name)["fingerprint"]
-        parts = {part: self.parts[part]["fingerprint"] for part in sorted(self.parts)}
-        return digest(json.dumps([parts, self.settings], sort_keys=True).encode())
+    def fingerprint(self, role: str | None = None) -> str:
+        """What tells a trained component (or the whole bundle) from every other: 16 hex digits."""
+        if role is not None:
+            return self.component(role).fingerprint
+        roles = sorted(self.components)
+        fingerprints = {role: self.components[role].fingerprint for role in roles}
+        settings = {role: self.components[role].settings for role in roles if self.components[role].settings}
+        return digest(json.dumps([fingerprints, settings], sort_keys=True).encode())
 
-    def load(self, name: str) -> Any:
-        """The part, built from its spec and filled with its weights: eval mode, frozen.
+    def current(self, role: str, fingerprint: str) -> str:
+        """Today's fingerprint of a component that an earlier format knew by another one."""
+        return format_1.current(self.components, role, fingerprint)
+
+    def load(self, role: str) -> Any:
+        """The component, built from its spec and filled with its weights: eval mode, frozen.
 
         Raises:
             FileNotFoundError: its file is missing.
-            ValueError: the bundle has no such part, its spec does not name a part of this project, or its
-                file is truncated, altered or no weights.
+            ValueError: the bundle has none of this role, its spec does not name a class of this project, or
+                its file is truncated, altered or no weights.
         """
         from safetensors.torch import load
 
-        entry, content = self.entry(name), self.content(name)
-        file = self.path / entry["file"]
-        part = build(entry["class_path"], entry["init_args"], self.place(name))
-        training_only = training_state(part)
+        role = self._present(role)
+        component, content = self.component(role), self.content(role)
+        file = self.path / component.file
+        module = build(component.class_path, component.init_args, self.place(role))
+        training_only = training_state(module)
         try:
-            missing, unexpected = part.load_state_dict(unpack_weights(load(content)), strict=False)
+            missing, unexpected = module.load_state_dict(unpack_weights(load(content)), strict=False)
         except RuntimeError as error:  # sizes that differ
             raise ValueError(
-                f"expected weights of {entry['class_path']} as this version builds it, {file} has others: "
+                f"expected weights of {component.class_path} as this version builds it, {file} has others: "
                 f"{str(error).splitlines()[-1].strip()}; get a bundle made for this version"
             ) from error
         missing = [key for key in missing if not matches(key, training_only)]
         if missing or unexpected:
             raise ValueError(
-                f"{file} does not fit {entry['class_path']}: missing {missing}, unexpected {unexpected}"
+                f"{file} does not fit {component.class_path}: missing {missing}, unexpected {unexpected}"
             )
-        if isinstance(part, KnowsWords):
-            part.words = word_list.read_list(self.path, entry)
-        return part.eval().requires_grad_(False)
+        if isinstance(module, KnowsWords):
+            module.words = word_list.read_list(self.path, component)
+        return module.eval().requires_grad_(False)
 
-    def check(self, name: str) -> None:
-        """Raise ValueError unless a part's spec names a part of this project; nothing is built."""
-        entry = self.entry(name)
-        check(entry["class_path"], entry["init_args"], self.place(name))
+    def check(self) -> None:
+        """Look whether all of it can be used; nothing is built.
 
-    def content(self, name: str) -> bytes:
-        """The file of a part, found whole and unaltered.
+        Raises:
+            ValueError: a spec names no class of this project, or the pipeline does not know the settings.
+        """
+        for role, component in self.components.items():
+            check(component.class_path, component.init_args, self.place(role))
+        if self.pipeline is not None:
+            find_pipeline(self.pipeline, f"{self.file}: pipeline").read_settings(
+                self.components, str(self.file)
+            )
+
+    def content(self, role: str) -> bytes:
+        """The file of a component, found whole and unaltered.
 
         Raises:
             FileNotFoundError, ValueError: it is missing, truncated, altered, or holds no weights.
         """
         from safetensors import SafetensorError, safe_open
 
-        entry = self.entry(name)
-        file = self.path / entry["file"]
+        role = self._present(role)
+        component = self.component(role)
+        file = self.path / component.file
         if not file.is_file():
             raise FileNotFoundError(
-                f"expected the weights of {name} at {file}, found nothing; get the bundle again"
+                f"expected the weights of {role} at {file}, found nothing; get the bundle again"
             )
         content = file.read_bytes()
-        if digest(spec_bytes(entry) + content) != entry["fingerprint"]:
+        if fingerprint_of(role, component.init_args, content) != component.fingerprint:
             raise ValueError(
                 f"expected the weights that {MODEL_FILE} names, {file} is truncated or altered; get it again"
             )
@@ -141,64 +154,53 @@ class Bundle:
                 f"expected weights (safetensors) in {file}, it holds something else ({error}): get it again"
             ) from None
 
-    def entry(self, name: str) -> dict[str, Any]:
-        """What model.yaml says of a part: class_path, init_args, file, fingerprint, trained_on, words."""
-        if name not in self.parts:
-            raise ValueError(f"expected a bundle with the part {name}; {self.path} has {sorted(self.parts)}")
-        return self.parts[name]
+    def component(self, role: str) -> Component:
+        """What model.yaml says of the component of a role."""
+        return self.components[self._present(role)]
 
-    def place(self, name: str) -> str:
-        """Where the spec of a part is written, for messages."""
-        return f"{self.file}: parts.{name}"
+    def settings(self, role: str) -> dict[str, Any]:
+        """How the component of a role is used in generation; empty where nothing is said or there is none."""
+        return self.components[role].settings if role in self.components else {}
 
+    def place(self, role: str) -> str:
+        """Where the spec of a component is written, for messages."""
+        return f"{self.file}: components.{role}"
 
-def load_part(folder: str | Path, name: str | None = None) -> Any:
-    """The only part of a bundle of one, or the named part of a larger one."""
-    bundle = Bundle(folder)
-    if name is None:
-        if len(bundle.parts) != 1:
+    def _present(self, role: str) -> str:
+        """A role that the bundle has: the one asked for, or what an old name of it stands for."""
+        if role in self.components:
+            return role
+        new = aliases.role(role)
+        if new not in self.components:
             raise ValueError(
-                f"expected a bundle of one part at {folder}; it has {sorted(bundle.parts)}: name one"
+                f"expected a bundle with the component {role}; {self.path} has {sorted(self.components)}"
             )
-        name = next(iter(bundle.parts))
-    return bundle.load(name)
+        warnings.warn(f"the role {role} is called {new} now", DeprecationWarning, stacklevel=3)
+        return new
+
+    def _components_of(self, content: dict[str, Any]) -> dict[str, Component]:
+        if not isinstance(content.get("components"), dict):
+            raise ValueError(f"expected components by role in {self.file}, it is truncated or altered")
+        return {
+            role: component_of(role, entry, str(self.file)) for role, entry in content["components"].items()
+        }
 
 
-def check_name(name: str, place: str) -> None:
-    """Raise ValueError for a part's name that could be taken for a path."""
-    if not NAME.fullmatch(name):
-        raise ValueError(f"expected names of parts of letters, digits, _ and - in {place}, got {name!r}")
+def load_component(folder: str | Path, role: str | None = None) -> Any:
+    """The only component of a bundle of one, or the one of a role of a larger bundle."""
+    bundle = Bundle(folder)
+    return bundle.load(only_role(bundle) if role is None else role)
 
 
-def spec_bytes(entry: dict[str, Any]) -> bytes:
-    """The spec of a part, as its fingerprint covers it."""
-    return json.dumps([entry["class_path"], entry["init_args"]], sort_keys=True).encode()
+def only_role(bundle: Bundle) -> str:
+    """The role of the only component of a bundle of one.
 
-
-def digest(content: bytes) -> str:
-    """16 hex digits of SHA-256."""
-    return hashlib.sha256(content).hexdigest()[:16]
-
-
-def _is_whole(entry: Any) -> bool:
-    """Whether an entry of model.yaml is complete and names files inside the bundle's own folder."""
-    if not isinstance(entry, dict) or not {"class_path", "init_args", "file", "fingerprint"} <= entry.keys():
-        return False
-    file, trained_on = entry["file"], entry.get("trained_on") or {}
-    return (
-        isinstance(entry["init_args"], dict)
-        and isinstance(entry["fingerprint"], str)
-        and _is_name(file, WEIGHTS)
-        and (word_list.KEY not in entry or _is_name(entry[word_list.KEY], word_list.ENDING))
-        and isinstance(trained_on, dict)
-        and all(isinstance(value, str) for value in trained_on.values())
-    )
-
-
-def _is_name(file: Any, ending: str) -> bool:
-    """Whether it is the name of a file with this ending, and no path."""
-    return (
-        isinstance(file, str)
-        and file.endswith(ending)
-        and NAME.fullmatch(file.removesuffix(ending)) is not None
-    )
+    Raises:
+        ValueError: it has several, or none.
+    """
+    if len(bundle.components) != 1:
+        raise ValueError(
+            f"expected a bundle of one component at {bundle.path}; it has {sorted(bundle.components)}: "
+            "name one"
+        )
+    return next(iter(bundle.components))

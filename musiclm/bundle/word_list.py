@@ -1,13 +1,16 @@
-"""The words of a part's training captions, in a file beside its weights: `mulan.words.txt`, one a line.
+"""The words of a component's training captions, in a file beside its weights, one a line.
 
-They change nothing that the part computes, and so they are no part of its fingerprint.
+They change nothing that the component computes, and so they are no part of its fingerprint.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-KEY = "words"  # of the file's name in the entry of a part
+if TYPE_CHECKING:
+    from musiclm.bundle.component import Component
+
+KEY = "words"  # of the file's name in the entry of a component
 ENDING = ".words.txt"
 
 
@@ -16,15 +19,15 @@ def list_of(words: Iterable[str]) -> bytes:
     return "".join(f"{word}\n" for word in sorted(words)).encode()
 
 
-def read_list(folder: Path, entry: Mapping[str, Any]) -> frozenset[str]:
-    """The words of a part, by its entry in the bundle at `folder`; none where it has no list.
+def read_list(folder: Path, component: "Component") -> frozenset[str]:
+    """The words of a component of the bundle at `folder`; none where it has no list.
 
     Raises:
-        FileNotFoundError: the file that the entry names is missing.
+        FileNotFoundError: the file that its entry names is missing.
     """
-    if KEY not in entry:
+    if component.words is None:
         return frozenset()
-    file = folder / entry[KEY]
+    file = folder / component.words
     if not file.is_file():
         raise FileNotFoundError(f"expected a list of words at {file}, found nothing; get the bundle again")
     return frozenset(file.read_bytes().decode("utf-8", "replace").split())

@@ -1,7 +1,8 @@
 """Writing bundles: nothing is written before all of it is found right, and then all of it or none."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,113 +10,157 @@ import yaml
 from torch import nn
 
 from musiclm.bundle import word_list
-from musiclm.bundle.reading import FORMAT, MODEL_FILE, WEIGHTS, Bundle, check_name, digest, spec_bytes
+from musiclm.bundle.build import check, find_pipeline
+from musiclm.bundle.component import WEIGHTS, Component, check_name, fingerprint_of
+from musiclm.bundle.format_1 import PIPELINE
+from musiclm.bundle.reading import FORMAT, MODEL_FILE, Bundle
 from musiclm.bundle.storage import Storage, pack_weights
 from musiclm.files import only_writer, replacing
-from musiclm.settings import read_settings
 from musiclm.tokenizers.protocols import KnowsWords
 
+Settings = Mapping[str, Mapping[str, Any]]  # of generation, by role and name
 
-def save_part(
+
+def save_component(
     folder: str | Path,
-    name: str,
-    part: nn.Module,
+    role: str,
+    module: nn.Module,
     *,
     class_path: str,
     init_args: dict[str, Any],
     storage: Storage,
     trained_on: dict[str, str] | None = None,
 ) -> Bundle:
-    """Write a bundle of one part.
+    """Write a bundle of one component.
 
     Args:
         folder: of the bundle.
-        name: of the part.
-        part: the trained module.
+        role: of the component.
+        module: what was trained.
         class_path, init_args: the spec that builds it.
         storage: precision that its matrices are kept in.
-        trained_on: fingerprints of the tokenizers whose tokens a stage has learned.
+        trained_on: fingerprints by role of the components whose output it has learned from.
 
     Raises:
         OSError, ValueError: the folder cannot be written, or holds other things.
     """
     from safetensors.torch import save
 
-    check_name(name, "a bundle")
-    content = save(pack_weights(part, storage))
-    entry: dict[str, Any] = {"class_path": class_path, "init_args": init_args, "file": name + WEIGHTS}
-    entry["fingerprint"] = digest(spec_bytes(entry) + content)
-    entry["trained_on"] = trained_on or {}
-    contents = {entry["file"]: content}
-    if isinstance(part, KnowsWords) and part.words:
-        entry[word_list.KEY] = name + word_list.ENDING
-        contents[entry[word_list.KEY]] = word_list.list_of(part.words)
-    return _write(Path(folder), {name: entry}, contents, {})
+    check_name(role, "a bundle")
+    content = save(pack_weights(module, storage))
+    component = Component(
+        class_path=class_path,
+        init_args=init_args,
+        file=role + WEIGHTS,
+        fingerprint=fingerprint_of(role, init_args, content),
+        trained_on=trained_on or {},
+    )
+    contents = {component.file: content}
+    if isinstance(module, KnowsWords) and module.words:
+        component = replace(component, words=role + word_list.ENDING)
+        contents[role + word_list.ENDING] = word_list.list_of(module.words)
+    return _write(Path(folder), {role: component}, contents, None)
 
 
 def merge(
     sources: Iterable[Bundle],
     folder: str | Path,
-    settings: dict[str, Any] | None = None,
+    settings: Settings | None = None,
     *,
     only: Sequence[str] = (),
     stages: bool = True,
 ) -> Bundle:
-    """Write the parts of several bundles as one; of a name, the last one stays.
+    """Write the components of several bundles as one; of a role, the last one stays.
 
     Args:
         sources: the bundles.
         folder: of the new one.
-        settings: of generation; without any, those of the last source that has some.
-        only: names of the parts to take; all without them.
+        settings: of generation, by role; without any, each component keeps its own, or what that of the same
+            role before it had.
+        only: roles of the components to take; all without them.
         stages: False leaves the stages out.
 
     Raises:
         OSError: the folder cannot be written.
-        ValueError: a stage has learned the tokens of other tokenizers than the bundle would hold, a part or
-            the settings cannot be used, or the folder holds other things.
+        ValueError: a stage has learned the tokens of other tokenizers than the bundle would hold, a component
+            or its settings cannot be used, or the folder holds other things.
     """
     chosen: dict[str, Bundle] = {}
-    place = "the settings"
+    used: dict[str, dict[str, Any]] = {role: dict(values) for role, values in (settings or {}).items()}
+    pipeline = None
     for source in sources:
-        names = [name for name in source.parts if stages or not _is_stage(source.entry(name))]
-        chosen.update({name: source for name in names if not only or name in only})
-        if source.settings and (settings is None or place != "the settings"):
-            settings, place = source.settings, f"{source.file}: settings"
+        roles = [role for role in source.components if stages or not _is_stage(source.component(role))]
+        chosen.update({role: source for role in roles if not only or role in only})
+        if settings is None:
+            used.update({role: source.settings(role) for role in roles if source.settings(role)})
+        pipeline = source.pipeline or pipeline
     if missing := sorted(set(only) - chosen.keys()):
-        raise ValueError(f"expected bundles with the part {missing[0]}, none has it")
-    for name, source in chosen.items():
-        source.check(name)
-    parts = {name: source.entry(name) | {"file": name + WEIGHTS} for name, source in chosen.items()}
-    for name, entry in parts.items():
-        for tokenizer, fingerprint in (entry.get("trained_on") or {}).items():
-            if tokenizer in parts and parts[tokenizer]["fingerprint"] != fingerprint:
-                raise ValueError(
-                    f"{name} was trained on tokens of {tokenizer} {fingerprint}, the bundle would hold "
-                    f"{parts[tokenizer]['fingerprint']}: pack the tokenizers that made its tokens, or "
-                    "tokenizers alone (--stages false)"
-                )
-    contents = {parts[name]["file"]: source.content(name) for name, source in chosen.items()}
-    for name, source in chosen.items():
-        if words := word_list.read_list(source.path, parts[name]):
-            parts[name][word_list.KEY] = name + word_list.ENDING
-            contents[name + word_list.ENDING] = word_list.list_of(words)
-    read_settings(settings or {}, place)
-    return _write(Path(folder), parts, contents, settings or {})
+        raise ValueError(f"expected bundles with the component {missing[0]}, none has it")
+    if unused := sorted(used.keys() - chosen.keys()) if settings else []:
+        raise ValueError(
+            f"expected settings of components that are packed, got some of {unused[0]}: the bundle "
+            f"would hold {', '.join(sorted(chosen))}"
+        )
+    components = {
+        role: replace(
+            source.component(role),
+            file=role + WEIGHTS,
+            settings=used.get(role, {}),
+            words=None,
+            trained_on=_learned(role, source, chosen),
+        )
+        for role, source in chosen.items()
+    }
+    for role, source in chosen.items():
+        check(components[role].class_path, components[role].init_args, source.place(role))
+    contents = {components[role].file: source.content(role) for role, source in chosen.items()}
+    for role, source in chosen.items():
+        if words := word_list.read_list(source.path, source.component(role)):
+            components[role] = replace(components[role], words=role + word_list.ENDING)
+            contents[role + word_list.ENDING] = word_list.list_of(words)
+    makes_music = any(map(_is_stage, components.values()))
+    pipeline = (pipeline or PIPELINE) if makes_music else None
+    if pipeline is not None:
+        find_pipeline(pipeline, "pipeline").read_settings(components, "the settings")
+    return _write(Path(folder), components, contents, pipeline)
+
+
+def _learned(role: str, source: Bundle, chosen: Mapping[str, Bundle]) -> dict[str, str]:
+    """What a component has learned from, by today's fingerprints.
+
+    Raises:
+        ValueError: the bundle would hold others.
+    """
+    learned = {}
+    for other, fingerprint in source.component(role).trained_on.items():
+        held = chosen[other].component(other) if other in chosen else None
+        if held is not None and not held.is_known_as(fingerprint):
+            raise ValueError(
+                f"{role} was trained on tokens of {other} {fingerprint}, the bundle would hold "
+                f"{held.fingerprint}: pack the tokenizers that made its tokens, or tokenizers alone "
+                "(--stages false)"
+            )
+        learned[other] = fingerprint if held is None else held.fingerprint
+    return learned
 
 
 def _write(
-    folder: Path, parts: dict[str, dict[str, Any]], contents: dict[str, bytes], settings: dict[str, Any]
+    folder: Path,
+    components: Mapping[str, Component],
+    contents: Mapping[str, bytes],
+    pipeline: dict[str, Any] | None,
 ) -> Bundle:
-    """The bundle of entries and files by name, all of them written before the first one takes its place."""
+    """The bundle of components and files by name, all written before the first one takes its place."""
     _check_free(folder)
     before = _files_of(folder)
-    model = yaml.safe_dump({"format": FORMAT, "settings": settings, "parts": parts}, sort_keys=False)
+    entries = {role: component.entry() for role, component in components.items()}
+    content = {"format": FORMAT} | ({"pipeline": pipeline} if pipeline else {}) | {"components": entries}
+    model = yaml.safe_dump(content, sort_keys=False)
     with only_writer(folder), _with_room(folder), ExitStack() as files:
         # Renamed in reverse: model.yaml, which says what the others are to be, comes last.
         files.enter_context(replacing(folder / MODEL_FILE)).write_bytes(model.encode())
-        for file, content in contents.items():
-            files.enter_context(replacing(folder / file)).write_bytes(content)
+        for file, weights in contents.items():
+            files.enter_context(replacing(folder / file)).write_bytes(weights)
     for file in before - contents.keys():
         (folder / file).unlink(missing_ok=True)
     return Bundle(folder)
@@ -124,8 +169,8 @@ def _write(
 def _files_of(folder: Path) -> set[str]:
     """Names of the files of the bundle that is there so far, if any is."""
     try:
-        parts = Bundle(folder).parts.values()
-        return {entry[key] for entry in parts for key in ("file", word_list.KEY) if key in entry}
+        components = Bundle(folder).components.values()
+        return {file for each in components for file in (each.file, each.words) if file}
     except (OSError, ValueError):
         return set()
 
@@ -157,5 +202,5 @@ def _with_room(folder: Path) -> Iterator[None]:
         raise OSError(f"expected room for the bundle, {folder} cannot be written: {error}") from None
 
 
-def _is_stage(entry: dict[str, Any]) -> bool:
-    return str(entry["class_path"]).startswith("musiclm.stages.")
+def _is_stage(component: Component) -> bool:
+    return component.class_path.startswith("musiclm.stages.")

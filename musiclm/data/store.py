@@ -1,14 +1,14 @@
 """The token store: recordings as tokens, one row each, in memory-mapped Arrow shards.
 
 A folder holds shards `tokens-00000.arrow` …, `store.yaml` (what the tokens mean, which tokenizers made them),
-`codebooks.safetensors` (what each semantic and acoustic code stands for) and `mulan_rvq/`, the residual
+`codebooks.safetensors` (what each semantic and acoustic code stands for) and `joint_quantizer/`, the residual
 quantizer as a bundle of one, which turns the MuLan embedding of any crop into conditioning tokens; where the
-store has melodies, `melody_rvq/` does the same for theirs. So the stages train from the folder alone, where
-neither fairseq2 nor audio is present.
+store has melodies, `melody_quantizer/` does the same for theirs. So the stages train from the folder alone,
+where neither fairseq2 nor audio is present.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +16,22 @@ import numpy as np
 import yaml
 from torch import Tensor
 
+from musiclm.bundle import Bundle, aliases
+from musiclm.bundle.reading import MODEL_FILE
 from musiclm.files import replacing, write_whole
 
 DESCRIPTION = "store.yaml"
 CODEBOOKS = "codebooks.safetensors"
 SHARD = "tokens-{index:05d}.arrow"
-QUANTIZER = "mulan_rvq"
-MELODY_QUANTIZER = "melody_rvq"
+QUANTIZER = "joint_quantizer"
+MELODY_QUANTIZER = "melody_quantizer"
 SOURCE = ("hash", "size", "modified")  # columns of a row's SourceFile
 UNFINISHED = "unfinished"  # a file that is there while `musiclm tokenize` is at work, and if it was stopped
-MADE_BY = {  # the tokenizers behind each source of codes
-    "mulan": ("mulan", QUANTIZER),
-    "melody": ("melody", MELODY_QUANTIZER),
-    "semantic": ("w2v_bert", "kmeans"),
-    "acoustic": ("soundstream",),
+MADE_BY = {  # the tokenizers behind each source of codes, by their roles in a bundle
+    "mulan": ("joint_embedding", QUANTIZER),
+    "melody": ("melody_embedding", MELODY_QUANTIZER),
+    "semantic": ("semantic_encoder", "semantic_quantizer"),
+    "acoustic": ("codec",),
 }
 
 
@@ -45,7 +47,7 @@ class StoreDescription:
     mulan_dimension: int
     mulan_window_seconds: float
     mulan_stride_seconds: float
-    fingerprints: dict[str, str]  # of the tokenizers: soundstream, w2v_bert, kmeans, mulan, mulan_rvq, ...
+    fingerprints: dict[str, str]  # of the tokenizers, by role
     melody_dimension: int = 0  # 0: the store has no melodies
     melody_window_seconds: float = 0.0
     melody_stride_seconds: float = 0.0
@@ -77,8 +79,13 @@ class TokenRow:
     source: SourceFile = SourceFile()  # of old stores unknown
 
 
-def write_description(folder: Path, description: StoreDescription) -> None:
+def write_description(folder: Path, description: StoreDescription, source: Bundle | None = None) -> None:
     """Write `store.yaml`, or check that the folder's says the same.
+
+    Args:
+        folder: of the store.
+        description: of its tokens.
+        source: whose tokenizers make them; it knows their fingerprints in stores of earlier formats.
 
     Raises:
         ValueError: the folder holds tokens of other tokenizers.
@@ -87,7 +94,10 @@ def write_description(folder: Path, description: StoreDescription) -> None:
         raise FileExistsError(f"expected a folder for the tokens, {folder} is a file: name another")
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / DESCRIPTION).is_file():
-        if read_description(folder) != description:
+        before = read_description(folder)
+        if source is not None:
+            before = replace(before, fingerprints=_current(before, source))
+        if before != description:
             raise ValueError(
                 f"expected {folder} to be new or made by the same tokenizers, it holds tokens of others: "
                 "name another folder, or remove it"
@@ -108,11 +118,23 @@ def read_description(folder: Path) -> StoreDescription:
             f"expected a token store (see `musiclm tokenize`), found no {DESCRIPTION} in {folder}"
         )
     try:
-        return StoreDescription(**yaml.safe_load(file.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, TypeError) as error:
+        words = yaml.safe_load(file.read_text(encoding="utf-8"))
+        return StoreDescription(**words | {"fingerprints": aliases.by_role(words["fingerprints"])})
+    except (yaml.YAMLError, TypeError, LookupError, AttributeError) as error:
         raise ValueError(
             f"expected a description of tokens in {file}: {' '.join(str(error).split())}"
         ) from None
+
+
+def quantizer_of(folder: Path, role: str) -> Path:
+    """The bundle of one of a store's quantizers; stores of earlier versions call it otherwise."""
+    names = [role, *(old for old, new in aliases.ROLES.items() if new == role)]
+    return next((folder / name for name in names if (folder / name / MODEL_FILE).is_file()), folder / role)
+
+
+def _current(description: StoreDescription, source: Bundle) -> dict[str, str]:
+    """Fingerprints of a store's tokenizers as a bundle of them has them today."""
+    return {role: source.current(role, fingerprint) for role, fingerprint in description.fingerprints.items()}
 
 
 def write_codebooks(folder: Path, codebooks: Mapping[str, Tensor]) -> None:
@@ -225,15 +247,11 @@ class TokenStore:
     def __getitem__(self, index: int) -> TokenRow:
         return row_of(self.table, index, self.description)
 
-    def check_learned_by(self, trained_on: Mapping[str, str]) -> None:
-        """Raise ValueError where a semantic stage has learned other tokens than the store's.
-
-        Args:
-            trained_on: fingerprints of the tokenizers whose tokens it has learned, as its bundle says.
-        """
-        own = self.description.fingerprints
+    def check_learned_by(self, model: Bundle) -> None:
+        """Raise ValueError where the semantic stage of a model has learned other tokens than the store's."""
+        own, learned = _current(self.description, model), model.component("semantic_stage").trained_on
         names = [*MADE_BY["mulan"], *MADE_BY["semantic"]]
-        other = [name for name in names if name in trained_on and trained_on[name] != own.get(name)]
+        other = [name for name in names if name in learned and learned[name] != own.get(name)]
         if other:
             raise ValueError(
                 f"expected the token store that the semantic stage was trained on; {self.folder} was made by "

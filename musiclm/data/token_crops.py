@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from musiclm.bundle import load_part
+from musiclm.bundle import load_component
 from musiclm.data.crops import ResumableLoader, ResumableSampler, check_crops
 from musiclm.data.store import (
     MELODY_QUANTIZER,
@@ -23,6 +23,7 @@ from musiclm.data.store import (
     StoreDescription,
     TokenRow,
     TokenStore,
+    quantizer_of,
     read_codebooks,
     read_description,
 )
@@ -164,9 +165,9 @@ class TokenCrops(lightning.LightningDataModule):
         self.clear_of_end = clear_of_end
         self.seed = seed
         self.description = read_description(self.tokens)
-        self.quantizers = {"mulan": load_part(self.tokens / QUANTIZER)}
+        self.quantizers = {"mulan": load_component(quantizer_of(self.tokens, QUANTIZER))}
         if self.description.melody_dimension:
-            self.quantizers["melody"] = load_part(self.tokens / MELODY_QUANTIZER)
+            self.quantizers["melody"] = load_component(quantizer_of(self.tokens, MELODY_QUANTIZER))
         # By source, what the stages' embeddings start from
         self.codebooks = read_codebooks(self.tokens)
         self.codebooks |= {name: quantizer.codebooks for name, quantizer in self.quantizers.items()}

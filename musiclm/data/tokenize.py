@@ -29,6 +29,7 @@ from musiclm.data.store import (
     UNFINISHED,
     StoreDescription,
     TokenRow,
+    quantizer_of,
     shard_path,
     write_codebooks,
     write_description,
@@ -41,8 +42,8 @@ from musiclm.tokenizers.melody import WINDOW_SECONDS, MelodyEmbedding
 from musiclm.tokenizers.protocols import AcousticTokenizer, JointEmbedding, SemanticTokenizer
 from musiclm.tokenizers.w2v_bert import W2VBertTokens
 
-TOKENIZERS = ("soundstream", "w2v_bert", "kmeans", "mulan", QUANTIZER)
-MELODY = ("melody", MELODY_QUANTIZER)  # of bundles that have them
+TOKENIZERS = ("codec", "semantic_encoder", "semantic_quantizer", "joint_embedding", QUANTIZER)
+MELODY = ("melody_embedding", MELODY_QUANTIZER)  # of bundles that have them
 MAX_SECONDS = 7200.0  # two hours, 0.7 GB as a waveform: a longer recording is left out
 
 
@@ -58,10 +59,10 @@ class Tokenizers:
     @classmethod
     def load(cls, bundle: Bundle) -> "Tokenizers":
         return cls(
-            acoustic=bundle.load("soundstream"),
-            semantic=W2VBertTokens(bundle.load("w2v_bert"), bundle.load("kmeans")),
-            mulan=bundle.load("mulan"),
-            melody=bundle.load("melody") if "melody" in bundle.parts else None,
+            acoustic=bundle.load("codec"),
+            semantic=W2VBertTokens(bundle.load("semantic_encoder"), bundle.load("semantic_quantizer")),
+            mulan=bundle.load("joint_embedding"),
+            melody=bundle.load("melody_embedding") if "melody_embedding" in bundle.components else None,
         )
 
     def describe(self, fingerprints: dict[str, str]) -> StoreDescription:
@@ -155,7 +156,7 @@ def tokenize(
             f"expected a shard_size of 1 or more and workers of 0 or more, got {shard_size}, {workers}"
         )
     source = Bundle.find(bundle)
-    if len(set(MELODY) & set(source.parts)) == 1:
+    if len(set(MELODY) & set(source.components)) == 1:
         raise ValueError(
             f"expected both {' and '.join(MELODY)} in {bundle}, or neither: pack the other as well"
         )
@@ -194,9 +195,9 @@ def _make_store(
     tokenizers = Tokenizers.load(source)
     makers = [*TOKENIZERS, *(MELODY if tokenizers.melody else ())]
     description = tokenizers.describe({name: source.fingerprint(name) for name in makers})
-    write_description(out, description)
+    write_description(out, description, source)
     for quantizer in {QUANTIZER, MELODY_QUANTIZER}.intersection(makers):
-        if not (out / quantizer / "model.yaml").is_file():
+        if not quantizer_of(out, quantizer).is_dir():
             merge([source], out / quantizer, {}, only=[quantizer])
     write_codebooks(out, tokenizers.codebooks())
 

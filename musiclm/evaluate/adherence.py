@@ -15,7 +15,7 @@ from torch import Tensor
 
 from musiclm.audio import Audio
 from musiclm.files import only_writer_to
-from musiclm.pipeline import MusicLM
+from musiclm.generation.pipeline import MusicLM
 from musiclm.progress import progress
 
 PROMPTS = Path(__file__).with_name("prompts.yaml")
@@ -82,8 +82,10 @@ def adherence(bundle: str = "default", seconds: float = 10.0, seed: int = 0, out
 @torch.inference_mode()
 def prompt_similarity(model: MusicLM, prompts: list[str], clips: list[Audio]) -> Tensor:
     """Cosine of every clip's embedding with every prompt's: [clips, prompts]."""
-    audio = torch.cat([model.mulan.embed_audio(clip.waveform[None]) for clip in clips])  # [clips, D]
-    return audio @ model.mulan.embed_text(prompts).T
+    audio = torch.cat(
+        [model.joint_embedding.embed_audio(clip.waveform[None]) for clip in clips]
+    )  # [clips, D]
+    return audio @ model.joint_embedding.embed_text(prompts).T
 
 
 def onset_strength(audio: Audio) -> float:

@@ -78,7 +78,7 @@ def codec(
             f"expected stretches of {MIN_SECONDS} seconds or more and 1 or more recordings, got "
             f"{seconds:g} and {max_recordings}"
         )
-    tokenizer: AcousticTokenizer = Bundle.find(codec).load("soundstream")
+    tokenizer: AcousticTokenizer = Bundle.find(codec).load("codec")
     report = Report(out, strict=strict)
     recordings = find_recordings(audio, report)
     held_out = [recording for recording in recordings if recording.split != "train"] or recordings
@@ -134,7 +134,7 @@ def measure(codec: AcousticTokenizer, waveforms: Iterable[Tensor]) -> list[Quali
         for level in range(codec.num_quantizers):
             uses[level] += torch.bincount(codes[0, level], minlength=codec.codebook_size)
             output = codec.decode(codes[:, : level + 1])[..., :length]
-            in_phase = codec.decode(codes[:, : level + 1], begun=whole)[..., :length]
+            in_phase = codec.decode(codes[:, : level + 1], prefix=whole)[..., :length]
             figures = (si_sdr(output, waveform), si_sdr(in_phase, waveform), distance(output, waveform))
             sums[level] += length * torch.tensor([figure.item() for figure in figures])
         samples += length

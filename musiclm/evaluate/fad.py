@@ -33,7 +33,7 @@ def fad(
         bundle: whose MuLan embeds both: a shipped bundle's name, a folder, or a Hugging Face id.
         strict: exit with 2 if any file is left out.
     """
-    joint: JointEmbedding = Bundle.find(bundle).load("mulan")
+    joint: JointEmbedding = Bundle.find(bundle).load("joint_embedding")
     first, second = (embed_files(joint, paths, strict=strict) for paths in (generated, [reference]))
     print(f"FAD {frechet_distance(first, second):.4f}   ({len(first)} and {len(second)} windows)")
 

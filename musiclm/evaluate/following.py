@@ -23,7 +23,7 @@ from musiclm.corpus.piece import Piece, Track
 from musiclm.corpus.render import MAX_HOURS, pieces
 from musiclm.evaluate.adherence import PROMPTS
 from musiclm.files import only_writer_to
-from musiclm.pipeline import MusicLM
+from musiclm.generation.pipeline import MusicLM
 from musiclm.progress import progress
 
 COSINE_BAR = 0.6

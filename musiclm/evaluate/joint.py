@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from musiclm.audio import Audio
-from musiclm.bundle import Bundle, load_part
+from musiclm.bundle import Bundle, load_component
 from musiclm.corpus import words
 from musiclm.corpus.captions import with_articles
 from musiclm.corpus.instruments import LEADS
@@ -93,7 +93,7 @@ def mulan(
             f"expected two recordings with captions or more in {audio}, split {split!r}, got {len(chosen)}: "
             "render more, or take --split all where none was trained on"
         )
-    part = Bundle.find(bundle).load("mulan") if mulan is None else load_part(mulan)
+    part = Bundle.find(bundle).load("joint_embedding") if mulan is None else load_component(mulan)
     chosen, vectors = embed_recordings(part, chosen, report)  # [N, D]
     captions = [list(recording.captions) for recording in chosen]
     print(f"{len(chosen)} recordings, {sum(map(len, captions))} captions")

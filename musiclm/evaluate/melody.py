@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from musiclm.bundle import Bundle, load_part
+from musiclm.bundle import Bundle, load_component
 from musiclm.data.melody_windows import QUERIES, MelodyQueries, MelodyVersions
 from musiclm.files import write_whole
 from musiclm.progress import progress
@@ -52,7 +52,9 @@ def melody(
     """
     if windows < 2:
         raise ValueError(f"expected 2 windows or more to tell apart, got {windows}")
-    part: MelodyEmbedding = Bundle.find(bundle).load("melody") if melody is None else load_part(melody)
+    part: MelodyEmbedding = (
+        Bundle.find(bundle).load("melody_embedding") if melody is None else load_component(melody)
+    )
     data = MelodyVersions(melodies, WINDOW_SECONDS, sample_rate=part.sample_rate)
     queries = MelodyQueries(data.windows("valid"), windows)
     if len(queries) < 2:

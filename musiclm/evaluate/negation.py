@@ -17,7 +17,7 @@ import yaml
 from musiclm.audio import Audio
 from musiclm.audit.statistics import wilson
 from musiclm.evaluate.adherence import PROMPTS, onset_strength
-from musiclm.pipeline import MusicLM
+from musiclm.generation.pipeline import MusicLM
 from musiclm.progress import progress
 
 PLAIN, WITH = "{base}", "{base} with {thing}"
@@ -93,9 +93,9 @@ def amounts_of(model: MusicLM, prompts: Exclusions, thing: str, form: str, clips
     if thing == "drums":
         return [onset_strength(take) for take in takes]
     others = [other for other in (*prompts.things, *prompts.references) if other not in (thing, "drums")]
-    names = model.mulan.embed_text([thing, *others])  # [things, D]
-    waveforms = [take.resample(model.mulan.sample_rate).waveform[None] for take in takes]
-    heard = torch.cat([model.mulan.embed_audio(waveform) for waveform in waveforms])  # [takes, D]
+    names = model.joint_embedding.embed_text([thing, *others])  # [things, D]
+    waveforms = [take.resample(model.joint_embedding.sample_rate).waveform[None] for take in takes]
+    heard = torch.cat([model.joint_embedding.embed_audio(waveform) for waveform in waveforms])  # [takes, D]
     amounts: list[float] = (heard @ (names[0] - names[1:].mean(dim=0))).tolist()
     return amounts
 

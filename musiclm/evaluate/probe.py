@@ -72,15 +72,17 @@ def semantic(
         FileNotFoundError: nothing at one of the paths.
         ValueError: recordings without labels, or of only one split.
     """
-    encoder: SemanticEncoder = Bundle.find(w2v_bert).load("w2v_bert")
-    tokens = W2VBertTokens(encoder, Bundle.find(kmeans).load("kmeans")) if kmeans is not None else None
+    encoder: SemanticEncoder = Bundle.find(w2v_bert).load("semantic_encoder")
+    tokens = (
+        W2VBertTokens(encoder, Bundle.find(kmeans).load("semantic_quantizer")) if kmeans is not None else None
+    )
     report = Report(strict=strict)
     recordings = find_recordings(audio, report)
     table = probe(
         recordings,
         encoder,
         tokens,
-        None if codec is None else Bundle.find(codec).load("soundstream"),
+        None if codec is None else Bundle.find(codec).load("codec"),
         seconds=seconds,
         crops_per_recording=crops_per_recording,
         max_recordings=max_recordings,

@@ -5,14 +5,14 @@ of the 50 ms before and after shows a step in loudness. Music has both by itself
 borders stay within the range of everywhere else, and whether they lean to one end of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from musiclm.audio import Audio
-from musiclm.windows import Takes
+from musiclm.generation.windows import WindowSchedule
 
 HOP_SECONDS = 0.01
 WINDOW = 1024  # samples of a spectrum
@@ -58,24 +58,20 @@ def seams(audio: Audio, borders: Sequence[float]) -> dict[str, Measured]:
     return measured
 
 
-def borders_of(takes: Takes, context: int) -> list[float]:
-    """Seconds at which a semantic window, a coarse one, or a block of sound ends, of takes from nothing.
+def borders_of(schedules: Iterable[tuple[WindowSchedule, float, float]], seconds: float) -> list[float]:
+    """Seconds at which windows end, in a piece of `seconds` that goes on from nothing.
 
     Args:
-        takes: of the piece.
-        context: frames that the decoder holds back at the end of a block.
+        schedules: of windows, each with the frames per second of its clock and the seconds by which what the
+            windows end is heard earlier: a block of sound is held back by the codec's context.
+        seconds: of the piece.
     """
-    length = takes.frames / takes.frame_rate
     borders = []
-    for grid, rate, late in (
-        (takes.token_grid, takes.token_rate, 0.0),
-        (takes.frame_grid, takes.frame_rate, 0.0),
-        (takes.frame_grid, takes.frame_rate, context / takes.frame_rate),
-    ):
-        _, end = grid.window(0)
-        while end / rate < length:
-            borders.append(end / rate - late)
-            _, end = grid.window(end)
+    for schedule, rate, early in schedules:
+        _, end = schedule.window(0)
+        while end / rate < seconds:
+            borders.append(end / rate - early)
+            _, end = schedule.window(end)
     return sorted(borders)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from musiclm.bundle import Storage, save_part
+from musiclm.bundle import Storage, save_component
 from musiclm.published.files import read_published
 
 ENCODEC = "encodec_24khz-d7cc33bc.th"
@@ -34,15 +34,15 @@ def encodec(
     from musiclm.tokenizers.encodec import EnCodec
 
     codec = EnCodec.from_published(read_published(weights) if weights else _fetch_encodec(), num_quantizers)
-    bundle = save_part(
+    bundle = save_component(
         out,
-        "soundstream",  # its role in a bundle
+        "codec",
         codec,
         class_path="musiclm.tokenizers.encodec.EnCodec",
         init_args={"num_quantizers": num_quantizers},
         storage=storage,
     )
-    print(f"EnCodec as soundstream ({bundle.fingerprint('soundstream')}): {bundle.path}")
+    print(f"EnCodec as codec ({bundle.fingerprint('codec')}): {bundle.path}")
 
 
 def _fetch_encodec() -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from musiclm.bundle import Storage, save_part
+from musiclm.bundle import Storage, save_component
 
 
 def clap(path: Path, out: Path = Path("runs/clap/part"), storage: Storage = "float32") -> None:
@@ -17,8 +17,10 @@ def clap(path: Path, out: Path = Path("runs/clap/part"), storage: Storage = "flo
 
     part, words = read_clap(path)
     class_path = "musiclm.tokenizers.clap.Clap"
-    bundle = save_part(out, "mulan", part, class_path=class_path, init_args=words, storage=storage)
-    print(f"mulan ({bundle.fingerprint('mulan')}), {part.dimension} dimensions: {bundle.path}")
+    bundle = save_component(
+        out, "joint_embedding", part, class_path=class_path, init_args=words, storage=storage
+    )
+    print(f"joint_embedding ({bundle.fingerprint()}), {part.dimension} dimensions: {bundle.path}")
 
 
 def muq_mulan(
@@ -37,5 +39,7 @@ def muq_mulan(
 
     part, words = read_muq_mulan(path, music=music, text=text)
     class_path = "musiclm.tokenizers.muq_mulan.MuQMuLan"
-    bundle = save_part(out, "mulan", part, class_path=class_path, init_args=words, storage=storage)
-    print(f"mulan ({bundle.fingerprint('mulan')}), {part.dimension} dimensions: {bundle.path}")
+    bundle = save_component(
+        out, "joint_embedding", part, class_path=class_path, init_args=words, storage=storage
+    )
+    print(f"joint_embedding ({bundle.fingerprint()}), {part.dimension} dimensions: {bundle.path}")

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from musiclm.bundle import Storage, build, save_part
+from musiclm.bundle import Storage, build, save_component
 from musiclm.published.files import read_published
 from musiclm.tokenizers.hub import read_json
 
@@ -32,7 +32,9 @@ def w2v_bert(path: Path, out: Path = Path("runs/w2v_bert/part"), storage: Storag
     except RuntimeError as error:
         reason = " ".join(str(error).split()).partition(": ")[2][:150]
         raise ValueError(f"expected the weights of a w2v-BERT at {path}, got others: {reason}") from None
-    bundle = save_part(out, "w2v_bert", part, class_path=class_path, init_args=init_args, storage=storage)
+    bundle = save_component(
+        out, "semantic_encoder", part, class_path=class_path, init_args=init_args, storage=storage
+    )
     millions = sum(parameter.numel() for parameter in part.parameters()) / 1e6
     print(
         f"w2v-BERT of {part.num_layers} layers, width {part.model_dim}, {millions:.1f}M parameters "

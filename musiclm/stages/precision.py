@@ -26,6 +26,7 @@ from musiclm.stages.stage import Stage
 from musiclm.stages.transformer import Block, TransformerConfig
 
 Precision = Literal["float32", "bfloat16", "int8"]
+PrecisionChoice = Literal["auto", "float32", "bfloat16", "int8"]
 
 
 class StoredMatrix(nn.Module):
@@ -126,6 +127,20 @@ def kept_in(config: TransformerConfig, precision: Precision) -> torch.dtype:
     if precision == "int8" and config.width // config.heads % 4:  # step.c multiplies four dimensions at once
         return torch.bfloat16
     return cast(torch.dtype, getattr(torch, precision))
+
+
+def choose_precision(precision: PrecisionChoice, device: torch.device) -> Precision:
+    """The precision of a choice: `auto` is int8 on a CPU, bfloat16 on CUDA, float32 elsewhere.
+
+    Raises:
+        ValueError: no such precision.
+    """
+    if precision == "auto":
+        by_device: dict[str, Precision] = {"cpu": "int8", "cuda": "bfloat16"}
+        return by_device.get(device.type, "float32")
+    if precision not in get_args(Precision):
+        raise ValueError(f"expected a precision among {list(get_args(PrecisionChoice))}, got {precision!r}")
+    return precision
 
 
 def prepare_to_decode(stage: Stage, precision: Precision = "float32") -> Stage:

@@ -56,17 +56,17 @@ class Spectrum(nn.Module):
         weight = self._overlap_add(self.window.square().expand(1, frames.shape[1], -1))
         return signal / weight.clamp_min(1e-3)
 
-    def sound(self, magnitude: Tensor, begun: Tensor | None = None) -> Tensor:
+    def sound(self, magnitude: Tensor, prefix: Tensor | None = None) -> Tensor:
         """Waveform [B, 1, T * hop] of magnitudes [B, T, F]; phases beyond its beginning are invented.
 
         Args:
             magnitude: non-negative.
-            begun: [B, 1, n * hop], n <= T, how the waveform begins; frames that lie within keep its phases.
+            prefix: [B, 1, n * hop], n <= T, how the waveform begins; frames that lie within keep its phases.
         """
         batch, num_frames, num_bins = magnitude.shape
         known = magnitude.new_zeros(batch, 0, num_bins, dtype=torch.complex64)
-        if begun is not None:
-            known = self(begun)
+        if prefix is not None:
+            known = self(prefix)
             if known.shape[1] == num_frames:
                 return self.inverse(torch.polar(magnitude, known.angle()))
             beyond = -(-self.margin // self.hop)  # frames that reach over its end
@@ -241,15 +241,15 @@ class ConvNeXtDecoder(nn.Module):
         turns = 2 * GRIFFIN_LIM_ROUNDS + 1  # each one from spectra to sound, or from sound to spectra
         return frames * self.spectrum.hop + turns * self.spectrum.margin
 
-    def forward(self, latents: Tensor, begun: Tensor | None = None) -> Tensor:
-        """The sound of `latents`, running on in phase from `begun`.
+    def forward(self, latents: Tensor, prefix: Tensor | None = None) -> Tensor:
+        """The sound of `latents`, running on in phase from `prefix`.
 
         Args:
             latents: [B, dimension, T].
-            begun: [B, 1, n * hop], n <= T: the sound's beginning, whose phases are kept; in training, all.
+            prefix: [B, 1, n * hop], n <= T: the sound's beginning, whose phases are kept; in training, all.
         """
         frames = self.norm_in(self.embed(latents).mT)  # [B, T, D]
-        return self.spectrum.sound(self._magnitude(self.blocks(frames)), begun)
+        return self.spectrum.sound(self._magnitude(self.blocks(frames)), prefix)
 
     def stream(self) -> Stream:
         """`forward` chunk by chunk, with phases invented from the first frame on."""

@@ -104,12 +104,12 @@ class EnCodec(nn.Module):
         return self.quantizer.vq.encode(latents, levels).transpose(0, 1)
 
     @torch.no_grad()
-    def decode(self, codes: Tensor, *, begun: Tensor | None = None) -> Tensor:
+    def decode(self, codes: Tensor, *, prefix: Tensor | None = None) -> Tensor:
         """Waveform [B, 1, T * hop_length] in [-1, 1] of codes [B, Q, T]; Q may be 1 … num_quantizers.
 
         Args:
             codes: from `encode`.
-            begun: not needed, the codes determine the phase however the sound began.
+            prefix: not needed, the codes determine the phase however the sound began.
         """
         check_codes(codes, num_quantizers=self.num_quantizers, codebook_size=self.codebook_size)
         layers = self.decoder.model

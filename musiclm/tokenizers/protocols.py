@@ -30,10 +30,10 @@ class AcousticTokenizer(Protocol):
         """Codes [B, Q, T] int64 of a waveform [B, 1, L] in [-1, 1]; T = ceil(L / hop_length)."""
         ...
 
-    def decode(self, codes: Tensor, *, begun: Tensor | None = None) -> Tensor:
+    def decode(self, codes: Tensor, *, prefix: Tensor | None = None) -> Tensor:
         """Waveform [B, 1, T * hop_length] of codes [B, Q, T]; Q may be fewer than num_quantizers.
 
-        `begun` [B, 1, n * hop_length], n <= T, is what the first n frames were decoded to before.
+        `prefix` [B, 1, n * hop_length], n <= T, is what the first n frames were decoded to before.
         """
         ...
 

@@ -75,7 +75,7 @@ class SEANetDecoder(nn.Module):
         words = _words(width, ratios, residual_kernel, compress)
         self.trunk = EncodecDecoder(dimension=dimension, last_kernel_size=7, **words)
 
-    def forward(self, latents: Tensor, begun: Tensor | None = None) -> Tensor:
+    def forward(self, latents: Tensor, prefix: Tensor | None = None) -> Tensor:
         return self.trunk(latents)  # the codes determine the phase, however the sound began
 
     def stream(self) -> Stream:

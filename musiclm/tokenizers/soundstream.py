@@ -123,16 +123,16 @@ class SoundStream(nn.Module):
         return torch.cat(pieces, dim=2)
 
     @torch.no_grad()
-    def decode(self, codes: Tensor, *, begun: Tensor | None = None) -> Tensor:
+    def decode(self, codes: Tensor, *, prefix: Tensor | None = None) -> Tensor:
         """Waveform [B, 1, T * hop_length] in [-1, 1] of codes [B, Q, T]; Q may be 1 … num_quantizers.
 
         Args:
             codes: from `encode`.
-            begun: [B, 1, n * hop_length], n <= T: sound that the first n frames were decoded to before,
+            prefix: [B, 1, n * hop_length], n <= T: sound that the first n frames were decoded to before,
                 for the phase to run on from.
         """
         check_codes(codes, num_quantizers=self.num_quantizers, codebook_size=self.codebook_size)
-        return self.decoder(self.quantizer.decode(codes), begun).clamp(-1.0, 1.0)
+        return self.decoder(self.quantizer.decode(codes), prefix).clamp(-1.0, 1.0)
 
     @contextmanager
     def streaming(self, *, num_quantizers: int | None = None) -> Iterator[CodecStream]:

@@ -27,7 +27,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
-from musiclm.bundle import Storage, save_part
+from musiclm.bundle import Storage, save_component
 from musiclm.files import only_writer, write_whole
 from musiclm.training.checkpoint import (
     LAST,
@@ -221,21 +221,21 @@ class TrainingCLI(LightningCLI):
             raise ValueError(f"{unready}: train longer (the run goes on from {root / LAST})")
         if self.found and self.trainer.global_step == self.found.step:
             say(f"nothing was left to train, the run had ended at step {self.found.step}")
-        name = self.model.part_name
+        role = self.model.role
         words = self.config.fit.model.init_args.part.as_dict()
         init_args = words.get("init_args") or {}
         accepted = inspect.signature(type(self.model.part)).parameters
         init_args |= {name: getattr(self.datamodule, name) for name in LINKS if name in accepted}
-        bundle = save_part(
+        bundle = save_component(
             root / "part",
-            name,
+            role,
             self.model.part,
             class_path=words["class_path"],
             init_args=init_args,
             storage=self.config.fit.storage,
             trained_on=self.checkpoints.record["trained_on"],
         )
-        say(f"trained {name} ({bundle.fingerprint(name)}): {bundle.path}")
+        say(f"trained {role} ({bundle.fingerprint(role)}): {bundle.path}")
 
     def _record(self) -> dict[str, Any]:
         if self.datamodule is not None:

@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from musiclm.bundle import load_part
+from musiclm.bundle import load_component
 from musiclm.tokenizers.kmeans import KMeans, nearest
 from musiclm.tokenizers.protocols import SemanticEncoder
 
@@ -42,7 +42,7 @@ class KMeansTraining(LightningModule):
     gathered: Tensor
     counts: Tensor
 
-    part_name = "kmeans"  # in a bundle
+    role = "semantic_quantizer"  # in a bundle
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class KMeansTraining(LightningModule):
             raise ValueError(
                 f"expected sample_frames >= {part.num_centroids}, one a centroid, got {sample_frames}"
             )
-        encoder = load_part(w2v_bert)
+        encoder = load_component(w2v_bert)
         if not isinstance(encoder, SemanticEncoder):
             raise ValueError(f"expected a trained w2v-BERT at {w2v_bert}, found {type(encoder).__name__}")
         if part.dimension != encoder.model_dim or not 0 <= part.layer <= encoder.num_layers:

@@ -45,7 +45,7 @@ class MelodyTraining(lightning.LightningModule):
         seed: of augmentation; a step's draw depends on the seed and the step alone.
     """
 
-    part_name = "melody"  # in a bundle
+    role = "melody_embedding"  # in a bundle
 
     def __init__(
         self,

@@ -75,7 +75,7 @@ class MuLanTraining(lightning.LightningModule):
         seed: of augmentation and dropout; a step's draw depends on the seed and the step alone.
     """
 
-    part_name = "mulan"  # in a bundle
+    role = "joint_embedding"  # in a bundle
 
     def __init__(
         self,

@@ -15,7 +15,8 @@ import lightning
 import yaml
 from lightning.pytorch.callbacks import Callback, Timer
 
-from musiclm.bundle import Bundle
+from musiclm.bundle import Bundle, aliases, only_role
+from musiclm.bundle.component import Component
 from musiclm.corpus.melodies import TABLE_NAME
 from musiclm.data.crops import AudioCrops
 from musiclm.data.melody_windows import MelodyVersions
@@ -57,9 +58,11 @@ def record_of(
         data: it learns from.
         processes: of the run, each with a batch of its own.
     """
+    fitted = _fitted_to(config)
     return {
         "part": type(part).__name__,
-        "trained_on": teachers_of(part, data) | _fitted_to(config),
+        "trained_on": teachers_of(part, data) | {role: each.fingerprint for role, each in fitted.items()},
+        "formerly": {role: list(each.formerly) for role, each in fitted.items() if each.formerly},
         "values": values_that_matter(config),
         "max_time": config.get("trainer", {}).get("max_time"),
         "music": _music(data),
@@ -128,10 +131,11 @@ def check_same_part(found: Found, record: dict[str, Any]) -> None:
         raise ValueError(
             f"expected {found.path} to be of {record['part']}, it is of {before['part']}: {ELSEWHERE}"
         )
-    for name, fingerprint in record["trained_on"].items():
-        then = before.get("trained_on", {}).get(name, fingerprint)
-        if then != fingerprint:
-            raise ValueError(f"expected the {name} of {found.path} ({then}), got {fingerprint}: {ELSEWHERE}")
+    learned = aliases.by_role(before.get("trained_on", {}))
+    for role, fingerprint in record["trained_on"].items():
+        then = learned.get(role, fingerprint)
+        if then not in (fingerprint, *record["formerly"].get(role, ())):
+            raise ValueError(f"expected the {role} of {found.path} ({then}), got {fingerprint}: {ELSEWHERE}")
 
 
 def check_beginning(found: Found, record: dict[str, Any]) -> list[tuple[str, Any, Any]]:
@@ -201,11 +205,11 @@ def teachers_of(part: object, data: lightning.LightningDataModule | None) -> dic
     return {name: value for name, value in data.description.fingerprints.items() if name in made_by}
 
 
-def _fitted_to(config: dict[str, Any]) -> dict[str, str]:
-    """Fingerprint of the frozen part that this one is fitted to: k-means to w2v-BERT, say."""
+def _fitted_to(config: dict[str, Any]) -> dict[str, Component]:
+    """The frozen component that this one is fitted to, by role: k-means to w2v-BERT, say."""
     values = (config.get("model") or {}).get("init_args") or {}
-    folders = {name: Bundle(values[name]) for name in TEACHERS if name in values}
-    return {name: bundle.fingerprint(next(iter(bundle.parts))) for name, bundle in folders.items()}
+    bundles = [Bundle(values[name]) for name in TEACHERS if name in values]
+    return {role: bundle.component(role) for bundle in bundles for role in [only_role(bundle)]}
 
 
 def _music(data: lightning.LightningDataModule | None) -> dict[str, Any]:

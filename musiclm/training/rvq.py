@@ -14,7 +14,7 @@ import lightning
 import torch
 from torch import Tensor, nn
 
-from musiclm.bundle import load_part
+from musiclm.bundle import load_component
 from musiclm.data.melody_windows import QUERIES
 from musiclm.retrieval import retrieval
 from musiclm.tokenizers.rvq import ResidualQuantizer
@@ -98,7 +98,7 @@ class ResidualQuantizerTraining(QuantizerTraining):
         seed: of k-means.
     """
 
-    part_name = "mulan_rvq"  # in a bundle
+    role = "joint_quantizer"  # in a bundle
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ class ResidualQuantizerTraining(QuantizerTraining):
         iterations: int = 25,
         seed: int = 0,
     ) -> None:
-        super().__init__(part, load_part(mulan), mulan, iterations=iterations, seed=seed)
+        super().__init__(part, load_component(mulan), mulan, iterations=iterations, seed=seed)
         self.text_share = text_share
         self._seen: list[tuple[Tensor, Tensor, Tensor]] = []
 
@@ -170,10 +170,10 @@ class MelodyQuantizerTraining(QuantizerTraining):
         seed: of k-means.
     """
 
-    part_name = "melody_rvq"  # in a bundle
+    role = "melody_quantizer"  # in a bundle
 
     def __init__(self, part: ResidualQuantizer, *, melody: Path, iterations: int = 25, seed: int = 0) -> None:
-        super().__init__(part, load_part(melody), melody, iterations=iterations, seed=seed)
+        super().__init__(part, load_component(melody), melody, iterations=iterations, seed=seed)
         self._seen: list[Tensor] = []
 
     def collect(self, batch: dict[str, Any]) -> Tensor:

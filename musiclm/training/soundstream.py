@@ -55,7 +55,7 @@ class SoundStreamTraining(LightningModule):
         seed: of the levels dropped, and of what the codebooks draw.
     """
 
-    part_name = "soundstream"  # in a bundle
+    role = "codec"  # in a bundle
 
     def __init__(
         self,

@@ -89,9 +89,9 @@ class StageTraining(lightning.LightningModule):
         self._unsharded: list[Stage] = []  # what a sharded part becomes again; a list hides it from Lightning
 
     @property
-    def part_name(self) -> str:
-        """Its name in a bundle: that of what it generates."""
-        return self.part.layout.target.name
+    def role(self) -> str:
+        """Its role in a bundle: the stage of what it generates."""
+        return f"{self.part.layout.target.name}_stage"
 
     def setup(self, stage: str) -> None:
         """Embeddings begin at the tokenizers' codebooks; what a checkpoint holds is restored after this."""

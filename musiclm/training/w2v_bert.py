@@ -65,7 +65,7 @@ class W2VBertTraining(LightningModule):
 
     band_moments: Tensor
 
-    part_name = "w2v_bert"  # in a bundle
+    role = "semantic_encoder"  # in a bundle
 
     def __init__(
         self,

@@ -172,9 +172,11 @@ def test_tokens_of_other_tokenizers_are_refused(
 ) -> None:
     make_token_store(tmp_path / "other", [15.0] * 4)
     words = (tmp_path / "other" / "store.yaml").read_text()
-    (tmp_path / "other" / "store.yaml").write_text(words.replace("kmeans: '0123'", "kmeans: another"))
+    (tmp_path / "other" / "store.yaml").write_text(
+        words.replace("semantic_quantizer: '0123'", "semantic_quantizer: another")
+    )
     line = refused(capsys, "--tokens", tmp_path / "other", "--bundle", stage)
-    assert "made by another kmeans" in line
+    assert "made by another semantic_quantizer" in line
 
 
 def test_a_store_without_held_out_music_has_no_control(stage: Path, tmp_path: Path) -> None:

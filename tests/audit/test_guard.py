@@ -12,8 +12,10 @@ from torch import Tensor
 
 from musiclm.audio import Audio
 from musiclm.audit.guard import Guard, Sample, TooNear, Watch
+from musiclm.bundle import Bundle, save_component
 from musiclm.data.store import TokenStore
-from musiclm.request import GuardAction, Request
+from musiclm.generation.request import GuardAction, Request
+from musiclm.tokenizers.rvq import ResidualQuantizer
 from tests.audit.tiny_audit import make_store, songs
 
 
@@ -35,9 +37,9 @@ class Performance:
 class Composer:
     """Stands in for a model: the take of each seed is known."""
 
-    def __init__(self, takes: list[np.ndarray], trained_on: dict[str, str] | None = None) -> None:
+    def __init__(self, takes: list[np.ndarray], bundle: Bundle | None = None) -> None:
         self.takes = takes
-        self.trained_on = trained_on or {}
+        self.bundle = bundle
         self.asked: list[tuple[int, int]] = []  # first seed and number of takes
 
     def perform(
@@ -169,7 +171,12 @@ def test_held_out_copies_of_training_music_do_not_open_the_guard(tmp_path: Path)
     assert not guard.judge(torch.from_numpy(music[0][50:250].astype(np.int64))[None, None]).passes
 
 
-def test_the_store_of_other_tokenizers_is_refused(store: Path) -> None:
-    other = Composer([], trained_on={"w2v_bert": "not this one"})
-    with pytest.raises(ValueError, match="made by another w2v_bert"):
+def test_the_store_of_other_tokenizers_is_refused(store: Path, tmp_path: Path) -> None:
+    learned = {"semantic_encoder": "not this one"}
+    sizes = {"dimension": 4, "num_quantizers": 2, "codebook_size": 8}
+    words = {"class_path": "musiclm.tokenizers.rvq.ResidualQuantizer", "init_args": sizes}
+    part = ResidualQuantizer(**sizes)
+    bundle = save_component(tmp_path, "semantic_stage", part, storage="float32", trained_on=learned, **words)
+    other = Composer([], bundle)
+    with pytest.raises(ValueError, match="made by another semantic_encoder"):
         Guard.of(store, other)  # type: ignore[arg-type]

@@ -129,7 +129,7 @@ def test_what_is_kept_finds_the_same(
 def test_an_index_of_other_music_is_made_again(tmp_path: Path) -> None:
     folder = make_store(tmp_path / "tokens", long_songs(3), held_out=0)
     WindowSearch.open(TokenStore(folder))
-    shutil.rmtree(folder / "mulan_rvq")
+    shutil.rmtree(folder / "joint_quantizer")
     for file in folder.glob("*.*"):
         file.unlink()
     others = long_songs(3, seed=1)  # of the same sizes

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from musiclm.bundle import save_part
+from musiclm.bundle import save_component
 from musiclm.data.store import read_description
 from musiclm.data.token_crops import TokenCrops
 from musiclm.stages.semantic import Semantic
@@ -67,9 +67,9 @@ def learn(store: Path, folder: Path, *, steps: int, width: int = 64, batch_size:
     )
     trainer.fit(training, datamodule=crops)
     words = {"transformer": vars(config), **WORDS}
-    save_part(
+    save_component(
         folder / "part",
-        "semantic",
+        "semantic_stage",
         stage,
         class_path="musiclm.stages.semantic.Semantic",
         init_args=words,

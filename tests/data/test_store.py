@@ -36,7 +36,7 @@ DESCRIPTION = StoreDescription(
     mulan_dimension=4,
     mulan_window_seconds=10.0,
     mulan_stride_seconds=1.0,
-    fingerprints={"soundstream": "0123"},
+    fingerprints={"codec": "0123"},
 )
 
 
@@ -116,7 +116,7 @@ def test_writing_leaves_whole_shards_and_nothing_else(tmp_path: Path) -> None:
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == [
         "codebooks.safetensors",
-        "mulan_rvq",
+        "joint_quantizer",
         "store.yaml",
         "tokens-00000.arrow",
         "tokens-00001.arrow",
@@ -139,7 +139,7 @@ def test_tokens_of_other_tokenizers_do_not_mix(tmp_path: Path) -> None:
     write_description(tmp_path, DESCRIPTION)
     write_description(tmp_path, DESCRIPTION)
     with pytest.raises(ValueError, match="made by the same tokenizers"):
-        write_description(tmp_path, replace(DESCRIPTION, fingerprints={"soundstream": "4567"}))
+        write_description(tmp_path, replace(DESCRIPTION, fingerprints={"codec": "4567"}))
     assert read_description(tmp_path) == DESCRIPTION
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from musiclm.bundle import Bundle, merge, save_part
+from musiclm.bundle import Bundle, merge, save_component
 from musiclm.data.sources import Recording
 from musiclm.data.tokenize import Tokenizers, tokenize
 from musiclm.tokenizers.melody import MelodyEmbedding
@@ -64,11 +64,18 @@ def test_a_melody_is_a_window_every_second_of_the_recording(seconds: float, tmp_
 def test_a_melody_embedding_without_its_quantizer_is_refused(tmp_path: Path) -> None:
     part = MelodyEmbedding(**SIZES)
     class_path = "musiclm.tokenizers.melody.MelodyEmbedding"
-    save_part(tmp_path / "melody", "melody", part, class_path=class_path, init_args=SIZES, storage="float32")
-    save_quantizer(tmp_path, "mulan_rvq", dimension=4, num_quantizers=2)
-    merge([Bundle(tmp_path / name) for name in ("melody", "mulan_rvq")], tmp_path / "bundle", {})
+    save_component(
+        tmp_path / "melody",
+        "melody_embedding",
+        part,
+        class_path=class_path,
+        init_args=SIZES,
+        storage="float32",
+    )
+    save_quantizer(tmp_path, "joint_quantizer", dimension=4, num_quantizers=2)
+    merge([Bundle(tmp_path / name) for name in ("melody", "joint_quantizer")], tmp_path / "bundle", {})
     tones = folder_of_tones(tmp_path / "tones", 1)
-    with pytest.raises(ValueError, match="expected both melody and melody_rvq in") as caught:
+    with pytest.raises(ValueError, match="expected both melody_embedding and melody_quantizer in") as caught:
         tokenize([tones], tmp_path / "tokens", str(tmp_path / "bundle"))
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "tokens").exists()

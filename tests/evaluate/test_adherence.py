@@ -53,7 +53,7 @@ def test_the_command_fails_where_a_line_falls_short(
         """A model that makes the same silence of every prompt."""
 
         def __init__(self) -> None:
-            self.mulan = self
+            self.joint_embedding = self
 
         def generate(self, prompt: str, *, seconds: float, seed: int) -> Audio:
             return clicks(100, seconds=seconds)

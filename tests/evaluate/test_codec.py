@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from musiclm.audio import Audio
-from musiclm.bundle import save_part
+from musiclm.bundle import save_component
 from musiclm.cli import main
 from musiclm.data.sources import find_recordings
 from musiclm.evaluate.codec import chart, format_table, measure, stretches
@@ -39,16 +39,16 @@ class Steps:
             residual = residual - codebook[codes[-1], 0]
         return torch.stack(codes, dim=1)
 
-    def decode(self, codes: Tensor, *, begun: Tensor | None = None) -> Tensor:
+    def decode(self, codes: Tensor, *, prefix: Tensor | None = None) -> Tensor:
         return sum(self.codebooks[q][codes[:, q], 0] for q in range(codes.shape[1]))[:, None]
 
 
 class Phaseless(Steps):
     """Decodes to noise unless it is told how the sound goes."""
 
-    def decode(self, codes: Tensor, *, begun: Tensor | None = None) -> Tensor:
+    def decode(self, codes: Tensor, *, prefix: Tensor | None = None) -> Tensor:
         wrong = torch.rand(1, 1, codes.shape[2], generator=torch.Generator().manual_seed(1)) - 0.5
-        return wrong if begun is None else super().decode(codes)
+        return wrong if prefix is None else super().decode(codes)
 
 
 def uniform(length: int = 24_000) -> Tensor:
@@ -114,8 +114,8 @@ def test_the_command_prints_a_line_for_every_level_and_where_the_chart_is(
 
 def test_what_cannot_be_measured_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = {"dimension": 4, "num_quantizers": 2, "codebook_size": 8}
-    save_part(
-        tmp_path / "part", "mulan_rvq", ResidualQuantizer(**words),
+    save_component(
+        tmp_path / "part", "joint_quantizer", ResidualQuantizer(**words),
         class_path="musiclm.tokenizers.rvq.ResidualQuantizer", init_args=words, storage="float32",
     )  # fmt: skip
     (tmp_path / "empty").mkdir()
@@ -127,7 +127,7 @@ def test_what_cannot_be_measured_is_one_line(tmp_path: Path, capsys: pytest.Capt
         (["--audio", tmp_path / "nowhere"], "found nothing"),
         (["--audio", tmp_path / "empty"], "expected audio"),
         (["--audio", tmp_path / "silent"], "all are silent"),
-        (["--audio", music, "--codec", tmp_path / "part"], "with the part soundstream"),
+        (["--audio", music, "--codec", tmp_path / "part"], "with the component codec"),
         (["--audio", music, "--codec", "no-such"], "no-such"),
         (["--audio", music, "--seconds", "0"], "0.1 seconds or more"),
         (["--audio", music, "--out", tmp_path / "file"], "is a file"),

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from musiclm.bundle import save_part
+from musiclm.bundle import save_component
 from musiclm.cli import main
 from musiclm.data.melody_windows import QUERIES
 from musiclm.evaluate.melody import measure
@@ -42,7 +42,9 @@ def test_the_command_prints_a_table_and_writes_a_report(
     folder = folder_of_melodies(tmp_path / "melodies", 8)
     words = "musiclm.tokenizers.melody.MelodyEmbedding"
     part = MelodyEmbedding(8, width=16, num_layers=1, num_heads=2, feed_forward=16)
-    save_part(tmp_path / "part", "melody", part, class_path=words, init_args=SIZES, storage="float32")
+    save_component(
+        tmp_path / "part", "melody_embedding", part, class_path=words, init_args=SIZES, storage="float32"
+    )
     out = tmp_path / "melody.json"
     arguments = ["--melodies", str(folder), "--melody", str(tmp_path / "part"), "--out", str(out)]
     main(["evaluate", "melody", *arguments, "--windows", "3"])

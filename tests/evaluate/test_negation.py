@@ -8,7 +8,7 @@ from musiclm.audio import Audio
 from musiclm.bundle import Bundle
 from musiclm.evaluate import negation as module
 from musiclm.evaluate.negation import PLAIN, WITH, Exclusions, less, read_exclusions, share
-from musiclm.prompt_notices import lines_about
+from musiclm.generation.prompt_notices import lines_about
 from musiclm.tokenizers.mulan import MuLan
 
 PROMPTS = Exclusions(
@@ -24,7 +24,7 @@ class Model:
 
     def __init__(self, *, understands: bool) -> None:
         self.understands = understands
-        self.mulan = self
+        self.joint_embedding = self
         self.sample_rate = 24_000
 
     def variations(self, prompt: str, *, num: int, seconds: float, seed: int) -> list[Audio]:
@@ -68,7 +68,7 @@ def test_an_interval_goes_with_every_share() -> None:
 
 def test_every_prompt_that_ships_is_understood_word_by_word() -> None:
     prompts = read_exclusions()
-    mulan: MuLan = Bundle.find("default").load("mulan")
+    mulan: MuLan = Bundle.find("default").load("joint_embedding")
     texts = prompts.all_texts()
     assert len(texts) == len(set(texts)) == 12 * (1 + 3 * 4)
     assert prompts.texts("piano", WITH)[0] == "a calm melody with piano"

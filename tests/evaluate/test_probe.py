@@ -7,7 +7,7 @@ import pytest
 import soundfile
 import torch
 
-from musiclm.bundle import save_part
+from musiclm.bundle import save_component
 from musiclm.data.sources import Recording
 from musiclm.evaluate.probe import chord_label, format_table, linear_probe, probe, semantic
 from musiclm.tokenizers.kmeans import KMeans
@@ -138,7 +138,7 @@ def test_recordings_without_labels_are_refused(tmp_path: Path) -> None:
     encoder, words = make_encoder()
     part = tmp_path / "part"
     name = "musiclm.tokenizers.w2v_bert.W2VBert"
-    save_part(part, "w2v_bert", encoder, class_path=name, init_args=words, storage="float32")
+    save_component(part, "semantic_encoder", encoder, class_path=name, init_args=words, storage="float32")
     audio = tmp_path / "audio"
     audio.mkdir()
     soundfile.write(audio / "a.wav", torch.zeros(2400).numpy(), 24_000)

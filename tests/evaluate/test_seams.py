@@ -3,11 +3,8 @@
 import torch
 
 from musiclm.audio import Audio
-from musiclm.course import Course
 from musiclm.evaluate.seams import borders_of, seams
-from musiclm.settings import GenerationSettings
-from musiclm.windows import Takes
-from tests.stages.tiny_stages import make_stage
+from musiclm.generation.windows import WindowSchedule
 from tests.tiny import SAMPLE_RATE, melody
 
 BORDERS = [1.9, 4.1, 6.3, 8.6]
@@ -36,16 +33,8 @@ def test_a_step_in_loudness_shows_in_the_level() -> None:
 
 
 def test_borders_are_where_windows_and_blocks_end() -> None:
-    takes = Takes(
-        make_stage("semantic delay"),
-        make_stage("coarse delay"),
-        make_stage("fine delay"),
-        settings=GenerationSettings(4.0, 2.0, 3.0, 1.0),
-        course=Course((0.0,), (torch.zeros(1, 2, 1, dtype=torch.int64),)),
-        frames=400,
-        generators=[torch.Generator()],
-        on_progress=lambda *_: None,
-        on_semantic=lambda _: None,
-    )
+    tokens = WindowSchedule.of(4.0, 2.0, 25.0)
+    codes = WindowSchedule.of(3.0, 1.0, 50.0, unit=2)
     semantic, coarse = [2.0, 4.0, 6.0], [1.0, 3.0, 5.0, 7.0]
-    assert borders_of(takes, 25) == sorted([*semantic, *coarse, *(end - 0.5 for end in coarse)])
+    schedules = [(tokens, 25.0, 0.0), (codes, 50.0, 0.0), (codes, 50.0, 0.5)]
+    assert borders_of(schedules, 8.0) == sorted([*semantic, *coarse, *(end - 0.5 for end in coarse)])

@@ -15,9 +15,9 @@ class Heard:
     """What every call of a stage was asked for."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        import musiclm.windows
+        from musiclm.generation import semantic_sampler, token_decoder
 
-        draw = musiclm.windows.sample
+        draw = semantic_sampler.sample
         self.calls: list[tuple[str, dict[str, Tensor | None], int, int]] = []
 
         def record(stage: Stage, conditions: dict[str, Tensor | None], **values: Any) -> Tensor:
@@ -25,7 +25,8 @@ class Heard:
             self.calls.append((stage.layout.target.name, conditions, known, values["frames"]))
             return draw(stage, conditions, **values)
 
-        monkeypatch.setattr(musiclm.windows, "sample", record)
+        for module in (semantic_sampler, token_decoder):
+            monkeypatch.setattr(module, "sample", record)
 
     def of(self, name: str) -> list[tuple[dict[str, Tensor | None], int, int]]:
         return [call[1:] for call in self.calls if call[0] == name]

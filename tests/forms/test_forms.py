@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from musiclm import Audio, MusicLM
-from musiclm.course import Course
-from musiclm.sound import JOINT_SECONDS
-from musiclm.windows import Grid
+from musiclm.generation.block_decoding import JOINT_SECONDS
+from musiclm.generation.conditioning import ConditioningSchedule
+from musiclm.generation.windows import WindowSchedule
 from tests.forms.heard import Heard, assert_takes_are_what_they_are_alone
 from tests.tiny import SAMPLE_RATE, live_bytes, melody, noise, tone
 from tests.tiny_model import OTHER, PROMPT
@@ -57,7 +57,7 @@ def test_memory_does_not_grow_with_the_length(model: MusicLM) -> None:
 
 
 def test_a_beginning_drawn_ahead_is_the_beginning_of_the_same_window() -> None:
-    grid = Grid.of(5.0, 2.0, 50.0, unit=2)
+    grid = WindowSchedule.of(5.0, 2.0, 50.0, unit=2)
     ends = [0]
     for _ in range(4):
         ends.append(grid.window(ends[-1])[1])
@@ -96,7 +96,7 @@ def test_a_take_is_that_of_its_own_seed_however_many_there_are(bundle: Path, pre
 
 
 def test_takes_of_every_form_are_those_of_their_own_seeds(model: MusicLM) -> None:
-    assert_takes_are_what_they_are_alone(model, clip=melody(2.0, seed=1), seconds=1.0)
+    assert_takes_are_what_they_are_alone(model, continue_=melody(2.0, seed=1), seconds=1.0)
     story = [(0, PROMPT), (1.2, OTHER)]
     assert_takes_are_what_they_are_alone(model, prompt=story, seconds=2.5, blend=1.0)
 
@@ -129,7 +129,7 @@ def test_takes_that_keep_the_semantic_tokens_differ_in_sound_alone(model: MusicL
 
 
 def told(model: MusicLM, text: str) -> Tensor:
-    return model.quantizer.encode(model.mulan.embed_text([text]))[..., None]  # [1, 2, 1]
+    return model.joint_quantizer.encode(model.joint_embedding.embed_text([text]))[..., None]  # [1, 2, 1]
 
 
 def test_each_part_of_a_story_is_drawn_under_its_own_words(model: MusicLM, heard: Heard) -> None:
@@ -153,10 +153,10 @@ def test_a_story_of_one_part_is_a_prompt(model: MusicLM) -> None:
 
 
 def test_a_story_s_last_part_lasts_15_seconds_unless_told(model: MusicLM) -> None:
-    from musiclm.request import Request
+    from musiclm.generation.request import Request
 
-    assert Request([(0, PROMPT), (4, OTHER)]).length == 19
-    assert Request([(0, PROMPT), (4, OTHER)], 6).length == 6
+    assert Request([(0, PROMPT), (4, OTHER)]).new_seconds == 19
+    assert Request([(0, PROMPT), (4, OTHER)], 6).new_seconds == 6
 
 
 def test_a_blend_goes_over_from_one_text_to_the_next_in_steps(model: MusicLM) -> None:
@@ -167,15 +167,15 @@ def test_a_blend_goes_over_from_one_text_to_the_next_in_steps(model: MusicLM) ->
             return vectors
 
     ends = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-    course = Course.of([0.0, 10.0], ends, Same(), blend=3.0)  # type: ignore[arg-type]
-    assert course.starts == (0, 10, 11, 12, 13)
+    schedule = ConditioningSchedule.of([0.0, 10.0], ends, Same(), blend=3.0)  # type: ignore[arg-type]
+    assert schedule.starts == (0, 10, 11, 12, 13)
     angles = [
-        math.degrees(math.atan2(*course.mulan_at(t)[0, :, 0].flip(0))) for t in (9.9, 10, 11, 12, 13, 99)
+        math.degrees(math.atan2(*schedule._joint_at(t)[0, :, 0].flip(0))) for t in (9.9, 10, 11, 12, 13, 99)
     ]
     assert angles[0] == 0
     assert angles[4:] == [90, 90]
     assert 0 < angles[1] < angles[2] < angles[3] < 90
-    switched = Course.of([0.0, 10.0], ends, Same())  # type: ignore[arg-type]
+    switched = ConditioningSchedule.of([0.0, 10.0], ends, Same())  # type: ignore[arg-type]
     assert switched.starts == (0, 10)
     assert switched.next_start(9.99) == 10
     assert switched.next_start(10) == math.inf
@@ -186,7 +186,7 @@ def test_a_blend_goes_over_from_one_text_to_the_next_in_steps(model: MusicLM) ->
 
 def test_what_goes_on_begins_with_the_original_samples(model: MusicLM) -> None:
     clip = melody(3.217, seed=1)
-    audio = model.generate(clip=clip, seconds=2.0)
+    audio = model.generate(continue_=clip, seconds=2.0)
     assert audio.waveform.shape[1] == clip.waveform.shape[1] + 48_000
     untouched = clip.waveform.shape[1] - round(JOINT_SECONDS * SAMPLE_RATE)
     assert torch.equal(audio.waveform[:, :untouched], clip.waveform[:, :untouched])
@@ -197,7 +197,7 @@ def test_what_goes_on_begins_with_the_original_samples(model: MusicLM) -> None:
 
 def test_it_goes_on_from_the_tokens_of_the_clip_s_end(model: MusicLM, heard: Heard) -> None:
     clip = melody(3.217, seed=1)
-    model.generate(PROMPT, clip=clip, seconds=1.0)
+    model.generate(PROMPT, continue_=clip, seconds=1.0)
     end = clip.waveform[None, :, -24_000:]  # what a semantic window carries on: one second
     semantic, coarse = heard.of("semantic")[0], heard.of("coarse")[0]
     assert semantic[1:] == (25, 50)
@@ -209,15 +209,15 @@ def test_it_goes_on_from_the_tokens_of_the_clip_s_end(model: MusicLM, heard: Hea
 
 def test_without_words_the_clip_s_own_sound_says_what_it_is_like(model: MusicLM, heard: Heard) -> None:
     clip = melody(2.0, seed=1)
-    model.generate(clip=clip, seconds=1.0)
-    own = model.quantizer.encode(model.mulan.embed_audio(clip.waveform[None]))[..., None]
+    model.generate(continue_=clip, seconds=1.0)
+    own = model.joint_quantizer.encode(model.joint_embedding.embed_audio(clip.waveform[None]))[..., None]
     assert all(torch.equal(conditions["mulan"], own) for conditions, _, _ in heard.of("semantic"))
 
 
 def test_the_joint_is_cross_faded(model: MusicLM) -> None:
     """At its beginning the samples are the clip's, and they leave it little by little."""
     clip = tone(2.0)
-    audio = model.generate(clip=clip, seconds=1.0)
+    audio = model.generate(continue_=clip, seconds=1.0)
     end, joint = clip.waveform.shape[1], round(JOINT_SECONDS * SAMPLE_RATE)
     apart = (audio.waveform[0, end - joint : end] - clip.waveform[0, -joint:]).abs()
     assert apart[0] < 1e-6
@@ -226,10 +226,10 @@ def test_the_joint_is_cross_faded(model: MusicLM) -> None:
 
 def test_continuations_are_streamed_and_varied_too(model: MusicLM) -> None:
     clip = melody(2.0, seed=1)
-    first, second = model.variations(clip=clip, num=2, seconds=1.0)
+    first, second = model.variations(continue_=clip, num=2, seconds=1.0)
     assert torch.equal(first.waveform[:, :40_000], second.waveform[:, :40_000])
     assert not torch.equal(first.waveform, second.waveform)
-    streamed = torch.cat(list(model.stream(clip=clip, seconds=1.0)), dim=1)
+    streamed = torch.cat(list(model.stream(continue_=clip, seconds=1.0)), dim=1)
     torch.testing.assert_close(streamed, first.waveform, atol=0, rtol=0)
 
 
@@ -238,8 +238,10 @@ def test_stereo_at_96_khz_and_noise_can_be_gone_on_from(model: MusicLM, tmp_path
         [tone(1.5, sample_rate=96_000).waveform, tone(1.5, pitch=660, sample_rate=96_000).waveform]
     )
     path = Audio(stereo, 96_000).save(tmp_path / "stereo.wav")
-    assert model.generate(clip=path, seconds=0.5).waveform.shape == (1, 48_000)
-    assert model.generate(clip=Audio(noise(30_000)[0], SAMPLE_RATE), seconds=0.5).waveform.isfinite().all()
+    assert model.generate(continue_=path, seconds=0.5).waveform.shape == (1, 48_000)
+    assert (
+        model.generate(continue_=Audio(noise(30_000)[0], SAMPLE_RATE), seconds=0.5).waveform.isfinite().all()
+    )
 
 
 # Mistakes
@@ -250,17 +252,17 @@ def test_stereo_at_96_khz_and_noise_can_be_gone_on_from(model: MusicLM, tmp_path
     [
         (7, {}, "prompt of words, got 7"),
         ("", {}, "empty prompt"),
-        ([], {}, "expected a story of parts"),
-        (["ab"], {}, "expected a story of parts"),
+        ([], {}, "expected a story of sections"),
+        (["ab"], {}, "expected a story of sections"),
         ([("0:00", PROMPT)], {}, "number of seconds"),
         ([(0, PROMPT), (1, "")], {}, "empty prompt"),
         (PROMPT, {"seconds": math.nan}, "seconds above 0"),
         (PROMPT, {"seed": 2**63}, "expected a seed"),
         (PROMPT, {"blend": -1.0}, "expected a blend"),
-        (PROMPT, {"clip": tone(0.5)}, "clip to continue of 1 to 600 s, got 0.5 s"),
+        (PROMPT, {"continue_": tone(0.5)}, "recording to continue of 1 to 600 s, got 0.5 s"),
         (PROMPT, {"melody": tone(61.0)}, "melody of 1 to 60 s, got 61 s"),
-        (PROMPT, {"clip": Audio(torch.zeros(1, 48_000), SAMPLE_RATE)}, "it is silent"),
-        (PROMPT, {"clip": Audio(torch.full((1, 48_000), math.nan), SAMPLE_RATE)}, "finite samples"),
+        (PROMPT, {"continue_": Audio(torch.zeros(1, 48_000), SAMPLE_RATE)}, "it is silent"),
+        (PROMPT, {"continue_": Audio(torch.full((1, 48_000), math.nan), SAMPLE_RATE)}, "finite samples"),
     ],
 )
 def test_what_cannot_be_made_is_one_line(model: MusicLM, prompt: Any, options: Any, words: str) -> None:
@@ -271,14 +273,14 @@ def test_what_cannot_be_made_is_one_line(model: MusicLM, prompt: Any, options: A
 
 def test_a_model_made_of_parts_says_what_it_lacks(model: MusicLM) -> None:
     alone = MusicLM(
-        model.acoustic,
-        model.mulan,
-        quantizer=model.quantizer,
-        semantic=model.semantic,
-        coarse=model.coarse,
-        fine=model.fine,
+        model.joint_embedding,
+        model.joint_quantizer,
+        semantic_stage=model.semantic_stage,
+        decoder=model.decoder,
         settings=model.settings,
     )
     assert alone.generate(PROMPT, seconds=0.5).seconds == 0.5
-    with pytest.raises(ValueError, match="parts w2v_bert and kmeans to go on from a clip, this model has no"):
-        alone.generate(clip=tone(2.0))
+    with pytest.raises(
+        ValueError, match="components semantic_encoder and semantic_quantizer to go on from a recording"
+    ):
+        alone.generate(continue_=tone(2.0))

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from musiclm import Audio, MusicLM
+from musiclm.generation.settings import CoarseSettings, FineSettings
+from musiclm.generation.windows import WindowSchedule
 from musiclm.notices import RecordingNotice
 from musiclm.stages.coarse import Coarse
 from musiclm.stages.layout import ABSENT
 from musiclm.stages.precision import prepare_to_decode
 from musiclm.stages.semantic import Semantic
-from musiclm.windows import Grid
 from tests.forms.heard import Heard, assert_takes_are_what_they_are_alone
 from tests.stages.tiny_stages import TINY
 from tests.tiny import SAMPLE_RATE, melody, noise, tone
@@ -45,21 +46,16 @@ def following(model: MusicLM, monkeypatch: pytest.MonkeyPatch) -> MusicLM:
     """The model with stages that know melodies, and windows of the default model's lengths."""
     from dataclasses import replace
 
-    from musiclm.melody_guide import MelodyTokenizer
+    from musiclm.generation.melody_prompt import MelodyTokenizer
 
     known = {"pattern": "delay", "melody_levels": 2, "melody_codebook_size": 8, "melody_width": 4, **WORDS}
-    monkeypatch.setattr(model, "semantic", Semantic(TINY, **known).eval())
+    monkeypatch.setattr(model, "semantic_stage", Semantic(TINY, **known).eval())
     coarse = Coarse(TINY, lookahead=2, num_coarse=2, **known, **CODES)
-    monkeypatch.setattr(model, "coarse", coarse.eval())
-    settings = replace(
-        model.settings,
-        semantic_window=15.0,
-        semantic_stride=7.5,
-        coarse_window=5.0,
-        coarse_carry=2.0,
-        fine_window=3.0,
-    )
-    monkeypatch.setattr(model, "settings", settings)
+    monkeypatch.setattr(model.decoder, "coarse", coarse.eval())
+    monkeypatch.setattr(model.decoder, "follows_melody", True)
+    monkeypatch.setattr(model, "settings", replace(model.settings, window=15.0, stride=7.5))
+    monkeypatch.setattr(model.decoder, "coarse_settings", CoarseSettings(window=5.0, carry=2.0))
+    monkeypatch.setattr(model.decoder, "fine_settings", FineSettings(window=3.0))
     monkeypatch.setitem(model.__dict__, "melody_tokenizer", MelodyTokenizer(Guide(), Levels()))  # type: ignore[arg-type]
     return model
 
@@ -83,7 +79,7 @@ def test_without_a_melody_a_model_that_knows_them_plays_on_its_own(following: Mu
 
 
 def test_takes_that_follow_a_melody_are_those_of_their_own_seeds(following: MusicLM) -> None:
-    for stage in (following.semantic, following.coarse):
+    for stage in (following.semantic_stage, following.decoder.coarse):
         prepare_to_decode(stage, "int8")
     assert_takes_are_what_they_are_alone(following, prompt=PROMPT, melody=tone(1.0), seconds=1.0)
 
@@ -96,8 +92,8 @@ def test_music_is_as_long_as_its_melody_unless_told(following: MusicLM) -> None:
 def test_stages_that_have_learned_no_melody_are_not_asked_to_follow_one(
     model: MusicLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(MusicLM, "_bundle_with", lambda self, *parts, use: self.bundle)
-    with pytest.raises(ValueError, match="expected stages that follow a melody, the semantic one"):
+    monkeypatch.setattr(MusicLM, "_components", lambda self, *roles, use: list(roles))
+    with pytest.raises(ValueError, match="expected stages that follow a melody, the semantic stage"):
         model.generate(PROMPT, melody=tone(2.0))
 
 
@@ -142,7 +138,7 @@ def test_a_recording_that_can_be_mended_is_used_and_its_fault_said(
 def test_a_window_of_a_melody_begins_on_its_grid_and_before_what_is_new(
     window: float, share: float, done: int
 ) -> None:
-    grid = Grid.of(window, share * window, 25.0, melody=True)
+    grid = WindowSchedule.of(window, share * window, 25.0, melody=True)
     start, end = grid.window(done)
     assert start % 75 == 0
     assert start <= done < end
@@ -150,7 +146,7 @@ def test_a_window_of_a_melody_begins_on_its_grid_and_before_what_is_new(
 
 def test_paper_sized_windows_follow_a_melody_too() -> None:
     for window, carry, rate in ((30.0, 15.0, 25.0), (10.0, 5.0, 50.0), (15.0, 7.5, 25.0), (5.0, 2.0, 50.0)):
-        grid, done = Grid.of(window, carry, rate, melody=True), 0
+        grid, done = WindowSchedule.of(window, carry, rate, melody=True), 0
         for _ in range(20):
             start, end = grid.window(done)
             assert start % round(3 * rate) == 0
@@ -158,4 +154,4 @@ def test_paper_sized_windows_follow_a_melody_too() -> None:
             assert done == 0 or start < done
             done = end
     with pytest.raises(ValueError, match="longer than 3 s"):
-        Grid.of(3.0, 1.0, 50.0, melody=True)
+        WindowSchedule.of(3.0, 1.0, 50.0, melody=True)

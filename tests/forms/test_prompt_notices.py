@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from musiclm import MusicLM
-from musiclm.bundle import Bundle, load_part, merge, save_part
+from musiclm.bundle import Bundle, load_component, merge, save_component
 from musiclm.cli import main
 from musiclm.corpus.attributes import draw_attributes
 from musiclm.corpus.captions import describe_attributes
 from musiclm.corpus.words import GENRE_WORDS
+from musiclm.generation.prompt_notices import lines_about, warn_of
 from musiclm.notices import PromptNotice, plain_notices
-from musiclm.prompt_notices import lines_about, warn_of
 from musiclm.tokenizers.mulan import MuLan
 from musiclm.tokenizers.reading import Reading, count_known, words_of
 from tests.prompts_of_users import PLAIN, STRANGE
@@ -26,7 +26,7 @@ LONG = "a calm violin melody with soft piano chords " * 20
 
 @pytest.fixture(scope="module")
 def mulan() -> MuLan:
-    part: MuLan = Bundle.find("default").load("mulan")
+    part: MuLan = Bundle.find("default").load("joint_embedding")
     return part
 
 
@@ -184,33 +184,33 @@ def test_other_warnings_look_as_ever_and_the_same_line_comes_once(capsys: pytest
 
 def test_the_words_of_its_captions_travel_with_a_part(bundle: Path, tmp_path: Path) -> None:
     expected = {*PROMPT.split(), *OTHER.split(), *"abcdefghijklmnopqrstuvwxyz"}
-    assert Bundle(bundle).load("mulan").words == expected
+    assert Bundle(bundle).load("joint_embedding").words == expected
     again = merge([Bundle(bundle)], tmp_path / "again")
-    assert again.load("mulan").words == expected
-    assert again.fingerprint("mulan") == Bundle(bundle).fingerprint("mulan")
+    assert again.load("joint_embedding").words == expected
+    assert again.fingerprint("joint_embedding") == Bundle(bundle).fingerprint("joint_embedding")
     with pytest.warns(PromptNotice, match="never met dubstep"):
         MusicLM.from_pretrained(again.path).generate("dubstep", seconds=0.1)
 
 
 def test_the_list_of_words_changes_no_fingerprint(bundle: Path, tmp_path: Path) -> None:
-    part = Bundle(bundle).load("mulan")
-    words = {"storage": "float32", **PARTS["mulan"]}
-    first = save_part(tmp_path / "first", "mulan", part, **words)
+    part = Bundle(bundle).load("joint_embedding")
+    words = {"storage": "float32", **PARTS["joint_embedding"]}
+    first = save_component(tmp_path / "first", "joint_embedding", part, **words)
     part.words = frozenset()
-    second = save_part(tmp_path / "second", "mulan", part, **words)
+    second = save_component(tmp_path / "second", "joint_embedding", part, **words)
     assert first.fingerprint() == second.fingerprint()
-    assert load_part(second.path).words == frozenset()
+    assert load_component(second.path).words == frozenset()
     assert [file.name for file in sorted(second.path.glob("*.txt"))] == []
 
 
 def test_a_list_that_is_missing_or_elsewhere_is_one_line(bundle: Path, tmp_path: Path) -> None:
     copy = merge([Bundle(bundle)], tmp_path / "copy")
-    (copy.path / "mulan.words.txt").unlink()
-    with pytest.raises(FileNotFoundError, match=r"expected a list of words at .*mulan\.words\.txt"):
-        copy.load("mulan")
+    (copy.path / "joint_embedding.words.txt").unlink()
+    with pytest.raises(FileNotFoundError, match=r"expected a list of words at .*joint_embedding\.words\.txt"):
+        copy.load("joint_embedding")
     file = copy.path / "model.yaml"
-    file.write_text(file.read_text().replace("mulan.words.txt", "../secret.txt"))
-    with pytest.raises(ValueError, match="expected a whole entry of mulan"):
+    file.write_text(file.read_text().replace("joint_embedding.words.txt", "../secret.txt"))
+    with pytest.raises(ValueError, match="expected a whole entry of joint_embedding"):
         Bundle(copy.path)
 
 

@@ -34,7 +34,7 @@ def forms(folder: Path) -> dict[str, Tensor]:
         "text": [plain.generate(PROMPT, seconds=SECONDS, seed=1, on_semantic=drawn.append)],
         "stream": [Audio(torch.cat(list(plain.stream(PROMPT, seconds=SECONDS, seed=2)), dim=1), 24_000)],
         "story": [plain.story([(0, PROMPT), (1.0, OTHER)], seconds=2.2, seed=3, blend=1.0)],
-        "continuation": [plain.generate(PROMPT, seconds=SECONDS, seed=4, clip=clip)],
+        "continuation": [plain.generate(PROMPT, seconds=SECONDS, seed=4, continue_=clip)],
         "variations": plain.variations(PROMPT, num=2, seconds=SECONDS, seed=5),
         "variations of sound": plain.variations(PROMPT, num=2, keep="semantic", seconds=SECONDS, seed=6),
         "melody": [guided.generate(PROMPT, seconds=SECONDS, seed=8, melody=melody(2.0, seed=0))],

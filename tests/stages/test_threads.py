@@ -200,6 +200,8 @@ def test_ctrl_c_in_the_middle_of_a_step_comes_through_and_the_next_step_is_right
         time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGINT)
 
+    # A shell's background process ignores Ctrl-C, and so would Python in it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     other = threading.Thread(target=interrupt)
     other.start()
     try:

@@ -10,9 +10,9 @@ import torch
 import transformers
 from torchaudio.functional import resample
 
-from musiclm.bundle import build, load_part
+from musiclm.bundle import build, load_component
 from musiclm.cli import main
-from musiclm.pipeline import MusicLM
+from musiclm.generation.pipeline import MusicLM
 from musiclm.tokenizers import hub
 from musiclm.tokenizers.clap import Clap, read_clap
 from musiclm.tokenizers.reading import Reading
@@ -145,7 +145,7 @@ def test_an_imported_part_needs_nothing_of_the_folder_it_came_from(part: Clap, t
     place = publish(tmp_path / "clap")
     main(["import", "clap", str(place), "--out", str(tmp_path / "part")])
     shutil.rmtree(place)
-    again = load_part(tmp_path / "part", "mulan")
+    again = load_component(tmp_path / "part", "joint_embedding")
     assert torch.equal(again.embed_text(TEXTS), part.embed_text(TEXTS))
     assert torch.equal(again.embed_audio(music(3.0)), part.embed_audio(music(3.0)))
     assert not any(parameter.requires_grad for parameter in again.parameters())
@@ -167,7 +167,10 @@ def test_the_quantizer_is_fitted_to_it_and_music_is_made_with_both(part: Clap, t
         ]
     )
     model = MusicLM.from_pretrained("default")
-    model.mulan, model.quantizer = load_part(tmp_path / "part"), load_part(tmp_path / "rvq" / "part")
+    model.joint_embedding, model.joint_quantizer = (
+        load_component(tmp_path / "part"),
+        load_component(tmp_path / "rvq" / "part"),
+    )
     assert model.generate("a calm violin melody", seconds=0.1).seconds == 0.1
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from musiclm.audio import Audio
-from musiclm.bundle import load_part
+from musiclm.bundle import load_component
 from musiclm.cli import main
 from musiclm.data.sources import Recording
 from musiclm.data.tokenize import Tokenizers
@@ -54,7 +54,7 @@ def cases(published_encodec: Published, tmp_path_factory: pytest.TempPathFactory
         SEANET,
         EnCodec.from_published(published_encodec[1].state_dict(), num_quantizers=2),
     )
-    semantic = (with_centroids(make_w2v_bert()), with_centroids(load_part(folder / "part")))
+    semantic = (with_centroids(make_w2v_bert()), with_centroids(load_component(folder / "part")))
     joint = (make_mulan(), read_clap(publish(folder / "clap"))[0])
     made = {name: Case(each, each.encode) for name, each in zip(CODECS, codecs, strict=True)}
     made |= {name: Case(each, each.encode) for name, each in zip(SEMANTIC, semantic, strict=True)}
@@ -91,7 +91,7 @@ def test_a_codec_gives_a_hop_of_sound_for_every_frame(cases: dict[str, Case], na
     assert sound.abs().max() <= 1
     assert torch.equal(codec.encode(noise(10_000, batch=2), num_quantizers=1), codes[:, :1])
     begun = sound[..., : 5 * codec.hop_length]
-    assert codec.decode(codes, begun=begun).shape == sound.shape
+    assert codec.decode(codes, prefix=begun).shape == sound.shape
 
 
 @pytest.mark.parametrize("name", JOINT)

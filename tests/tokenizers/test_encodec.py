@@ -88,7 +88,7 @@ def test_a_long_recording_goes_through_in_stretches_to_the_same_codes(
 
 def test_sound_that_has_begun_changes_nothing(codec: EnCodec) -> None:
     codes = codec.encode(noise(1, 1, 4 * HOP))
-    assert torch.equal(codec.decode(codes, begun=noise(1, 1, 2 * HOP)), codec.decode(codes))
+    assert torch.equal(codec.decode(codes, prefix=noise(1, 1, 2 * HOP)), codec.decode(codes))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from musiclm.bundle import load_part, save_part
+from musiclm.bundle import load_component, save_component
 from musiclm.tokenizers.melody import (
     BANDS_PER_SEMITONE,
     LOWEST_PITCH,
@@ -133,6 +133,6 @@ def test_what_cannot_be_embedded_is_refused(
 
 def test_a_kept_part_embeds_as_before(part: MelodyEmbedding, tmp_path: Path) -> None:
     words = "musiclm.tokenizers.melody.MelodyEmbedding"
-    save_part(tmp_path, "melody", part, class_path=words, init_args=SIZES, storage="float32")
+    save_component(tmp_path, "melody_embedding", part, class_path=words, init_args=SIZES, storage="float32")
     waveform = melody(5.0, seed=1).waveform[None]
-    assert torch.equal(load_part(tmp_path).embed_windows(waveform), part.embed_windows(waveform))
+    assert torch.equal(load_component(tmp_path).embed_windows(waveform), part.embed_windows(waveform))

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from musiclm.bundle import build, load_part, save_part
+from musiclm.bundle import build, load_component, save_component
 from musiclm.tokenizers.mulan import MuLan
 from musiclm.tokenizers.mulan_towers import PADDING, START, UNKNOWN, AudioTower, TextTower, normalise
 from musiclm.training.mulan import train_vocabulary
@@ -183,15 +183,15 @@ def test_a_bundle_gives_the_same_embeddings_back(tmp_path) -> None:  # type: ign
         "dimension": 8,
         "window_seconds": 2.0,
     }
-    save_part(
+    save_component(
         tmp_path,
-        "mulan",
+        "joint_embedding",
         trained,
         class_path="musiclm.tokenizers.mulan.MuLan",
         init_args=words,
         storage="float32",
     )
-    loaded = load_part(tmp_path)
+    loaded = load_component(tmp_path)
     waveform = noise(2, 1, 3 * RATE)
     assert torch.equal(loaded.embed_audio(waveform), trained.embed_audio(waveform))
     assert torch.equal(loaded.embed_text(CAPTIONS), trained.embed_text(CAPTIONS))

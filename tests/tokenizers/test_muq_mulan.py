@@ -9,7 +9,7 @@ import pytest
 import torch
 import transformers
 
-from musiclm.bundle import load_part
+from musiclm.bundle import load_component
 from musiclm.cli import main
 from musiclm.tokenizers.muq_mulan import MuQMuLan, read_muq_mulan
 from tests.tiny import melody
@@ -97,6 +97,6 @@ def test_sound_and_text_are_what_the_published_package_makes_of_them(tmp_path: P
 
     main(["import", "muq_mulan", *map(str, folders), "--out", str(tmp_path / "part")])
     shutil.rmtree(tmp_path / "published")
-    again = load_part(tmp_path / "part")
+    again = load_component(tmp_path / "part")
     assert torch.equal(again.embed_text(TEXTS), part.embed_text(TEXTS))
     assert torch.equal(again.embed_audio(waveform), part.embed_audio(waveform))

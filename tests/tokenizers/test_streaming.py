@@ -92,7 +92,7 @@ def test_one_sample_at_a_time_is_enough(codec: SoundStream) -> None:
 
 
 def test_the_model_that_ships_streams_too() -> None:
-    codec = Bundle.find("default").load("soundstream")
+    codec = Bundle.find("default").load("codec")
     waveform = 0.3 * torch.sin(torch.arange(29_000) * 0.06)[None, None] + 0.03 * noise(1, 1, 29_000)
     codes = codec.encode(waveform)
     assert torch.equal(encode(codec, list(waveform.split(5000, dim=-1))), codes)
@@ -119,7 +119,7 @@ def test_what_is_certain_comes_out_and_no_later(codec: SoundStream) -> None:
 def test_the_paper_s_trunk_does_not_wait_and_the_spectral_one_says_for_how_long() -> None:
     with SEANET.streaming() as stream:
         assert (stream.encode_latency, stream.decode_latency) == (0.0, 0.0)
-    with Bundle.find("default").load("soundstream").streaming() as stream:
+    with Bundle.find("default").load("codec").streaming() as stream:
         assert stream.encode_latency == pytest.approx(0.27)
         assert stream.decode_latency == pytest.approx(0.99)
 

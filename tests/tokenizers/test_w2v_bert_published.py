@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torchaudio.functional import resample
 
-from musiclm.bundle import Bundle, load_part
+from musiclm.bundle import Bundle, load_component
 from musiclm.cli import main
 from musiclm.tokenizers.kmeans import KMeans
 from musiclm.tokenizers.protocols import SemanticEncoder
@@ -107,7 +107,7 @@ def imported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 @torch.no_grad()
 def test_an_imported_part_gives_the_published_model_s_features(imported: tuple[Any, Path]) -> None:
     model, folder = imported
-    part = load_part(folder)
+    part = load_component(folder)
     waveform = noise(3 * RATE, batch=2)
     expected = published_features(model, part.frames(waveform))
     found = part.all_features(waveform)
@@ -202,8 +202,8 @@ def test_k_means_is_fitted_on_an_imported_part_and_makes_tokens(imported: tuple[
         training.gather(training.features(noise(RATE, batch=4)))
         assert training.fitted
         waveform = noise(50_000, seed=1)
-        tokens = W2VBertTokens(load_part(folder), training.part).encode(waveform)
-        expected = training.part.assign(load_part(folder).features(waveform, 2))
+        tokens = W2VBertTokens(load_component(folder), training.part).encode(waveform)
+        expected = training.part.assign(load_component(folder).features(waveform, 2))
     assert tokens.shape == (1, 53)
     assert torch.equal(tokens, expected)
 
@@ -230,7 +230,7 @@ def test_a_plain_state_dict_and_safetensors_are_read_too(tmp_path: Path) -> None
     fingerprints = set()
     for name in ("model.pt", "plain.pt", "plain.safetensors"):
         main(["import", "w2v_bert", str(tmp_path / name), "--out", str(tmp_path / "part")])
-        fingerprints.add(Bundle(tmp_path / "part").fingerprint("w2v_bert"))
+        fingerprints.add(Bundle(tmp_path / "part").fingerprint("semantic_encoder"))
     assert len(fingerprints) == 1
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from musiclm.bundle import load_part
+from musiclm.bundle import load_component
 from musiclm.cli import main
 from musiclm.data.token_crops import TokenCropDataset
 from musiclm.training.checkpoint import LastCheckpoint
@@ -63,7 +63,7 @@ def test_a_killed_run_says_so_and_goes_on_to_the_very_weights_of_an_unbroken_one
     assert 0 < done < steps
     for folder in ("killed", "unbroken"):
         main(["fit", *stage(tokens, tmp_path / folder, *long)])
-    resumed, unbroken = (load_part(tmp_path / folder / "part") for folder in ("killed", "unbroken"))
+    resumed, unbroken = (load_component(tmp_path / folder / "part") for folder in ("killed", "unbroken"))
     for name, value in unbroken.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], value, msg=name)
 
@@ -106,7 +106,7 @@ def test_a_run_killed_inside_an_epoch_goes_on_to_the_very_weights_of_an_unbroken
     monkeypatch.setattr(TokenCropDataset, "__getitem__", whole)
     assert torch.load(tmp_path / "killed" / "last.ckpt", weights_only=True)["global_step"] in (5, 6)
     main(["fit", *stage(tokens, tmp_path / "killed", *words)])
-    killed, unbroken = (load_part(tmp_path / folder / "part") for folder in ("killed", "unbroken"))
+    killed, unbroken = (load_component(tmp_path / folder / "part") for folder in ("killed", "unbroken"))
     for name, value in unbroken.state_dict().items():
         torch.testing.assert_close(killed.state_dict()[name], value, msg=name)
 
@@ -264,7 +264,7 @@ def test_weights_that_are_no_numbers_are_not_kept(tmp_path: Path, capsys: pytest
     words = [
         *configs("soundstream"),
         f"--data.init_args.audio={audio}",
-        "--model.init_args.gradient_clip=.nan",
+        "--model.init_args.gradient_continue_=.nan",
     ]
     line = one_line(capsys, ["fit", *words, f"--trainer.default_root_dir={tmp_path / 'run'}"])
     assert "diverged" in line

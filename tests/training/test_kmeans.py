@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from musiclm.bundle import save_part
+from musiclm.bundle import save_component
 from musiclm.tokenizers.kmeans import KMeans
 from musiclm.tokenizers.w2v_bert import W2VBert
 from musiclm.training.kmeans import KMeansTraining
@@ -49,9 +49,9 @@ class Noise(Dataset[dict[str, Any]]):
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("w2v_bert") / "part"
-    save_part(
+    save_component(
         folder,
-        "w2v_bert",
+        "semantic_encoder",
         W2VBert(**ENCODER),
         class_path="musiclm.tokenizers.w2v_bert.W2VBert",
         init_args=ENCODER,

@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 
-from musiclm.bundle import save_part
+from musiclm.bundle import save_component
 from musiclm.cli import main
 from musiclm.files import only_writer
 from musiclm.tokenizers.melody import MelodyEmbedding
@@ -208,9 +208,9 @@ def test_a_broken_last_checkpoint_costs_a_run_what_came_after_the_one_before(
 def test_what_is_fitted_without_gradients_is_refused_for_several_processes(
     more: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    save_part(
+    save_component(
         tmp_path / "melody",
-        "melody",
+        "melody_embedding",
         MelodyEmbedding(**MELODY),
         class_path="musiclm.tokenizers.melody.MelodyEmbedding",
         init_args=MELODY,

@@ -6,7 +6,7 @@ import lightning
 import pytest
 import torch
 
-from musiclm.bundle import save_part
+from musiclm.bundle import save_component
 from musiclm.data.crops import AudioCrops
 from musiclm.data.melody_windows import MelodyVersions
 from musiclm.tokenizers.mulan import MuLan
@@ -43,8 +43,13 @@ def mulan(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "window_seconds": 0.5,
     }
     folder = tmp_path_factory.mktemp("runs") / "mulan"
-    save_part(
-        folder, "mulan", part, class_path="musiclm.tokenizers.mulan.MuLan", init_args=words, storage="float32"
+    save_component(
+        folder,
+        "joint_embedding",
+        part,
+        class_path="musiclm.tokenizers.mulan.MuLan",
+        init_args=words,
+        storage="float32",
     )
     return folder
 
@@ -146,7 +151,7 @@ class Ears(torch.nn.Module):
 def test_melodies_are_learned_from_mixes_and_voices_and_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("musiclm.training.rvq.load_part", lambda folder: Ears())
+    monkeypatch.setattr("musiclm.training.rvq.load_component", lambda folder: Ears())
     training = MelodyQuantizerTraining(ResidualQuantizer(8, 3, codebook_size=8), melody=tmp_path)
     trainer = quiet_trainer(tmp_path, 1, num_sanity_val_steps=0, enable_checkpointing=False)
     folder = folder_of_melodies(tmp_path / "melodies", 8)

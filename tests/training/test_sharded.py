@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor
 
-from musiclm.bundle import load_part
+from musiclm.bundle import load_component
 from musiclm.training.cli import main
 from musiclm.training.sharded import gather, own_share, shard
 from musiclm.training.stages import StageTraining, compile_blocks, level_losses
@@ -111,7 +111,7 @@ def test_the_users_command_trains_in_shards_goes_on_and_keeps_the_whole_average(
     main(words(tmp_path / "tokens", tmp_path / "one", *more))
     measured = [said.split("val/loss=")[-1].split()[0] for said in (run.stderr, capsys.readouterr().err)]
     assert float(measured[0]) == pytest.approx(float(measured[1]), abs=0.002)  # four digits are printed
-    sharded, one = (load_part(tmp_path / folder / "part").state_dict() for folder in ("run", "one"))
+    sharded, one = (load_component(tmp_path / folder / "part").state_dict() for folder in ("run", "one"))
     assert sharded.keys() == one.keys()
     for name, value in one.items():
         torch.testing.assert_close(sharded[name], value, atol=1e-4, rtol=1e-3, msg=name)

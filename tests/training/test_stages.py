@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from musiclm.bundle import Bundle, load_part
+from musiclm.bundle import Bundle, load_component
 from musiclm.stages.coarse import Coarse
 from musiclm.stages.decoding import generate
 from musiclm.stages.fine import Fine
@@ -298,11 +298,17 @@ def test_the_recipe_trains_a_stage_from_a_token_store_and_keeps_it(
     configs = [f"--config={CONFIGS / f'{name}.yaml'}", f"--config={CONFIGS / 'tiny' / f'{name}.yaml'}"]
     tokens, root = f"--data.init_args.tokens={tmp_path / 'tokens'}", tmp_path / "runs" / name
     main(["fit", *configs, tokens, f"--trainer.default_root_dir={root}"])
-    trained_on = Bundle(root / "part").parts[name]["trained_on"]  # only what made the tokens it reads
-    sources = {"semantic": ["kmeans"], "coarse": ["kmeans", "soundstream"], "fine": ["soundstream"]}
-    tunes = ["melody", "melody_rvq"] if melody and name != "fine" else []
+    trained_on = (
+        Bundle(root / "part").components[f"{name}_stage"].trained_on
+    )  # only what made the tokens it reads
+    sources = {
+        "semantic": ["semantic_quantizer"],
+        "coarse": ["semantic_quantizer", "codec"],
+        "fine": ["codec"],
+    }
+    tunes = ["melody_embedding", "melody_quantizer"] if melody and name != "fine" else []
     assert trained_on == dict.fromkeys([*sources[name], *tunes], "0123")
-    stage = load_part(root / "part")
+    stage = load_component(root / "part")
     assert ("melody" in [segment.name for segment in stage.layout.conditions]) == bool(tunes)
     conditions = {
         segment.name: torch.zeros(1, segment.levels, 10 if segment.frame_rate else 1, dtype=torch.int64)

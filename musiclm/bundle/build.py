@@ -23,9 +23,12 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from torch import nn
 
-PACKAGE = Path(__file__).parent
+from musiclm.bundle import aliases
+
+PACKAGE = Path(__file__).parents[1]
 FOLDERS = ("tokenizers", "stages")  # of the package: where the parts are
 CLASS_PATH = re.compile(rf"musiclm\.({'|'.join(FOLDERS)})\.([a-z]\w*)\.([A-Za-z]\w*)", re.ASCII)
+PIPELINE_PATH = re.compile(r"musiclm\.generation\.([a-z]\w*)\.([A-Za-z]\w*)", re.ASCII)
 EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", re.ASCII)  # YAML 1.1 takes 1e-3 for a word
 
 SCALARS: dict[Any, str] = {
@@ -91,6 +94,25 @@ def read(kind: type[Kind], values: Any, place: str) -> Kind:
     return made
 
 
+def find_pipeline(spec: Any, place: str) -> Any:
+    """The class of the model that a bundle's components make: one of this project with `from_bundle`.
+
+    Raises:
+        ValueError: the spec names something else.
+    """
+    class_path = aliases.class_path(spec.get("class_path")) if isinstance(spec, dict) else None
+    found = PIPELINE_PATH.fullmatch(class_path) if isinstance(class_path, str) else None
+    if found and (PACKAGE / "generation" / f"{found[1]}.py").is_file() and not spec.get("init_args"):
+        module = importlib.import_module(f"musiclm.generation.{found[1]}")
+        cls = vars(module).get(found[2])
+        if isinstance(cls, type) and cls.__module__ == module.__name__ and hasattr(cls, "from_bundle"):
+            return cls
+    raise ValueError(
+        f"expected class_path of a model of this project (musiclm.generation.…) at {place}, got "
+        f"{_short(spec)}: nothing else is imported"
+    )
+
+
 def _part(base: type, spec: Any, place: str) -> Blueprint:
     """The blueprint of a spec whose class is a `base`."""
     if (
@@ -107,6 +129,7 @@ def _part(base: type, spec: Any, place: str) -> Blueprint:
 
 def _class_of(class_path: Any, place: str) -> type:
     """The part's class of a name, looked up in the files of this project alone."""
+    class_path = aliases.class_path(class_path)
     found = CLASS_PATH.fullmatch(class_path) if isinstance(class_path, str) else None
     if found and (PACKAGE / found[1] / f"{found[2]}.py").is_file():
         module = importlib.import_module(f"musiclm.{found[1]}.{found[2]}")

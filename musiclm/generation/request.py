@@ -9,24 +9,24 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from musiclm.audio import Audio, check_waveform, seconds_of
-from musiclm.check_audio import SILENT as SILENT_RECORDING
+from musiclm.audio.checks import SILENT as SILENT_RECORDING
 from musiclm.notices import RecordingNotice
 
 MAX_SECONDS = 600.0
 MAX_PROMPT = 2_000  # characters; more is no description, but a file pasted by mistake
-MAX_TAKES = 16
+MAX_SAMPLES = 16
 DEFAULT_SECONDS = 10.0
-LAST_PART_SECONDS = 15.0  # of a story whose length is not given: a window's stride (MusicLM, sec. 4.2)
-SHORTEST_PART = 1.0  # seconds
+LAST_SECTION_SECONDS = 15.0  # of a story whose length is not given: a window's stride (MusicLM, sec. 4.2)
+SHORTEST_SECTION = 1.0  # seconds
 MELODY_SECONDS = (1.0, 60.0)
-CLIP_SECONDS = (1.0, 600.0)
+CONTINUE_SECONDS = (1.0, 600.0)
 SILENT = 10 ** (-60 / 20)  # of full scale: a recording whose loudest sample is below holds nothing to follow
 
 # A description, or several with the second that each begins at: MusicLM's story mode.
 Prompt = str | list[tuple[float, str]] | tuple[tuple[float, str], ...]
 Keep = Literal["semantic"]
 GuardAction = Literal["refuse", "regenerate", "label"]  # what a guard does with music that does not pass
-Recording = Audio | Path | str
+AudioInput = Audio | Path | str  # a recording: as samples, or as a file
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Guarding:
     Args:
         tokens: the store of the training music.
         action: what becomes of music that does not pass.
-        tries: seeds in all for each take, where it is made again.
+        tries: seeds in all for each sample, where it is made again.
 
     Raises:
         ValueError: there would be no try.
@@ -56,15 +56,15 @@ class Request:
     """Music as it was asked for.
 
     Args:
-        prompt: words, or the parts of a story; may be empty where there is a clip to go on from.
-        seconds: of new music; None for as long as the melody is, or 15 s beyond where a story's last part
-            begins, else 10.
-        seed: of the first take; the n-th takes seed + n - 1.
-        num: takes.
-        keep: `semantic` lets all takes share the first one's semantic tokens.
-        blend: seconds over which a story goes over from one part to the next; 0 switches.
+        prompt: words, or the sections of a story; may be empty where there is a recording to go on from.
+        seconds: of new music; None for as long as the melody is, or 15 s beyond where a story's last
+            section begins, else 10.
+        seed: of the first sample; the n-th has seed + n - 1.
+        num: samples.
+        keep: `semantic` lets all samples share the first one's semantic tokens.
+        blend: seconds over which a story goes over from one section to the next; 0 switches.
         melody: a recording whose melody is to be followed.
-        clip: a recording to go on from.
+        continue_: a recording to go on from.
 
     Raises:
         ValueError, FileNotFoundError: one line, for what cannot be made.
@@ -76,72 +76,72 @@ class Request:
     num: int = 1
     keep: Keep | None = None
     blend: float = 0.0
-    melody: Recording | None = None
-    clip: Recording | None = None
+    melody: AudioInput | None = None
+    continue_: AudioInput | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.prompt, list | tuple):
-            check_parts(self.prompt)
-        elif self.prompt != "" or self.clip is None:
+            check_sections(self.prompt)
+        elif self.prompt != "" or self.continue_ is None:
             check_prompt(self.prompt)
-        if not 1 <= self.num <= MAX_TAKES:
-            raise ValueError(f"expected 1 to {MAX_TAKES} takes, got {self.num}")
+        if not 1 <= self.num <= MAX_SAMPLES:
+            raise ValueError(f"expected 1 to {MAX_SAMPLES} samples, got {self.num}")
         if self.keep not in (None, *get_args(Keep)):
             raise ValueError(f"expected to keep semantic or nothing, got {self.keep!r}")
         if self.keep is not None and self.num == 1:
-            raise ValueError(f"expected takes that share what is kept ({self.keep}), got one: ask for more")
+            raise ValueError(f"expected samples that share what is kept ({self.keep}), got one: ask for more")
         check_seed(self.seed)
         check_seed(self.seed + self.num - 1)
         if not 0 <= self.blend <= MAX_SECONDS:
             raise ValueError(f"expected a blend of 0 to {MAX_SECONDS:g} s, got {self.blend:g}")
-        if self.melody is not None and self.clip is not None:
-            raise ValueError("expected a melody to follow or a clip to continue, got both: give one")
+        if self.melody is not None and self.continue_ is not None:
+            raise ValueError("expected a melody to follow or a recording to continue, got both: give one")
         if self.melody is not None:
             _check_length("melody", self.melody, *MELODY_SECONDS)
-        if self.clip is not None:
-            _check_length("clip to continue", self.clip, *CLIP_SECONDS)
-        check_seconds(self.length)
-        last = self.parts[-1][0]
-        if last >= self.length:
+        if self.continue_ is not None:
+            _check_length("recording to continue", self.continue_, *CONTINUE_SECONDS)
+        check_seconds(self.new_seconds)
+        last = self.sections[-1][0]
+        if last >= self.new_seconds:
             raise ValueError(
-                f"expected every part to begin before the end at {self.length:g} s, "
+                f"expected every section to begin before the end at {self.new_seconds:g} s, "
                 f"one begins at {last:g} s: ask for more seconds"
             )
 
     @property
-    def parts(self) -> list[tuple[float, str]]:
-        """Second of its beginning and text, of each part."""
+    def sections(self) -> list[tuple[float, str]]:
+        """Second of its beginning and text, of each section."""
         return list(self.prompt) if isinstance(self.prompt, list | tuple) else [(0.0, self.prompt)]
 
     @property
-    def length(self) -> float:
+    def new_seconds(self) -> float:
         """Seconds of new music."""
         if self.seconds is not None:
             return self.seconds
         if self.melody is not None:
             return recording_seconds(self.melody)
-        last = self.parts[-1][0]
-        return last + LAST_PART_SECONDS if last else DEFAULT_SECONDS
+        last = self.sections[-1][0]
+        return last + LAST_SECTION_SECONDS if last else DEFAULT_SECONDS
 
 
-def check_parts(parts: Sequence[tuple[float, str]]) -> None:
-    """Raise ValueError unless parts are words, in order, from 0 on."""
-    if not parts:
-        raise ValueError('expected a story of parts such as (0, "a calm violin"), got none')
-    for part in parts:
-        if not isinstance(part, tuple | list) or len(part) != 2:
-            raise ValueError(f'expected a story of parts such as (0, "a calm violin"), got {part!r}')
-        check_prompt(part[1])
-    starts = [start for start, _ in parts]
+def check_sections(sections: Sequence[tuple[float, str]]) -> None:
+    """Raise ValueError unless sections are words, in order, from 0 on."""
+    if not sections:
+        raise ValueError('expected a story of sections such as (0, "a calm violin"), got none')
+    for section in sections:
+        if not isinstance(section, tuple | list) or len(section) != 2:
+            raise ValueError(f'expected a story of sections such as (0, "a calm violin"), got {section!r}')
+        check_prompt(section[1])
+    starts = [start for start, _ in sections]
     if not all(isinstance(start, int | float) and math.isfinite(start) for start in starts):
-        raise ValueError(f"expected parts that begin at a number of seconds, got {starts}")
+        raise ValueError(f"expected sections that begin at a number of seconds, got {starts}")
     if starts[0] != 0:
-        raise ValueError(f"expected the first part of a story to begin at 0:00, got {starts[0]:g} s")
+        raise ValueError(f"expected the first section of a story to begin at 0:00, got {starts[0]:g} s")
     for before, after in pairwise(starts):
-        if after - before < SHORTEST_PART:
+        if after - before < SHORTEST_SECTION:
             raise ValueError(
-                f"expected parts in order and at least {SHORTEST_PART:g} s long, one at {before:g} s is "
-                f"followed by one at {after:g} s"
+                f"expected sections in order and at least {SHORTEST_SECTION:g} s long, one at {before:g} s "
+                f"is followed by one at {after:g} s"
             )
 
 
@@ -171,7 +171,7 @@ def check_seed(seed: int) -> None:
         raise ValueError(f"expected a seed of 0 … 2^63 - 1, got {seed}")
 
 
-def recording_seconds(recording: Recording) -> float:
+def recording_seconds(recording: AudioInput) -> float:
     """Length of a recording, without reading a file's samples."""
     if isinstance(recording, Audio):
         return recording.seconds
@@ -180,7 +180,7 @@ def recording_seconds(recording: Recording) -> float:
     return seconds_of(recording)
 
 
-def read_mono(what: str, recording: Recording, sample_rate: int) -> Audio:
+def read_mono(what: str, recording: AudioInput, sample_rate: int) -> Audio:
     """A recording as [1, L] at `sample_rate`, mended where it can be.
 
     Warns:
@@ -211,7 +211,7 @@ def check_sounding(what: str, audio: Audio) -> None:
         raise ValueError(f"expected a {what} that can be heard, it is silent: record it again, louder")
 
 
-def _check_length(what: str, recording: Recording, least: float, most: float) -> None:
+def _check_length(what: str, recording: AudioInput, least: float, most: float) -> None:
     seconds = recording_seconds(recording)
     if not least <= seconds <= most:
         advice = "record more" if seconds < least else "cut it first"

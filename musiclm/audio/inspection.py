@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from musiclm.check_audio import BROKEN, BROKEN_SHARE, TOO_MANY_BROKEN, Repair, measure
-from musiclm.decode_audio import (
+from musiclm.audio.checks import BROKEN, BROKEN_SHARE, TOO_MANY_BROKEN, Repair, measure
+from musiclm.audio.decoding import (
     CHUNK,
     Decoder,
     naming,

@@ -4,11 +4,10 @@ import torch
 from torch import Tensor
 
 from musiclm.tokenizers.protocols import AcousticTokenizer
-from musiclm.windows import Known
 
 LIMIT = 0.9  # samples beyond are bent smoothly towards 1, so that nothing clips
 FADE_SECONDS = 0.02  # at the end, where the music is cut wherever it is
-JOINT_SECONDS = 0.1  # of the end of a clip that the music after it is faded in over
+JOINT_SECONDS = 0.1  # of the end of an audio prompt that the music after it is faded in over
 
 
 class BlockDecoder:
@@ -25,42 +24,49 @@ class BlockDecoder:
     def __init__(self, acoustic: AcousticTokenizer, context: int) -> None:
         self.acoustic = acoustic
         self.context = context
-        self.codes = torch.empty(0)  # [B, Q, t]: context already emitted, then frames held back
+        self.codes: Tensor | None = None  # [B, Q, t]: context already emitted, then frames held back
         self.ready = 0  # frames of self.codes that are context
-        self.begun: Tensor | None = None  # [B, 1, t * hop]: what those frames were decoded to
+        self.prefix: Tensor | None = None  # [B, 1, t * hop]: what those frames were decoded to
         self.fade = acoustic.hop_length  # samples
 
     @classmethod
-    def after(cls, known: Known, acoustic: AcousticTokenizer, context: int) -> "BlockDecoder":
-        """A decoder that goes on from a clip: the clip's last `joint_frames` are the first that it decodes.
+    def after(
+        cls, prefix: Tensor, codes: Tensor, acoustic: AcousticTokenizer, context: int
+    ) -> "BlockDecoder":
+        """A decoder that goes on from an audio prompt's end: its last `joint_frames` are decoded first.
 
-        It takes over the clip's phases, so that the two can be cross-faded there without one cancelling the
+        It takes over the prompt's phases, so that the two can be cross-faded there without one cancelling the
         other.
+
+        Args:
+            prefix: waveform [1, 1, T * hop_length].
+            codes: [1, Q, T] of it.
+            acoustic, context: as of the class.
         """
         decoder = cls(acoustic, context)
         joint = joint_frames(acoustic)
-        decoder.codes = known.acoustic[:, :, -(context + joint) :]
+        decoder.codes = codes[:, :, -(context + joint) :]
         decoder.ready = decoder.codes.shape[2] - joint
-        decoder.begun = known.waveform[:, :, -decoder.codes.shape[2] * acoustic.hop_length :]
+        decoder.prefix = prefix[:, :, -decoder.codes.shape[2] * acoustic.hop_length :]
         decoder.fade = joint * acoustic.hop_length
         return decoder
 
     def __call__(self, codes: Tensor, *, last: bool) -> Tensor:
         """Waveform [B, 1, l] of the frames that will not change any more."""
-        self.codes = codes if self.codes.numel() == 0 else torch.cat([self.codes, codes], dim=2)
+        self.codes = codes if self.codes is None else torch.cat([self.codes, codes], dim=2)
         end = self.codes.shape[2] - (0 if last else self.context)
         if end <= self.ready:
-            return torch.empty(codes.shape[0], 1, 0)
+            return torch.empty(codes.shape[0], 1, 0, device=codes.device)
         hop = self.acoustic.hop_length
-        waveform = self.acoustic.decode(self.codes, begun=self.begun)
+        waveform = self.acoustic.decode(self.codes, prefix=self.prefix)
         block = waveform[:, :, self.ready * hop : end * hop]
-        if self.begun is not None:
-            # The same samples, as they were first decoded, or as they are in the clip.
-            before = self.begun[:, :, self.ready * hop :][:, :, : min(self.fade, block.shape[2])]
-            fade = torch.linspace(0, 1, before.shape[2])
+        if self.prefix is not None:
+            # The same samples, as they were first decoded, or as they are in the audio prompt.
+            before = self.prefix[:, :, self.ready * hop :][:, :, : min(self.fade, block.shape[2])]
+            fade = torch.linspace(0, 1, before.shape[2], device=block.device)
             block[:, :, : len(fade)] = torch.lerp(before, block[:, :, : len(fade)], fade)
         start = max(end - self.context, 0)
-        self.codes, self.begun, self.ready = (
+        self.codes, self.prefix, self.ready = (
             self.codes[:, :, start:],
             waveform[:, :, start * hop :],
             end - start,
@@ -70,7 +76,7 @@ class BlockDecoder:
 
 
 def joint_frames(acoustic: AcousticTokenizer) -> int:
-    """Frames at the end of a clip over which what follows is faded in."""
+    """Frames at the end of an audio prompt over which what follows is faded in."""
     return round(JOINT_SECONDS * acoustic.frame_rate)
 
 
@@ -81,5 +87,5 @@ def finish(block: Tensor, *, last: bool, rate: int) -> Tensor:
     block = torch.where(excess > 0, block.sign() * (LIMIT + room * torch.tanh(excess / room)), block)
     if last:
         fade = min(round(FADE_SECONDS * rate), block.shape[-1])
-        block[..., block.shape[-1] - fade :] *= torch.linspace(1, 0, fade)
+        block[..., block.shape[-1] - fade :] *= torch.linspace(1, 0, fade, device=block.device)
     return block

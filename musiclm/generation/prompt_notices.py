@@ -16,11 +16,11 @@ MOST_NAMED = 8  # unknown words
 LONGEST_QUOTE = 40  # characters
 
 
-def warn_of(texts: Iterable[str], mulan: JointEmbedding) -> None:
+def warn_of(texts: Iterable[str], joint: JointEmbedding) -> None:
     """A `PromptNotice` for each text that the tower knows hardly a word of, and for each that it cuts."""
     level = _level_outside()
     for text in dict.fromkeys(texts):
-        for line in lines_about(text, mulan.reading(text)):
+        for line in lines_about(text, joint.reading(text)):
             warnings.warn(line, PromptNotice, stacklevel=level)
 
 

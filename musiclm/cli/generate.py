@@ -6,14 +6,15 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-import musiclm.audio
-from musiclm.pipe import StreamFormat, check_pipe, writing_to_pipe
-from musiclm.pipeline import MusicLM
+from musiclm.audio import check_writable, writing
+from musiclm.cli.pipe import StreamFormat, check_pipe, writing_to_pipe
+from musiclm.device import Device
+from musiclm.generation.pipeline import MusicLM
+from musiclm.generation.request import GuardAction, Guarding, Keep, Request
+from musiclm.generation.story import Story, read_story, story_of
+from musiclm.generation.windows import OnProgress
 from musiclm.progress import Stages
-from musiclm.request import GuardAction, Guarding, Keep, Request
-from musiclm.stages.precision import Precision
-from musiclm.story import Story, read_story, story_of
-from musiclm.windows import OnProgress
+from musiclm.stages.precision import PrecisionChoice
 
 STDOUT = Path("-")
 
@@ -28,7 +29,8 @@ def generate(
     num: int = 1,
     keep: Keep | None = None,
     bundle: str = "default",
-    precision: Precision = "int8",
+    device: Device = "auto",
+    precision: PrecisionChoice = "auto",
     out: Path = Path("out.wav"),
     format: StreamFormat = "wav",
     guard: Path | None = None,
@@ -45,29 +47,40 @@ def generate(
             with or without drums; also keys, metres and scenes (for a rainy day). Other things that a prompt
             excludes are not left out: "no piano" asks for a piano.
         seconds: length of what is new, at most 600; without it 10, or the melody's.
-        seed: another one gives another take of the same prompt.
+        seed: another one gives another sample of the same prompt.
         melody: a recording of 1 to 60 s, sung, hummed or played, whose melody is followed; after its end the
             music goes on by itself.
         continue_: a recording of 1 to 600 s to go on from; the result begins with it, and its last 0.1 s are
             cross-faded with what follows.
-        num: takes in one batch, written to out-1.wav, out-2.wav, ...; the n-th is what --seed SEED+n-1 alone
-            makes.
-        keep: semantic lets all takes share their semantic tokens, and only the sound is made anew.
+        num: samples in one batch, written to out-1.wav, out-2.wav, ...; the n-th is what --seed SEED+n-1
+            alone makes.
+        keep: semantic lets all samples share their semantic tokens, and only the sound is made anew.
         bundle: a shipped bundle's name, a folder, or a Hugging Face id.
-        precision: of the stages' matrices while they decode; fewer bits are faster.
+        device: cpu, cuda, cuda:1 or mps; auto takes the first GPU, or else the CPU.
+        precision: of the stages' matrices while they decode; fewer bits are faster; auto is int8 on a CPU and
+            bfloat16 on CUDA.
         out: the file to write, .wav or .flac, or - for standard output, as the music is made.
         format: of standard output; raw is 16-bit little-endian mono at 24 kHz without a header.
         guard: a token store of the training music: what is as near to a recording as a copy does not pass. It
             looks at 5 s or more of new music in every form, and nothing is written before all has passed, to
             standard output neither.
-        guard_action: refuse what does not pass (all takes, if one does not), regenerate it with the next
+        guard_action: refuse what does not pass (all samples, if one does not), regenerate it with the next
             seeds, or label it in the file and on standard error.
-        guard_tries: seeds in all for each take, to regenerate with.
+        guard_tries: seeds in all for each sample, to regenerate with.
     """
-    request = Request(prompt, seconds, seed, num, keep, melody=melody, clip=continue_)
+    request = Request(prompt, seconds, seed, num, keep, melody=melody, continue_=continue_)
     title = prompt or f"continuation of {Path(continue_ or '').name}"
     guarding = None if guard is None else Guarding(guard, guard_action, guard_tries)
-    _make(request, title, bundle=bundle, precision=precision, out=out, format=format, guarding=guarding)
+    _make(
+        request,
+        title,
+        bundle=bundle,
+        device=device,
+        precision=precision,
+        out=out,
+        format=format,
+        guarding=guarding,
+    )
 
 
 def story(
@@ -78,7 +91,8 @@ def story(
     seed: int | None = None,
     blend: float | None = None,
     bundle: str = "default",
-    precision: Precision = "int8",
+    device: Device = "auto",
+    precision: PrecisionChoice = "auto",
     out: Path | None = None,
     format: StreamFormat = "wav",
     guard: Path | None = None,
@@ -90,12 +104,16 @@ def story(
     Args:
         story: a YAML file, a list of {at: 0:15, text: ...} under `story`; it may also give seconds, seed,
             blend and out, which the command line overrules.
-        at: instead of a file, a time and a text for each part: --at 0:00 "a calm violin" --at 0:15 "techno".
-        seconds: length in all, at most 600; without it 15 beyond where the last part begins.
-        seed: another one gives another take.
-        blend: seconds over which a part's text is blended into from the one before; without it, it switches.
+        at: instead of a file, a time and a text for each section: --at 0:00 "a calm violin" --at 0:15
+            "techno".
+        seconds: length in all, at most 600; without it 15 beyond where the last section begins.
+        seed: another one gives another sample.
+        blend: seconds over which a section's text is blended into from the one before; without it, it
+            switches.
         bundle: a shipped bundle's name, a folder, or a Hugging Face id.
-        precision: of the stages' matrices while they decode; fewer bits are faster.
+        device: cpu, cuda, cuda:1 or mps; auto takes the first GPU, or else the CPU.
+        precision: of the stages' matrices while they decode; fewer bits are faster; auto is int8 on a CPU and
+            bfloat16 on CUDA.
         out: the file to write, .wav or .flac, or - for standard output, as the music is made.
         format: of standard output; raw is 16-bit little-endian mono at 24 kHz without a header.
         guard: a token store of the training music: what is as near to a recording as a copy does not pass.
@@ -107,13 +125,22 @@ def story(
     if (story is None) == (not at):
         raise ValueError('expected a story: a YAML file, or --at 0:00 "a calm violin" --at 0:15 "techno"')
     told = story_of(at) if story is None else read_story(story)
-    given = Story(told.parts, seconds, seed, blend, out)
+    given = Story(told.sections, seconds, seed, blend, out)
     told = replace(told, **{name: value for name, value in vars(given).items() if value is not None})
-    request = Request(told.parts, told.seconds, told.seed or 0, blend=told.blend or 0.0)
-    title = " / ".join(text for _, text in told.parts)
+    request = Request(told.sections, told.seconds, told.seed or 0, blend=told.blend or 0.0)
+    title = " / ".join(text for _, text in told.sections)
     place = told.out or Path("out.wav")
     guarding = None if guard is None else Guarding(guard, guard_action, guard_tries)
-    _make(request, title, bundle=bundle, precision=precision, out=place, format=format, guarding=guarding)
+    _make(
+        request,
+        title,
+        bundle=bundle,
+        device=device,
+        precision=precision,
+        out=place,
+        format=format,
+        guarding=guarding,
+    )
 
 
 def _make(
@@ -121,7 +148,8 @@ def _make(
     title: str,
     *,
     bundle: str,
-    precision: Precision,
+    device: Device,
+    precision: PrecisionChoice,
     out: Path,
     format: StreamFormat,
     guarding: Guarding | None,
@@ -130,12 +158,12 @@ def _make(
     files = [out] if request.num == 1 else [out.with_stem(f"{out.stem}-{n + 1}") for n in range(request.num)]
     if out == STDOUT:
         if request.num > 1:
-            raise ValueError(f"expected one take for standard output, got --num {request.num}: name a file")
+            raise ValueError(f"expected one sample for standard output, got --num {request.num}: name a file")
         check_pipe()
     else:
         for file in files:
-            musiclm.audio.check_writable(file)
-    model = MusicLM.from_pretrained(bundle, precision=precision)
+            check_writable(file)
+    model = MusicLM.from_pretrained(bundle, device=device, precision=precision)
     with Stages() as stages:
         if guarding is not None:
             _make_guarded(request, title, model, guarding, files=files, format=format, on_progress=stages)
@@ -155,24 +183,24 @@ def _make_at_once(
     on_progress: OnProgress,
 ) -> None:
     """Write block by block, as the music is made."""
-    performance = model.perform(request, on_progress)
+    stream = model.perform(request, on_progress)
     if files == [STDOUT]:
-        with writing_to_pipe(performance.sample_rate, performance.length, format) as write:
-            for block in performance:
+        with writing_to_pipe(stream.sample_rate, stream.length, format) as write:
+            for block in stream:
                 write(block[0])
         return
     with ExitStack() as stack:
         writers = [
             stack.enter_context(
-                musiclm.audio.writing(
+                writing(
                     file,
-                    performance.sample_rate,
-                    _metadata(request, title, model, request.seed + take, request.seed),
+                    stream.sample_rate,
+                    _metadata(request, title, model, request.seed + n, request.seed),
                 )
             )
-            for take, file in enumerate(files)
+            for n, file in enumerate(files)
         ]
-        for block in performance:  # [N, 1, l]
+        for block in stream:  # [N, 1, l]
             for writer, row in zip(writers, block, strict=True):
                 writer(row)
 
@@ -207,7 +235,7 @@ def _make_guarded(
 
 
 def _metadata(request: Request, title: str, model: MusicLM, seed: int, first: int) -> dict[str, str]:
-    """What a file says of the take of a seed; `first` is that of the first take."""
+    """What a file says of the sample of a seed; `first` is that of the first one."""
     words = f"seed {seed}"
     if request.keep == "semantic":
         words = f"seed {first}, sound of {words}"

@@ -20,9 +20,9 @@ EXAMPLE = '- {at: 0:15, text: "fast techno"}'
 
 @dataclass(frozen=True)
 class Story:
-    """Parts, (second, text) each, and what a file says beside them."""
+    """Sections, (second, text) each, and what a file says beside them."""
 
-    parts: list[tuple[float, str]]
+    sections: list[tuple[float, str]]
     seconds: float | None = None
     seed: int | None = None
     blend: float | None = None
@@ -30,7 +30,7 @@ class Story:
 
 
 def read_story(path: Path) -> Story:
-    """The story in a YAML file: a list of parts, or a mapping with the list under `story`.
+    """The story in a YAML file: a list of sections, or a mapping with the list under `story`.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -43,20 +43,20 @@ def read_story(path: Path) -> Story:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"expected a story as YAML in {path}, but it cannot be read: {error}") from None
     words = content if isinstance(content, dict) else {"story": content}
-    known = {"story", *(field.name for field in fields(Story) if field.name != "parts")}
+    known = {"story", *(field.name for field in fields(Story) if field.name != "sections")}
     if unknown := sorted(set(map(str, words)) - known):
         raise ValueError(f"expected {', '.join(sorted(known))} in {path}, got {', '.join(unknown)}")
-    parts = words.get("story")
-    if not isinstance(parts, list) or not parts:
-        raise ValueError(f"expected a list of parts such as {EXAMPLE} in {path}, got {parts!r}")
-    for part in parts:
-        if not isinstance(part, dict) or set(part) != {"at", "text"}:
-            raise ValueError(f"expected parts such as {EXAMPLE} in {path}, got {part!r}")
+    sections = words.get("story")
+    if not isinstance(sections, list) or not sections:
+        raise ValueError(f"expected a list of sections such as {EXAMPLE} in {path}, got {sections!r}")
+    for section in sections:
+        if not isinstance(section, dict) or set(section) != {"at", "text"}:
+            raise ValueError(f"expected sections such as {EXAMPLE} in {path}, got {section!r}")
     seed = words.get("seed")
     if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool)):
         raise ValueError(f"expected a seed that is a whole number in {path}, got {seed!r}")
     return Story(
-        [(read_time(part["at"]), part["text"]) for part in parts],
+        [(read_time(section["at"]), section["text"]) for section in sections],
         seconds=_number_of(words, "seconds"),
         seed=seed,
         blend=_number_of(words, "blend"),

@@ -15,9 +15,9 @@ from typing import Protocol, Self
 import numpy as np
 import soundfile
 
-from musiclm.ffmpeg import Ffmpeg, foreign_format
+from musiclm.audio.ffmpeg import Ffmpeg, foreign_format
+from musiclm.audio.quiet import quiet_libraries
 from musiclm.files import shown
-from musiclm.quiet import quiet_libraries
 
 CHUNK = 4096  # frames that libsndfile is asked for at once: what a damaged place costs, at least
 SKIPS = 12  # doublings of CHUNK, over which a place is searched that decodes again

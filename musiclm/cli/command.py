@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 # Words of the command line → the function behind them, and what it is for. Imported only when called.
 COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
-    ("generate",): ("musiclm.commands:generate", "make music from words"),
-    ("story",): ("musiclm.commands:story", "make music whose description changes as it goes on"),
+    ("generate",): ("musiclm.cli.generate:generate", "make music from words"),
+    ("story",): ("musiclm.cli.generate:story", "make music whose description changes as it goes on"),
     ("fit",): ("musiclm.training.cli:main", "train a part: --config configs/PART.yaml"),
     ("validate",): ("musiclm.training.cli:main", "measure a part on held-out recordings"),
     ("test",): ("musiclm.training.cli:main", "the same, on the test split"),
@@ -244,7 +244,3 @@ def _explain(arguments: list[str]) -> int:
     for words, (_, purpose) in COMMANDS.items():
         print(f"  {' '.join(words):<20} {purpose}", file=stream)
     return 0 if helped else 2
-
-
-if __name__ == "__main__":
-    main()

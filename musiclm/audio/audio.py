@@ -10,11 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from musiclm.check_audio import check_waveform, mono_weights
-from musiclm.inspect_audio import AudioInfo, Stretch, inspect
-from musiclm.resample import resample, resample_blocks, resampled_length
-
-__all__ = ["Audio", "AudioInfo", "check_waveform", "check_writable", "inspect", "seconds_of", "writing"]
+from musiclm.audio.checks import mono_weights
+from musiclm.audio.inspection import Stretch, inspect
+from musiclm.audio.resampling import resample, resample_blocks, resampled_length
 
 # Where a WAV file keeps what we say about it (RIFF INFO chunk, written by libsndfile).
 METADATA_FIELDS = ("title", "comment", "software", "copyright")
@@ -51,7 +49,8 @@ class Audio:
     def load(cls, path: str | Path, *, start: float = 0.0, seconds: float | None = None) -> "Audio":
         """Read a file (wav, flac, ogg, mp3, ...; m4a, wma, ... by ffmpeg), or `seconds` of it from `start`.
 
-        Whatever the file holds, samples are finite and within 12 dB of full scale (`musiclm/check_audio.py`).
+        Whatever the file holds, samples are finite and within 12 dB of full scale
+        (`musiclm/audio/checks.py`).
 
         Raises:
             FileNotFoundError: there is no such file.

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from musiclm.audio import Audio
-from musiclm.request import Recording, check_sounding, read_mono
+from musiclm.generation.request import AudioInput, check_sounding, read_mono
 from musiclm.stages.melody import HOP_SECONDS
 from musiclm.tokenizers.melody import MelodyEmbedding
 from musiclm.tokenizers.rvq import ResidualQuantizer
@@ -30,8 +30,9 @@ class MelodyTokenizer:
 
     embedding: MelodyEmbedding
     quantizer: ResidualQuantizer
+    device: torch.device = torch.device("cpu")  # noqa: RUF009  # where both of them are
 
-    def codes(self, recording: Recording) -> Tensor:
+    def codes(self, recording: AudioInput) -> Tensor:
         """Codes [1, 24, W] of a recording, the w-th of the seconds from 3 w on.
 
         Raises:
@@ -40,7 +41,8 @@ class MelodyTokenizer:
         audio = read_mono("melody", recording, self.embedding.sample_rate)
         check_sounding("melody", audio)
         check_pitched(audio)
-        vectors = self.embedding.embed_windows(audio.waveform[None], hop_seconds=HOP_SECONDS)  # [W, D]
+        waveform = audio.waveform[None].to(self.device)  # [1, 1, L]
+        vectors = self.embedding.embed_windows(waveform, hop_seconds=HOP_SECONDS)  # [W, D]
         return self.quantizer.encode(vectors).T[None]
 
 

@@ -1,0 +1,422 @@
+"""MusicLM: prompt → conditioning schedule → semantic tokens → acoustic decoder → waveform (sec. 3 and 4).
+
+All forms of generation are one: `request.py` says what may be asked, `conditioning.py` what the music is to
+be at every moment, `semantic_sampler.py` draws its semantic tokens, an acoustic decoder (`token_decoder.py`)
+makes sound of them. Audio comes block by block; `generate` is the concatenation of what `stream` yields.
+"""
+
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from musiclm.audio import Audio
+from musiclm.bundle import Bundle
+from musiclm.cpus import limit_torch
+from musiclm.device import Device, choose_device
+from musiclm.generation.acoustic_decoder import AcousticDecoder
+from musiclm.generation.audio_prompt import AudioPrompt
+from musiclm.generation.audio_stream import AudioStream
+from musiclm.generation.conditioning import ConditioningSchedule
+from musiclm.generation.melody_prompt import MelodyTokenizer
+from musiclm.generation.prompt_notices import warn_of
+from musiclm.generation.request import AudioInput, Keep, Prompt, Request, check_seed
+from musiclm.generation.semantic_sampler import GivenTokens, SemanticSampler, SemanticTokens
+from musiclm.generation.settings import GenerationSettings, SemanticSettings, read_settings
+from musiclm.generation.token_decoder import TokenDecoder
+from musiclm.generation.windows import OnProgress
+from musiclm.stages.precision import PrecisionChoice, choose_precision, prepare_to_decode
+from musiclm.stages.stage import Stage
+from musiclm.tokenizers.protocols import JointEmbedding
+from musiclm.tokenizers.rvq import ResidualQuantizer
+
+if TYPE_CHECKING:
+    from musiclm.bundle.component import Component
+    from musiclm.tokenizers.w2v_bert import W2VBertTokens
+
+OnSemantic = Callable[[Tensor], None]
+# Attributes of version 0.1, and where they are now.
+RENAMED = {
+    "mulan": "joint_embedding",
+    "quantizer": "joint_quantizer",
+    "semantic": "semantic_stage",
+    "acoustic": "decoder.codec",
+    "coarse": "decoder.coarse",
+    "fine": "decoder.fine",
+}
+
+
+class MusicLM:
+    """A text-to-music model made of ready components; see `from_pretrained`.
+
+    Args:
+        joint_embedding: of text and audio; its text tower reads the prompt.
+        joint_quantizer: turns its embeddings into conditioning tokens.
+        semantic_stage: draws semantic tokens.
+        decoder: makes sound of them.
+        settings: how semantic tokens are drawn.
+        bundle: where the components are that only some forms need: semantic encoder and quantizer to go on
+            from an audio prompt, melody embedding and quantizer to follow a melody. They are loaded when they
+            are first used.
+    """
+
+    def __init__(
+        self,
+        joint_embedding: JointEmbedding,
+        joint_quantizer: ResidualQuantizer,
+        *,
+        semantic_stage: Stage,
+        decoder: AcousticDecoder,
+        settings: SemanticSettings | None = None,
+        bundle: Bundle | None = None,
+    ) -> None:
+        self.joint_embedding = joint_embedding
+        self.joint_quantizer = joint_quantizer
+        self.semantic_stage = semantic_stage
+        self.decoder = decoder
+        self.settings = settings or SemanticSettings()
+        self.bundle = bundle
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in RENAMED:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        warnings.warn(f"MusicLM.{name} is MusicLM.{RENAMED[name]} now", DeprecationWarning, stacklevel=2)
+        value: Any = self
+        for each in RENAMED[name].split("."):
+            value = getattr(value, each)
+        return value
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | Path = "default", *, device: Device = "auto", precision: PrecisionChoice = "auto"
+    ) -> "MusicLM":
+        """The model of a bundle: a shipped one's name, a folder, or a Hugging Face repository id.
+
+        Args:
+            name: of the bundle.
+            device: `cpu`, `cuda`, `cuda:1`, `mps`; `auto` is the first CUDA device, else MPS, else the CPU.
+            precision: of the stages' matrices while they decode; fewer bits are faster, see
+                `stages/precision.py`. `auto` is int8 on a CPU, bfloat16 on CUDA, float32 elsewhere.
+
+        Raises:
+            FileNotFoundError, ValueError: there is no such bundle, or it is incomplete or damaged, or this
+                machine has no such device.
+        """
+        return cls.from_bundle(Bundle.find(name), device=device, precision=precision)
+
+    @classmethod
+    def from_bundle(
+        cls, bundle: Bundle, *, device: Device = "auto", precision: PrecisionChoice = "auto"
+    ) -> "MusicLM":
+        """The model of a bundle's components. See `from_pretrained`."""
+        limit_torch()
+        place = choose_device(device)
+        bits = choose_precision(precision, place)
+        settings = cls.read_settings(bundle.components, str(bundle.file))
+
+        def stage(role: str) -> Stage:
+            loaded: Stage = bundle.load(role).to(place)
+            return prepare_to_decode(loaded, bits)
+
+        semantic_stage = stage("semantic_stage")
+        decoder = TokenDecoder(
+            bundle.load("codec").to(place),
+            stage("coarse_stage"),
+            stage("fine_stage"),
+            coarse_settings=settings.coarse,
+            fine_settings=settings.fine,
+            codec_settings=settings.codec,
+        )
+        return cls(
+            bundle.load("joint_embedding").to(place),
+            bundle.load("joint_quantizer").to(place),
+            semantic_stage=semantic_stage,
+            decoder=decoder,
+            settings=settings.semantic,
+            bundle=bundle,
+        )
+
+    @staticmethod
+    def read_settings(components: "Mapping[str, Component]", place: str) -> GenerationSettings:
+        """The settings of a bundle's components, found to be ones that this model knows.
+
+        Raises:
+            ValueError: they are not.
+        """
+        return read_settings(components, place)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the stages are."""
+        return self.semantic_stage.embedding.weight.device
+
+    @property
+    def sample_rate(self) -> int:
+        """Of the music, in Hz."""
+        return self.decoder.sample_rate
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the bundle that the model is from."""
+        return "" if self.bundle is None else self.bundle.fingerprint()
+
+    def generate(
+        self,
+        prompt: Prompt = "",
+        *,
+        seconds: float | None = None,
+        seed: int = 0,
+        blend: float = 0.0,
+        melody: AudioInput | None = None,
+        continue_: AudioInput | None = None,
+        on_progress: OnProgress | None = None,
+        on_semantic: OnSemantic | None = None,
+        clip: AudioInput | None = None,
+    ) -> Audio:
+        """Music in the manner of the prompt: [1, round(seconds * 24000)], the same for the same seed.
+
+        Args:
+            prompt: a description in words; or several, each with the second it begins at. Optional where
+                there is a recording to continue: its own sound then says what it is like.
+            seconds: of new music, at most 600; without it as long as the melody, or 10, or for a story 15 s
+                beyond where its last section begins.
+            seed: another one gives another sample.
+            blend: seconds over which a story goes over from one section to the next; 0 switches.
+            melody: a recording of 1 to 60 s, sung, hummed or played, whose melody is followed; beyond its end
+                the music goes on by itself.
+            continue_: a recording of 1 to 600 s to go on from: the result begins with it, its last 0.1 s
+                cross-faded with the music that follows.
+            on_progress: called as the stages advance.
+            on_semantic: called with semantic tokens [1, 1, t] as they are drawn, before any sound is made of
+                them.
+            clip: the old name of `continue_`.
+
+        Warns:
+            PromptNotice: the model knows hardly a word of the prompt, or reads only its beginning.
+
+        Raises:
+            ValueError, FileNotFoundError: what was asked for cannot be made, or not by this bundle.
+        """
+        continue_ = _renamed(clip, continue_)
+        request = Request(prompt, seconds, seed, blend=blend, melody=melody, continue_=continue_)
+        return self.perform(request, on_progress, on_semantic).listen()[0]
+
+    def stream(
+        self,
+        prompt: Prompt = "",
+        *,
+        seconds: float | None = None,
+        seed: int = 0,
+        blend: float = 0.0,
+        melody: AudioInput | None = None,
+        continue_: AudioInput | None = None,
+        on_progress: OnProgress | None = None,
+        on_semantic: OnSemantic | None = None,
+        clip: AudioInput | None = None,
+    ) -> Iterator[Tensor]:
+        """Blocks [1, l] of the same audio that `generate` returns, as they are decoded."""
+        continue_ = _renamed(clip, continue_)
+        request = Request(prompt, seconds, seed, blend=blend, melody=melody, continue_=continue_)
+        return (block[0] for block in self.perform(request, on_progress, on_semantic))
+
+    def story(
+        self,
+        sections: Sequence[tuple[float, str]],
+        *,
+        seconds: float | None = None,
+        seed: int = 0,
+        blend: float = 0.0,
+        on_progress: OnProgress | None = None,
+    ) -> Audio:
+        """Music whose description changes as it goes on: `generate` of several prompts (MusicLM, sec. 4.2).
+
+        A section begins where it is to, to the semantic token (40 ms): the windows' stride begins anew there.
+
+        Args:
+            sections: second of its beginning and text, of each; the first begins at 0.
+            seconds: in all.
+            seed, blend, on_progress: as in `generate`.
+        """
+        return self.generate(
+            tuple(sections), seconds=seconds, seed=seed, blend=blend, on_progress=on_progress
+        )
+
+    def variations(
+        self,
+        prompt: Prompt = "",
+        *,
+        num: int = 4,
+        keep: Keep | None = None,
+        seconds: float | None = None,
+        seed: int = 0,
+        blend: float = 0.0,
+        melody: AudioInput | None = None,
+        continue_: AudioInput | None = None,
+        on_progress: OnProgress | None = None,
+        clip: AudioInput | None = None,
+    ) -> list[Audio]:
+        """Different samples of the same request, drawn in one batch.
+
+        Sample k (from 0) draws from a source of its own, seeded with seed + k: it does not depend on the
+        others. It is what `generate(..., seed=seed + k)` gives, bit by bit (unless there was no C compiler at
+        installation: then products of several rows round otherwise, and where two codes are nearly as likely
+        it goes on as another sample).
+
+        Args:
+            num: samples.
+            keep: `semantic` draws the semantic tokens once, and only the sound anew for each sample: what
+                stays the same is what those tokens carry (MusicLM, sec. 5.2).
+            prompt, seconds, seed, blend, melody, continue_, on_progress, clip: as in `generate`.
+        """
+        continue_ = _renamed(clip, continue_)
+        request = Request(prompt, seconds, seed, num, keep, blend=blend, melody=melody, continue_=continue_)
+        return self.perform(request, on_progress).listen()
+
+    def perform(
+        self,
+        request: Request,
+        on_progress: OnProgress | None = None,
+        on_semantic: OnSemantic | None = None,
+    ) -> AudioStream:
+        """What was asked for, ready to be made block by block.
+
+        Raises:
+            ValueError, FileNotFoundError: a recording cannot be used, or the bundle lacks a component for it.
+        """
+        on_progress, on_semantic = on_progress or _say_nothing, on_semantic or _hear_nothing
+        length = max(round(request.new_seconds * self.sample_rate), 1)
+        prompt = None
+        if request.continue_ is not None:
+            prompt = AudioPrompt.read(
+                request.continue_, self.decoder, self.semantic_tokenizer, self.settings, self.device
+            )
+        schedule = self._schedule(request, prompt)
+        generators = [self._generator(request.seed + n) for n in range(request.num)]
+        tokens = SemanticSampler(
+            self.semantic_stage,
+            self.settings,
+            schedule,
+            new=math.ceil(length * self.semantic_stage.layout.target.frame_rate / self.sample_rate),
+            generators=generators[:1] if request.keep == "semantic" else generators,
+            prefix=None if prompt is None else prompt.semantic,
+            on_progress=on_progress,
+            on_semantic=on_semantic,
+        )
+        return self._stream(tokens, schedule, length, generators, prompt, on_progress)
+
+    def render(self, semantic: Tensor, joint: Tensor, *, seed: int = 0) -> Audio:
+        """The sound of given semantic tokens: what the acoustic decoder makes of them (MusicLM, sec. 5.2).
+
+        Args:
+            semantic: tokens [1, 1, T].
+            joint: conditioning tokens [1, 12, 1].
+            seed: another one gives other sound to the same tokens.
+        """
+        check_seed(seed)
+        tokens = GivenTokens(semantic.to(self.device), self.semantic_stage.layout.target.frame_rate)
+        length = round(semantic.shape[2] / tokens.frame_rate * self.sample_rate)
+        schedule = ConditioningSchedule((0.0,), (joint.to(self.device),))
+        stream = self._stream(tokens, schedule, length, [self._generator(seed)], None, _say_nothing)
+        return stream.listen()[0]
+
+    @cached_property
+    def semantic_tokenizer(self) -> "W2VBertTokens":
+        """What hears semantic tokens in a recording. From words alone, neither it nor fairseq2 is needed."""
+        from musiclm.tokenizers.w2v_bert import W2VBertTokens
+
+        encoder, quantizer = self._components(
+            "semantic_encoder", "semantic_quantizer", use="go on from a recording"
+        )
+        return W2VBertTokens(encoder, quantizer)
+
+    @cached_property
+    def melody_tokenizer(self) -> MelodyTokenizer:
+        """What hears a melody as codes, in a bundle that has learned to follow one."""
+        embedding, quantizer = self._components("melody_embedding", "melody_quantizer", use="follow a melody")
+        layout = self.semantic_stage.layout
+        follows = any(segment.name == "melody" for segment in layout.conditions)
+        if not (follows and self.decoder.follows_melody):
+            which = "acoustic decoder" if follows else f"{layout.target.name} stage"
+            raise ValueError(
+                f"expected stages that follow a melody, the {which} of {self._place} has learned none: train "
+                "it from tokens with melodies"
+            )
+        return MelodyTokenizer(embedding, quantizer, self.device)
+
+    @property
+    def _place(self) -> str:
+        return "this model" if self.bundle is None else str(self.bundle.path)
+
+    def _components(self, *roles: str, use: str) -> list[Any]:
+        """Components of the bundle that not every form needs, on the model's device."""
+        bundle = self.bundle
+        missing = [role for role in roles if bundle is None or role not in bundle.components]
+        if bundle is None or missing:
+            raise ValueError(
+                f"expected a bundle with the components {' and '.join(roles)} to {use}, {self._place} has no "
+                f"{' and no '.join(missing)}: choose another --bundle"
+            )
+        return [bundle.load(role).to(self.device) for role in roles]
+
+    def _schedule(self, request: Request, prompt: AudioPrompt | None) -> ConditioningSchedule:
+        melody = None
+        if request.melody is not None:
+            melody = self.melody_tokenizer.codes(request.melody)  # [1, 24, W]
+        if prompt is not None and not request.prompt:
+            starts, embeddings = [0.0], prompt.embed(self.joint_embedding)
+        else:
+            starts = [start for start, _ in request.sections]
+            texts = [text for _, text in request.sections]
+            warn_of(texts, self.joint_embedding)
+            embeddings = self.joint_embedding.embed_text(texts)
+        return ConditioningSchedule.of(
+            starts, embeddings, self.joint_quantizer, blend=request.blend, melody=melody
+        )
+
+    def _stream(
+        self,
+        tokens: SemanticTokens,
+        schedule: ConditioningSchedule,
+        length: int,
+        generators: Sequence[torch.Generator],
+        prompt: AudioPrompt | None,
+        on_progress: OnProgress,
+    ) -> AudioStream:
+        blocks = self.decoder.decode(
+            tokens,
+            schedule,
+            length=length,
+            generators=generators,
+            prefix=None if prompt is None else prompt.prefix,
+            on_progress=on_progress,
+        )
+        return AudioStream(
+            blocks,
+            num=len(generators),
+            length=length,
+            sample_rate=self.sample_rate,
+            prompt=prompt,
+            joint_length=self.decoder.joint_length,
+        )
+
+    def _generator(self, seed: int) -> torch.Generator:
+        return torch.Generator(device=self.device).manual_seed(seed)
+
+
+def _renamed(clip: AudioInput | None, continue_: AudioInput | None) -> AudioInput | None:
+    if clip is not None:
+        warnings.warn("clip= is called continue_= now, as --continue", DeprecationWarning, stacklevel=3)
+    return clip if continue_ is None else continue_
+
+
+def _say_nothing(stage: str, done: int, total: int) -> None:
+    pass
+
+
+def _hear_nothing(semantic: Tensor) -> None:
+    pass
