@@ -73,7 +73,7 @@ CONFIGS = Path(__file__).parents[1] / "configs"
         (["tokenize", "no-such-folder"], "found nothing"),
         (["bundle", "pack", "default", "--settings", "no-such.yaml"], "no-such.yaml"),
         (["bundle", "pack", "default", "--settings", f"{CONFIGS}/coarse.yaml"], "settings of generation"),
-        (["bundle", "pack", "default", "--settings", f"{CONFIGS}/../Makefile"], "expected YAML"),
+        (["bundle", "pack", "default", "--settings", f"{CONFIGS.parent}/Makefile"], "expected YAML"),
         (["bundle", "info", "no-such-bundle"], "no-such-bundle"),
     ],
 )
