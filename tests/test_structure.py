@@ -45,6 +45,17 @@ def test_nothing_imports_upward(layer: str, above: tuple[str, ...]) -> None:
             assert f"musiclm.{name}" not in text.replace(f"`musiclm.{name}", ""), f"{file} imports {name}"
 
 
+def test_the_architecture_page_names_files_that_exist() -> None:
+    """Its one table has the paths, so that a module that moves is changed there and nowhere else."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    before, table = page.split("## Where things are")
+    table, after = table.split("`tests/` mirrors", 1)
+    named = re.findall(r"`(musiclm/[\w./]+)`", table)
+    assert len(named) > 50
+    assert not [name for name in named if not (ROOT / name).exists()]
+    assert not re.findall(r"`musiclm/\w+(?:/\w+)*\.py`", before + after)
+
+
 def test_one_file_imports_fairseq2_and_soundfile_before_it() -> None:
     """fairseq2 fails on a machine without the system's libsndfile, unless soundfile has brought its own."""
     statement = re.compile(r"^\s*(?:import|from) (\w+)", re.MULTILINE)

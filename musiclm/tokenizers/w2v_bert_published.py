@@ -124,7 +124,7 @@ class Fairseq2Trunk(nn.Module):
 
     Args:
         num_layers, model_dim, num_heads, ffn_dim, conv_kernel: as in `W2VBert`; of fairseq2's `600m` by
-        default.
+            default.
         stack: log-mel frames in one frame of the model: 2 is 50 Hz.
     """
 
