@@ -22,7 +22,7 @@ PACKAGE = "musiclm"
 TOP = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)\s]+)\)|(!\[[^\]]*\])\(([^)\s]+)\)")
 COPY = TemporaryDirectory(prefix="musiclm-docs")  # removed when the process ends
-LIBRARY = re.compile(r"https://unpkg\.com/[\w.@/-]+")
+ADDRESS = re.compile(r"(?<=[\"'`])https://[\w.@/-]+")  # in a script, what it would fetch
 
 
 def modules() -> list[tuple[str, ...]]:
@@ -108,8 +108,6 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_post_build(config: MkDocsConfig) -> None:
-    """Take the addresses of libraries out of the theme's script, which would fetch them for diagrams."""
+    """Remove the addresses from which the theme's script would fetch something."""
     for script in Path(config.site_dir).rglob("*.js"):
-        text = script.read_text(encoding="utf-8")
-        if LIBRARY.search(text):
-            script.write_text(LIBRARY.sub("", text), encoding="utf-8")
+        script.write_text(ADDRESS.sub("", script.read_text(encoding="utf-8")), encoding="utf-8")
