@@ -55,9 +55,9 @@ lint: $(READY)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-# The variable keeps Material for MkDocs from advertising its successor.
+# The variable keeps Material for MkDocs from advertising its successor. Not --quiet: what is not said is no error.
 docs: $(READY)
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	@echo site/index.html
 
 check-default: $(READY)
