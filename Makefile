@@ -11,11 +11,12 @@ SEED := 0
 OUT := out.wav
 WORKERS := 2
 
-.PHONY: help setup bench-setup generate test lint check-default default-model
+.PHONY: help setup bench-setup generate test lint docs check-default default-model
 help:
 	@echo 'make generate PROMPT="a calm violin melody" [SECONDS=10] [SEED=0] [OUT=out.wav]'
 	@echo 'make test            the tests, by [WORKERS=2] processes'
 	@echo 'make lint            style and types'
+	@echo 'make docs            these pages and the API as a site, site/index.html'
 	@echo 'make check-default   does the shipped model follow its prompts?'
 	@echo 'make bench-setup     the peers that python -m benchmarks.decode and benchmarks.train compare with'
 	@echo 'make default-model   train the shipped model again, from nothing'
@@ -27,7 +28,7 @@ $(READY): pyproject.toml $(wildcard musiclm/stages/step/*.[ch])
 		|| { echo "expected Python 3.11 or 3.12, got $$($(PYTHON) --version): make PYTHON=/path/to/python3.11 ..."; exit 2; }
 	@echo "Setting up $(VENV): once, a few minutes, about 8 GB ..."
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 -e '.[corpus,eval,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 -e '.[corpus,eval,dev,docs]'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps tinysoundfont==0.3.7
 	@touch $(READY)
 
@@ -53,6 +54,11 @@ lint: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+# The variable keeps Material for MkDocs from advertising its successor. Not --quiet: what is not said is no error.
+docs: $(READY)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo site/index.html
 
 check-default: $(READY)
 	@$(BIN)/musiclm evaluate adherence

@@ -14,11 +14,17 @@ if TYPE_CHECKING:
     from musiclm.audio import Audio
     from musiclm.generation.pipeline import MusicLM
 
-__all__ = ["Audio", "MusicLM"]
+    __version__: str
+
+__all__ = ["Audio", "MusicLM", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
     # Lazy, so that `musiclm --help` answers at once: torch alone takes seconds to import.
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("musiclm")
     if name in __all__:
         share_cpus()  # before torch is imported, where it has not been yet
     if name == "Audio":

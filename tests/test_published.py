@@ -160,7 +160,8 @@ def test_stages_of_another_codec_are_refused_or_left_out(
     main([*words, "--stages", "false"])
     bundle = Bundle(tmp_path / "tokenizers")
     assert set(bundle.components) == {
-        "soundstream", "w2v_bert", "kmeans", "mulan", "mulan_rvq", "melody", "melody_rvq",
+        "codec", "semantic_encoder", "semantic_quantizer", "joint_embedding", "joint_quantizer",
+        "melody_embedding", "melody_quantizer",
     }  # fmt: skip
     assert isinstance(bundle.load("codec"), EnCodec)
 

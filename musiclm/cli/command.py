@@ -43,6 +43,8 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("import", "w2v_bert"): ("musiclm.published.w2v_bert:w2v_bert", "published w2v-BERT weights as a part"),
     ("import", "clap"): ("musiclm.published.joint:clap", "a published LAION-CLAP in MuLan's place"),
     ("import", "muq_mulan"): ("musiclm.published.joint:muq_mulan", "a published MuQ-MuLan in MuLan's place"),
+    ("config", "list"): ("musiclm.shipped_configs:list_configs", "name the configurations that ship"),
+    ("config", "copy"): ("musiclm.shipped_configs:copy", "copy one of them, to change it"),
     ("bundle", "pack"): ("musiclm.bundle:pack", "put trained parts together as a model"),
     ("bundle", "info"): ("musiclm.bundle:info", "say what is in a bundle"),
     ("evaluate", "semantic"): ("musiclm.evaluate.probe:semantic", "what the semantic tokens carry"),

@@ -3,7 +3,7 @@
 MusicLM's is `token_decoder.py`: coarse and fine codes, then the codec. Whatever else keeps this contract
 takes its
 place: the pipeline, streams, stories, continuations, variations, the guard and the audit know only this.
-`tests/generation/test_decoder_contract.py` has the contract's tests, and a second decoder.
+`tests/generation/test_acoustic_decoder.py` has the contract's tests, and a second decoder.
 """
 
 from collections.abc import Iterator, Sequence

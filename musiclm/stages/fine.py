@@ -1,8 +1,7 @@
 """Fine stage: the first acoustic levels to the remaining ones (MusicLM, sec. 3.2).
 
 In: `coarse` [B, 4, T], acoustic levels 1-4. Out: levels 5-12, `fine` [B, 8, T], both at 50 Hz. Its windows
-    are
-short (3 s) and independent, so that all windows of a piece make one batch.
+are short (3 s) and independent, so that all windows of a piece make one batch.
 """
 
 from musiclm.stages.layout import Layout, Pattern, Segment

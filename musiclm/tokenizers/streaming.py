@@ -78,8 +78,7 @@ class CodecStream:
 
         Raises:
             ValueError: the waveform has another shape, other rows than before, or samples that are not
-            finite;
-                or the stream has ended.
+                finite; or the stream has ended.
         """
         encoder = _still_open(self._encoder)
         check_waveform(waveform, least=0)
@@ -102,9 +101,8 @@ class CodecStream:
             last: nothing follows: all that was held back comes out.
 
         Raises:
-            ValueError: the codes have another shape, other rows than before, or are none of the codebook's;
-            or
-                the stream has ended.
+            ValueError: the codes have another shape, other rows than before, or are none of the
+                codebook's; or the stream has ended.
         """
         decoder = _still_open(self._decoder)
         check_codes(

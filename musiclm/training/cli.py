@@ -29,6 +29,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 
 from musiclm.bundle import Storage, save_component
 from musiclm.files import only_writer, write_whole
+from musiclm.shipped_configs import with_shipped
 from musiclm.training.checkpoint import (
     LAST,
     CheckpointFiles,
@@ -252,6 +253,7 @@ def main(arguments: list[str]) -> None:
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     if arguments[0] == "test":  # recordings are held out once: measuring them is validating
         arguments = ["validate", *arguments[1:]]
+    arguments = with_shipped(arguments)
     # Lightning reads them there, warns of any given otherwise, and starts further processes by the first one.
     sys.argv = [before[0], *arguments]
     quiet = {"exit_on_error": False}

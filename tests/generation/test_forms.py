@@ -12,7 +12,7 @@ from musiclm import Audio, MusicLM
 from musiclm.generation.block_decoding import JOINT_SECONDS
 from musiclm.generation.conditioning import ConditioningSchedule
 from musiclm.generation.windows import WindowSchedule
-from tests.forms.heard import Heard, assert_takes_are_what_they_are_alone
+from tests.generation.heard import Heard, assert_takes_are_what_they_are_alone
 from tests.tiny import SAMPLE_RATE, live_bytes, melody, noise, tone
 from tests.tiny_model import OTHER, PROMPT
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from musiclm import MusicLM
-from tests.forms.heard import Heard
+from tests.generation.heard import Heard
 from tests.tiny_model import make_bundle
 
 

@@ -44,7 +44,7 @@ def test_every_command_explains_itself(words: tuple[str, ...], capsys: pytest.Ca
     assert f"musiclm {' '.join(words)}" in capsys.readouterr().out
 
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ CONFIGS = Path(__file__).parents[1] / "configs"
             ["bundle", "pack", "default", "--settings", f"{CONFIGS}/coarse.yaml"],
             "expected settings of components",
         ),
-        (["bundle", "pack", "default", "--settings", f"{CONFIGS}/../Makefile"], "expected YAML"),
+        (["bundle", "pack", "default", "--settings", f"{CONFIGS.parent}/Makefile"], "expected YAML"),
         (["bundle", "info", "no-such-bundle"], "no-such-bundle"),
     ],
 )

@@ -1,0 +1,1 @@
+"""Published models taken over as components."""
