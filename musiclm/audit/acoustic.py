@@ -13,7 +13,7 @@ from torch import Tensor
 
 from musiclm.audio import Audio
 from musiclm.audit.findings import Continued
-from musiclm.fidelity import MelDistance
+from musiclm.metrics.fidelity import MelDistance
 from musiclm.pipeline import MusicLM
 
 PARTS = ("soundstream", "mulan", "mulan_rvq", "semantic", "coarse", "fine")

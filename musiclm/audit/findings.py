@@ -13,7 +13,7 @@ from musiclm.audit.continuation import Subject
 from musiclm.audit.examples import STRATA, Examples
 from musiclm.audit.planted import REPLACED, plant
 from musiclm.audit.sinkhorn import entropies, histograms, transport_costs
-from musiclm.audit.statistics import estimate
+from musiclm.metrics.statistics import estimate
 
 AGREEMENT = 0.8  # share of equal tokens that counts as nearly exact
 LOW_ENTROPY = 2.0  # bits; below it a stretch is a held note or silence, which anyone would continue alike

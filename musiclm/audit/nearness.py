@@ -20,7 +20,7 @@ from musiclm.audit.examples import count_copies
 from musiclm.audit.findings import LOW_ENTROPY, Continued
 from musiclm.audit.search import WINDOW, WindowSearch
 from musiclm.audit.sinkhorn import entropies
-from musiclm.audit.statistics import estimate
+from musiclm.metrics.statistics import estimate
 from musiclm.progress import Progress
 
 QUANTILE = 0.01  # of the null, below which a continuation counts as found

@@ -14,6 +14,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from musiclm.bundle import load_part
+from musiclm.metrics.codebooks import perplexity
 from musiclm.tokenizers.kmeans import KMeans, nearest
 from musiclm.tokenizers.protocols import SemanticEncoder
 
@@ -98,7 +99,7 @@ class KMeansTraining(LightningModule):
         if self.fitted:
             distortion = self.refine(features)
             self.log("train/distortion", distortion)
-            self.log("train/effective_centroids", _perplexity(self.counts))
+            self.log("train/effective_centroids", perplexity(self.counts))
         else:
             self.gather(features)
         self.log("train/frames", self.gathered.float())
@@ -179,7 +180,7 @@ class KMeansTraining(LightningModule):
         size = len(batch["waveform"])
         self.log("val/distortion", distortion, batch_size=size)
         self.log("val/variance_kept", kept, batch_size=size)
-        self.log("val/effective_centroids", _perplexity(used), batch_size=size)
+        self.log("val/effective_centroids", perplexity(used), batch_size=size)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD([torch.zeros(1)], lr=0.0)
@@ -189,9 +190,3 @@ class KMeansTraining(LightningModule):
         if "sample" in state_dict:
             self.sample = self.sample[: len(state_dict["sample"])]
         return super().load_state_dict(state_dict, strict=strict, assign=assign)
-
-
-def _perplexity(counts: Tensor) -> Tensor:
-    """Perplexity of a histogram [K]: how many entries are in even use."""
-    shares = counts / counts.sum().clamp(min=1)
-    return torch.special.entr(shares).sum().exp()

@@ -3,7 +3,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from musiclm.audit.figures import HEIGHT, WIDTH, curves, densities, intervals, percent, scatter, strips, ticks
+from musiclm.audit.figures import curves, densities, intervals, percent, scatter, strips
+from musiclm.plots import HEIGHT, WIDTH
 from tests.audit.findings import estimate, make_findings
 
 
@@ -21,14 +22,6 @@ from tests.audit.findings import estimate, make_findings
 )
 def test_percentages_keep_two_digits_and_invent_none(rate: float, said: str) -> None:
     assert percent(rate) == said
-
-
-@pytest.mark.parametrize("high", [0.0043, 0.1, 1.0, 7.3, 12.0, 4_000.0])
-def test_ticks_are_few_and_inside(high: float) -> None:
-    values = ticks(high)
-    assert 3 <= len(values) <= 6
-    assert values[0] == 0
-    assert values[-1] <= high * 1.001
 
 
 def test_whiskers_span_the_interval_and_a_zero_is_hollow() -> None:
