@@ -15,7 +15,8 @@ from torch import Tensor
 
 from musiclm.bundle import load_part
 from musiclm.metrics.codebooks import perplexity
-from musiclm.tokenizers.kmeans import KMeans, nearest
+from musiclm.tokenizers.kmeans import KMeans
+from musiclm.tokenizers.nearest import nearest
 from musiclm.tokenizers.protocols import SemanticEncoder
 
 MIN_DEVIATION = 1e-4  # of a dimension: a constant one stays constant instead of dividing by zero
