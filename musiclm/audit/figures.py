@@ -7,11 +7,11 @@ the page defines twice, for light and for dark; shapes differ too, so that no ch
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any
 
+from musiclm.audit.schema import EntropyPoint
+from musiclm.metrics.statistics import Estimate
 from musiclm.plots import HEIGHT, WIDTH, Panel, Points, ticks
 
-Estimate = Mapping[str, Any]  # count, examples, rate, low, high
 GOLDEN_ANGLE = 137.508  # degrees: neighbouring token ids get hues far apart
 NARROW = "\u202f"  # the narrow no-break space between a number and its unit
 
@@ -30,17 +30,17 @@ def percent(rate: float) -> str:
 
 def share(estimate: Estimate) -> str:
     """`0.15 %`."""
-    return f"{percent(estimate['rate'])}{NARROW}%"
+    return f"{percent(estimate.rate)}{NARROW}%"
 
 
 def interval(estimate: Estimate) -> str:
     """`0.05–0.44 %`."""
-    return f"{percent(estimate['low'])}–{percent(estimate['high'])}{NARROW}%"
+    return f"{percent(estimate.low)}–{percent(estimate.high)}{NARROW}%"
 
 
 def of(estimate: Estimate) -> str:
     """`3 of 2,000`."""
-    return f"{estimate['count']:,} of {estimate['examples']:,}"
+    return f"{estimate.count:,} of {estimate.examples:,}"
 
 
 def intervals(
@@ -61,10 +61,10 @@ def intervals(
         names: the places' labels.
         reference: a rate to compare with, and its name.
     """
-    series = {name: [p for p in points if p[1]["examples"]] for name, points in series.items()}
+    series = {name: [p for p in points if p[1].examples] for name, points in series.items()}
     places = [place for place, _ in names] or [0]
     pad = 0.06 * (max(places) - min(places) or 1)
-    highs = [estimate["high"] for points in series.values() for _, estimate in points]
+    highs = [estimate.high for points in series.values() for _, estimate in points]
     top = min(1.0, 1.08 * max([*highs, reference[0] if reference else 0], default=0)) or 0.01
 
     panel = Panel(title, (min(places) - pad, max(places) + pad), (0, top))
@@ -77,7 +77,7 @@ def intervals(
         shift = 7 * (index - (len(series) - 1) / 2)  # px: whiskers of two series stand side by side
         panel.parts.append(f'<g class="s-{escape(name)}" transform="translate({shift:g} 0)">')
         if points:
-            panel.line([(place, estimate["rate"]) for place, estimate in points], "line thin")
+            panel.line([(place, estimate.rate) for place, estimate in points], "line thin")
         for place, estimate in points:
             panel.parts.append(_whisker(panel, place, estimate, name, square=index % 2 == 1))
         panel.parts.append("</g>")
@@ -87,9 +87,9 @@ def intervals(
 
 
 def _whisker(panel: Panel, place: float, estimate: Estimate, name: str, *, square: bool) -> str:
-    x, y = panel.x(place), panel.y(estimate["rate"])
-    low, high = panel.y(estimate["low"]), panel.y(estimate["high"])
-    css = "mark" if estimate["count"] else "mark hollow"
+    x, y = panel.x(place), panel.y(estimate.rate)
+    low, high = panel.y(estimate.low), panel.y(estimate.high)
+    css = "mark" if estimate.count else "mark hollow"
     shape = (
         f'<rect class="{css}" x="{x - 4:.1f}" y="{y - 4:.1f}" width="8" height="8"/>'
         if square
@@ -166,18 +166,18 @@ def _number_ticks(low: float, high: float) -> list[tuple[float, str]]:
     return [(tick, f"{tick:g}") for tick in ticks(high) if tick >= low]
 
 
-def scatter(points: Sequence[Mapping[str, Any]], tau: float, low_entropy_bits: float) -> str:
+def scatter(points: Sequence[EntropyPoint], tau: float, low_entropy_bits: float) -> str:
     """Entropy against transport cost, one dot a continuation; matches are larger and of another colour."""
-    right = 1.03 * max([tau, *(point["cost"] for point in points)])
-    top = 1.06 * max([low_entropy_bits, *(point["entropy"] for point in points)])
+    right = 1.03 * max([tau, *(point.cost for point in points)])
+    top = 1.06 * max([low_entropy_bits, *(point.entropy for point in points)])
     panel = Panel("Entropy (bits)", (0, right), (0, top))
     panel.y_axis([(tick, f"{tick:g}") for tick in ticks(top)])
     panel.x_axis(_number_ticks(0, right), "transport cost")
     for matched, css in ((False, "dots s-training"), (True, "dots s-matched")):
-        panel.dots([(p["cost"], p["entropy"]) for p in points if p["matched"] is matched], css)
+        panel.dots([(p.cost, p.entropy) for p in points if p.matched is matched], css)
     panel.threshold(tau, f"τ = {tau:.3g}")
     panel.level(low_entropy_bits, f"{low_entropy_bits:g} bits")
-    matches = sum(point["matched"] for point in points)
+    matches = sum(point.matched for point in points)
     return panel.svg(
         f"Entropy against transport cost of {len(points):,} continuations, {matches:,} of them matches."
     )

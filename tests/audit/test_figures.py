@@ -4,8 +4,14 @@ from xml.etree import ElementTree
 import pytest
 
 from musiclm.audit.figures import curves, densities, intervals, percent, scatter, strips
+from musiclm.metrics.statistics import Estimate
 from musiclm.plots import HEIGHT, WIDTH
-from tests.audit.findings import estimate, make_findings
+from tests.audit import findings
+from tests.audit.findings import make_findings, read
+
+
+def estimate(count: int, examples: int) -> Estimate:
+    return Estimate(**findings.estimate(count, examples))
 
 
 @pytest.mark.parametrize(
@@ -48,16 +54,15 @@ def test_every_mark_stays_inside_the_chart() -> None:
 
 
 def test_a_threshold_outside_the_costs_is_not_drawn() -> None:
-    costs = make_findings()["costs"]
-    edges, counts = costs["edges"], {"negatives": costs["negatives"]}
+    costs = read(make_findings()).costs
+    edges, counts = costs.edges, {"negatives": costs.negatives}
     assert "paper" in densities(edges, counts, 3.0, 0.85)
     assert "paper" not in densities(edges, counts, 3.0, 99.0)
 
 
 def test_charts_say_in_words_what_they_show() -> None:
-    findings = make_findings()
     for chart, said in (
-        (scatter(findings["entropy"], 3.21, 2.0), "2,000 continuations"),
+        (scatter(read(make_findings()).entropy, 3.21, 2.0), "2,000 continuations"),
         (curves("Seen", [0.0, 0.5], {"near": [1.0, 0.2]}, percentages=True), "near: from 1 to 0.2"),
         (strips([1, 2, 3], [1, 5, 3]), "2 of 3 equal"),
     ):
