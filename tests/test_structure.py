@@ -36,6 +36,9 @@ def test_lint_leaves_no_file_out() -> None:
         ("tokenizers", ("stages", "training", "data", "pipeline", "corpus", "evaluate", "audit")),
         ("stages", ("tokenizers", "training", "data", "pipeline", "corpus", "evaluate", "audit")),
         ("corpus", ("stages", "tokenizers", "training", "pipeline", "evaluate", "audit")),
+        ("metrics", ("stages", "tokenizers", "training", "data", "pipeline", "corpus", "evaluate", "audit")),
+        ("evaluate", ("audit",)),
+        ("audit", ("evaluate",)),
     ],
 )
 def test_nothing_imports_upward(layer: str, above: tuple[str, ...]) -> None:
