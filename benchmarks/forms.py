@@ -26,16 +26,17 @@ from musiclm.cli.pipe import wav_header
 from musiclm.evaluate.following import (
     COSINE_BAR,
     MARGIN_BAR,
-    chroma_cosines,
+    cosines_with_guides,
     follow,
     held_out_guides,
     summary,
 )
-from musiclm.evaluate.seams import borders_of, seams
+from musiclm.evaluate.seams import borders_of
 from musiclm.generation.block_decoding import JOINT_SECONDS
 from musiclm.generation.pipeline import MusicLM
 from musiclm.generation.token_decoder import TokenDecoder
 from musiclm.generation.windows import WindowSchedule
+from musiclm.metrics.seams import seams
 
 PROMPT = "a calm violin melody over soft piano chords"
 STORY = [
@@ -167,7 +168,7 @@ def audible_seams(model: MusicLM, seconds: float = 60.0) -> dict[str, Any]:
     borders = borders_of(schedules_of(model), seconds)
     for _, prompt in STORY:
         audio = model.generate(prompt, seconds=seconds)
-        pieces.append(seams(audio, borders))
+        pieces.append(seams(audio.waveform[0], borders, sample_rate=audio.sample_rate))
     return {
         "borders": len(borders) * len(pieces),
         **{f"{name}_beyond": statistics.mean(piece[name].beyond for piece in pieces) for name in MEASURES},
@@ -206,7 +207,8 @@ def continued(model: MusicLM, seconds: float = 10.0, num: int = 4) -> dict[str, 
     takes = model.variations(continue_=clip, num=num, seconds=seconds, seed=2)
     kept = clip.waveform[:, : -round(JOINT_SECONDS * clip.sample_rate)]
     changed = sum(int((take.waveform[:, : kept.shape[1]] != kept).sum()) for take in takes)
-    measured = [seams(take, [clip.seconds - JOINT_SECONDS, clip.seconds]) for take in takes]
+    joint = [clip.seconds - JOINT_SECONDS, clip.seconds]
+    measured = [seams(take.waveform[0], joint, sample_rate=take.sample_rate) for take in takes]
     figures: dict[str, Any] = {"samples_changed": changed}
     for name in MEASURES:
         figures[f"joint_{name}_beyond"] = statistics.mean(each[name].beyond for each in measured)
@@ -218,7 +220,7 @@ def melody_followed(model: MusicLM, num: int = 24, seconds: float = 12.0) -> dic
     """Chroma cosine between hums and what follows them (`musiclm evaluate following` has the table)."""
     guides = held_out_guides(num, seconds)
     _, music = follow(model, guides, seconds)
-    figures = summary(chroma_cosines([guide.audio for guide in guides], music))
+    figures = summary(cosines_with_guides([guide.audio for guide in guides], music))
     return {f"melody_{name}": value for name, value in figures.items()}
 
 

@@ -21,7 +21,7 @@ from benchmarks.hardware import describe
 from benchmarks.report import say, table
 from musiclm.bundle import Bundle, load_component
 from musiclm.data.token_crops import TokenCrops
-from musiclm.evaluate.fad import frechet_distance
+from musiclm.metrics.frechet import frechet_distance
 from musiclm.stages.coarse import Coarse
 from musiclm.stages.decoding import generate
 from musiclm.stages.precision import prepare_to_decode

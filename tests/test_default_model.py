@@ -14,9 +14,10 @@ from musiclm.bundle import SHIPPED, Bundle
 from musiclm.corpus.captions import describe
 from musiclm.corpus.render import pieces, render
 from musiclm.corpus.table import split_of
-from musiclm.evaluate.following import chroma_cosines, follow, held_out_guides, summary
-from musiclm.evaluate.seams import borders_of, seams
+from musiclm.evaluate.following import cosines_with_guides, follow, held_out_guides, summary
+from musiclm.evaluate.seams import borders_of
 from musiclm.generation.token_decoder import TokenDecoder
+from musiclm.metrics.seams import seams
 from musiclm.stages import native
 from musiclm.stages.decoding import forced_logits, generate
 from musiclm.stages.precision import Precision
@@ -89,7 +90,7 @@ def test_a_take_of_several_is_bit_by_bit_that_of_its_own_seed(
 def test_it_follows_a_tune_that_is_hummed_and_not_another(model: MusicLM) -> None:
     guides = held_out_guides(2, 9.0)
     _, music = follow(model, guides, 9.0)
-    cosines = chroma_cosines([guide.audio for guide in guides], music)
+    cosines = cosines_with_guides([guide.audio for guide in guides], music)
     assert summary(cosines)["margin"] > 0.2
 
 
@@ -138,7 +139,8 @@ def test_no_seam_is_heard_where_windows_meet(model: MusicLM) -> None:
     """
     borders = borders_of(schedules_of(model), 30.0)
     assert len(borders) >= 20
-    for name, measured in seams(model.generate(PROMPT, seconds=30.0), borders).items():
+    audio = model.generate(PROMPT, seconds=30.0)
+    for name, measured in seams(audio.waveform[0], borders, sample_rate=audio.sample_rate).items():
         assert measured.beyond * len(borders) < 1.5, name
         assert measured.rank < 0.7, name
 

@@ -6,15 +6,15 @@ needed and the codec's own loss counts on neither side.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from musiclm.audio import Audio
 from musiclm.audit.findings import Continued
-from musiclm.fidelity import MelDistance
+from musiclm.audit.schema import AudioMeans
 from musiclm.generation.pipeline import MusicLM
+from musiclm.metrics.fidelity import MelDistance
 from musiclm.tokenizers.protocols import AcousticTokenizer
 
 # What a bundle needs to make a match audible.
@@ -31,10 +31,15 @@ class Heard:
     unrelated_mulan_cosine: Tensor
     unrelated_mel_distance: Tensor
 
-    def means(self) -> dict[str, Any]:
-        """As report.json has them."""
-        names = ("mulan_cosine", "mel_distance", "unrelated_mulan_cosine", "unrelated_mel_distance")
-        return {"pairs": len(self.clips), **{name: float(getattr(self, name).mean()) for name in names}}
+    def means(self) -> AudioMeans:
+        """Over pairs."""
+        return AudioMeans(
+            len(self.clips),
+            mulan_cosine=float(self.mulan_cosine.mean()),
+            mel_distance=float(self.mel_distance.mean()),
+            unrelated_mulan_cosine=float(self.unrelated_mulan_cosine.mean()),
+            unrelated_mel_distance=float(self.unrelated_mel_distance.mean()),
+        )
 
 
 @torch.inference_mode()

@@ -6,36 +6,41 @@ the cost of moving one histogram onto the other, under a threshold calibrated on
 says what like music would have given anyway: the difference is the finding.
 """
 
-import hashlib
-import math
 import platform
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import dataclass, replace
 from datetime import date
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from musiclm.audit import acoustic, calibration, findings
-from musiclm.audit.canaries import canary_of, canary_rows, read_canaries
+from musiclm.audit.acoustic import Heard
 from musiclm.audit.continuation import CONTINUATION, Subject, continuations
-from musiclm.audit.examples import draw, identical_recordings, never_heard, stretches
+from musiclm.audit.examples import identical_recordings
 from musiclm.audit.findings import Continued, Metric
-from musiclm.audit.nearness import nearness, null_costs
-from musiclm.audit.report import SCHEMA_VERSION, write_report
+from musiclm.audit.material import Material, Request, gather
+from musiclm.audit.nearness import Null, nearness, null_costs
+from musiclm.audit.report import write_report
+from musiclm.audit.schema import (
+    AuditedBundle,
+    AuditedStore,
+    Calibration,
+    Fit,
+    Made,
+    Pair,
+    Protocol,
+    Report,
+)
 from musiclm.audit.search import WindowSearch
-from musiclm.audit.sinkhorn import centroid_distances, default_regularization
-from musiclm.bundle import Bundle, load_component
-from musiclm.data.store import QUANTIZER, TokenStore, quantizer_of, read_codebooks
+from musiclm.bundle import Bundle
+from musiclm.data.store import TokenStore, read_codebooks
 from musiclm.files import only_writer_to
 from musiclm.generation.pipeline import MusicLM
-from musiclm.generation.request import check_seed
 from musiclm.progress import Progress
 from musiclm.stages.precision import Precision, prepare_to_decode
 from musiclm.stages.stage import Stage
@@ -80,160 +85,96 @@ def audit(
         seed: of every draw.
     """
     started = time.monotonic()
-    _check_request(examples, prompt_tokens, negatives, temperature)
-    check_seed(seed)
-    if not 0 <= clear_of_end < float("inf"):
-        raise ValueError(f"expected clear_of_end of 0 s or more, got {clear_of_end:g}")
-    calibration.check_enough(negatives, false_positive_rate)
+    request = Request(
+        examples,
+        tuple(prompt_tokens),
+        negatives,
+        false_positive_rate,
+        clear_of_end,
+        temperature,
+        precision,
+        seed,
+    )
+    request.check()
     model, store = Bundle.find(bundle), TokenStore(tokens)
     store.check_learned_by(model)
     stage = prepare_to_decode(model.load("semantic_stage"), precision)
-    distances = centroid_distances(read_codebooks(store.folder)["semantic"][0])
-    metric = Metric(distances, default_regularization(distances))
+    metric = Metric.of(read_codebooks(store.folder)["semantic"][0])
+    material = gather(store, request)
+    pairs = _negative_pairs(material.subjects[0], len(prompt_tokens), count=negatives, seed=seed)
+    yardstick = _yardstick(store) if search else None  # before hours of work: it may be impossible
 
-    training = [row for row in store if row.split == "train"]
-    held_out = [row for row in store if row.split != "train"]
-    rate = store.description.semantic_frame_rate
-    length = max(prompt_tokens) + CONTINUATION
-    cut = partial(
-        stretches,
-        training=training,
-        length=length,
-        apart=CONTINUATION,
-        clear_of_end=math.ceil(clear_of_end * rate),
+    work = _work_folder(out / ".work", material.digest(model.fingerprint("semantic_stage"), request))
+    continued = _continue(stage, material.subjects, request, metric=metric, work=work)
+    negative = _negative_costs(continued.greedy("training"), pairs, metric)
+    fit = _calibrate(negative, metric, request)
+    nearest = findings.closest(continued.ordinary)
+    heard = _listen(model, bundle, store, nearest, seed=seed) if audio else None
+
+    report = Report(
+        made=_made(0.0),  # until everything is measured
+        bundle=AuditedBundle(bundle, model.fingerprint(), model.fingerprint("semantic_stage")),
+        store=_describe_store(tokens, material),
+        protocol=_describe_protocol(request, material, store),
+        calibration=fit,
+        duplicates=findings.duplicates(
+            material.subjects[0], material.population, identical_recordings(material.ordinary)
+        ),
+        rates=findings.rates(continued.ordinary, fit.tau),
+        by_duplicates=findings.by_duplicates(continued.greedy("training"), fit.tau),
+        costs=findings.cost_counts(
+            np.concatenate(negative), continued.greedy("training"), continued.greedy("held-out")
+        ),
+        entropy=findings.entropy_points(continued.greedy("training"), fit.tau, seed=seed),
+        power=findings.power(material.subjects[0].target(0), metric, fit.tau, seed=seed),
+        search=nearness(*yardstick, continued.ordinary) if yardstick else None,
+        audio=heard.means() if heard else None,
+        closest=_describe_pairs(nearest, heard, store),
+        canaries=findings.canaries(continued.greedy("canaries"), material.times, fit.tau),
     )
-    canaries = read_canaries(store.folder)
-    planted, times = canary_rows(training, canaries)
-    # What was repeated on purpose says nothing of the rest, and is asked for by itself.
-    ordinary = [row for row in training if canary_of(row.id) not in canaries]
-    population = cut(ordinary)
-    if len(population) < examples:
-        raise ValueError(
-            f"expected {examples} stretches of {length / rate:g} s in the training recordings of {tokens}, "
-            f"they have {len(population)}: ask for fewer --examples, or tokenize more music"
-        )
-    of_canaries = cut(planted)
-    control = never_heard(cut(held_out), held_out, training, offsets=prompt_tokens, length=CONTINUATION)
-    subjects = [
-        Subject.of(
-            name,
-            rows,
-            chosen,
-            length=length,
-            quantizer=load_component(quantizer_of(store.folder, QUANTIZER)),
-            description=store.description,
-        )
-        for name, rows, chosen in (
-            ("training", ordinary, draw(population, count=examples, seed=seed)),
-            ("held-out", held_out, draw(control, count=examples, seed=seed)),
-            ("canaries", planted, draw(of_canaries, count=len(of_canaries), seed=seed)),
-        )
-        if len(chosen)
-    ]
-    pairs = _negative_pairs(subjects[0], len(prompt_tokens), count=negatives, seed=seed)
-
-    searched = WindowSearch.build(store) if search else None
-    null = null_costs(searched, least_entropy=findings.LOW_ENTROPY) if searched else None
-
-    work = _work_folder(
-        out / ".work", _digest(model.fingerprint("semantic_stage"), precision, seed, subjects)
-    )
-    made = _continue(
-        stage, subjects, prompt_tokens, metric=metric, temperature=temperature, seed=seed, work=work
-    )
-    planted_again = [each for each in made if each.subject.name == "canaries"]
-    made = [each for each in made if each.subject.name != "canaries"]
-    greedy = [each for each in made if each.subject.name == "training" and each.decoding == "greedy"]
-    unheard = [each for each in made if each.subject.name == "held-out" and each.decoding == "greedy"]
-
-    fitted, verified = _negative_costs(greedy, pairs, metric)
-    tau = calibration.fit_tau(fitted, false_positive_rate)
-    verification = calibration.verify(verified, tau)
-    nearest = findings.closest(made)
-    closest = [findings.describe_pair(each, index, rate) for each, index in nearest]
-    heard = None
-    codec = store.description.fingerprints.get("codec")
-    if audio and set(acoustic.ROLES) <= set(model.components) and model.fingerprint("codec") == codec:
-        heard = acoustic.listen(
-            MusicLM.from_pretrained(bundle), model.load("codec"), nearest, frame_rate=rate, seed=seed
-        )
-        figures = zip(heard.mulan_cosine.tolist(), heard.mel_distance.tolist(), strict=True)
-        for pair, (cosine, distance) in zip(closest, figures, strict=True):
-            pair.update(mulan_cosine=cosine, mel_distance=distance)
-
-    report: dict[str, Any] = {
-        "version": SCHEMA_VERSION,
-        "made": {
-            "date": date.today().isoformat(),
-            "seconds": 0.0,  # until everything is measured
-            "machine": f"{torch.get_num_threads()} threads, {platform.machine()}, no GPU used",
-            "musiclm": version("musiclm"),
-        },
-        "bundle": {
-            "path": bundle,
-            "fingerprint": model.fingerprint(),
-            "semantic": model.fingerprint("semantic_stage"),
-        },
-        "store": {
-            "path": str(tokens),
-            "recordings": len(store),
-            "held_out": len(held_out),
-            "hours": sum(row.seconds for row in (*training, *held_out)) / 3600,
-        },
-        "protocol": {
-            "examples": examples,
-            "control_examples": next((len(s) for s in subjects if s.name == "held-out"), 0),
-            "prompt_tokens": list(prompt_tokens),
-            "continuation_tokens": CONTINUATION,
-            "frame_rate": rate,
-            "seed": seed,
-            "precision": precision,
-            "temperature": temperature,
-            "low_entropy_bits": findings.LOW_ENTROPY,
-        },
-        "duplicates": findings.duplicates(subjects[0], population, identical_recordings(ordinary)),
-        "calibration": {
-            "regularization": metric.regularization,
-            "tau": tau,
-            "paper_tau": calibration.PAPER_TAU,
-            "target": false_positive_rate,
-            "fitted": {"pairs": len(fitted), "false_positives": int((fitted < tau).sum())},
-            "verified": asdict(verification),
-            "holds": verification.upper < false_positive_rate,
-        },
-        "rates": findings.rates(made, tau),
-        "by_duplicates": findings.by_duplicates(greedy, tau),
-        "costs": findings.cost_counts(np.concatenate([fitted, verified]), greedy, unheard),
-        "entropy": findings.entropy_points(greedy, tau, seed=seed),
-        "power": findings.power(subjects[0].target(0), metric, tau, seed=seed),
-        "search": nearness(searched, null, made) if searched and null else None,
-        "audio": heard.means() if heard else None,
-        "closest": closest,
-        "canaries": findings.canaries(planted_again, times, tau),
-    }
-    report["made"]["seconds"] = round(time.monotonic() - started, 1)
+    report = replace(report, made=_made(time.monotonic() - started))
     write_report(out, report, heard.clips if heard else ())
     shutil.rmtree(work.parent)
     print(out / "report.html")
 
 
+@dataclass(frozen=True)
+class _Continuations:
+    """What the stage made of every set."""
+
+    all: list[Continued]
+
+    @property
+    def ordinary(self) -> list[Continued]:
+        """Those of music that was not planted."""
+        return [each for each in self.all if each.subject.name != "canaries"]
+
+    def greedy(self, name: str) -> list[Continued]:
+        """Those of one set, the most likely token at each step."""
+        return [each for each in self.all if (each.subject.name, each.decoding) == (name, "greedy")]
+
+
+def _yardstick(store: TokenStore) -> tuple[WindowSearch, Null]:
+    """The search of the whole store, and how near unrelated music comes there."""
+    search = WindowSearch.build(store)
+    return search, null_costs(search, least_entropy=findings.LOW_ENTROPY)
+
+
 def _continue(
     stage: Stage,
     subjects: Sequence[Subject],
-    prompt_tokens: Sequence[int],
+    request: Request,
     *,
     metric: Metric,
-    temperature: float,
-    seed: int,
     work: Path,
-) -> list[Continued]:
+) -> _Continuations:
     """Every subject continued at every prompt length; canaries only greedily and from the longest prompt."""
     wanted = [
         (subject, decoding, shown)
         for subject in subjects
         for decoding in ("greedy", "sampled")
-        for shown in prompt_tokens
-        if subject.name != "canaries" or (decoding == "greedy" and shown == max(prompt_tokens))
+        for shown in request.prompt_tokens
+        if subject.name != "canaries" or (decoding == "greedy" and shown == max(request.prompt_tokens))
     ]
     made = []
     with Progress("continue", sum(len(subject) for subject, _, _ in wanted), unit="example") as counter:
@@ -242,14 +183,14 @@ def _continue(
                 stage,
                 subject,
                 prompt_tokens=shown,
-                temperature=0.0 if decoding == "greedy" else temperature,
-                seed=seed,
+                temperature=0.0 if decoding == "greedy" else request.temperature,
+                seed=request.seed,
                 folder=work,
                 on_rows=counter.advance,
             )
             costs = metric.costs(generated, subject.target(shown))
             made.append(Continued(subject, decoding, shown, generated, costs))
-    return made
+    return _Continuations(made)
 
 
 def _negative_pairs(subject: Subject, prompts: int, *, count: int, seed: int) -> list[np.ndarray]:
@@ -284,14 +225,77 @@ def _negative_costs(
     return costs
 
 
-def _digest(fingerprint: str, precision: str, seed: int, subjects: Sequence[Subject]) -> str:
-    """Names the batches that may be used again: those of the same model and the same stretches."""
-    digest = hashlib.sha256(f"{fingerprint} {precision} {seed}".encode())
-    for subject in subjects:
-        digest.update(subject.name.encode())
-        digest.update(subject.semantic.numpy().tobytes())
-        digest.update(subject.mulan.numpy().tobytes())
-    return digest.hexdigest()[:16]
+def _calibrate(negative: Sequence[np.ndarray], metric: Metric, request: Request) -> Calibration:
+    """The threshold, fitted on the negative costs of one half and verified on those of the other."""
+    fitted, verified = negative
+    target = request.false_positive_rate
+    tau = calibration.fit_tau(fitted, target)
+    verification = calibration.verify(verified, tau)
+    return Calibration(
+        regularization=metric.regularization,
+        tau=tau,
+        paper_tau=calibration.PAPER_TAU,
+        target=target,
+        fitted=Fit(len(fitted), int((fitted < tau).sum())),
+        verified=verification,
+        holds=verification.upper < target,
+    )
+
+
+def _listen(
+    model: Bundle, name: str, store: TokenStore, nearest: Sequence[tuple[Continued, int]], *, seed: int
+) -> Heard | None:
+    """The closest pairs as sound; None where the bundle is no whole model, or has not the store's codec."""
+    made_by = store.description.fingerprints.get("codec", "")
+    whole = set(acoustic.ROLES) <= set(model.components)
+    if not whole or not model.component("codec").is_known_as(made_by):
+        return None
+    rate = store.description.semantic_frame_rate
+    codec = model.load("codec")
+    return acoustic.listen(MusicLM.from_pretrained(name), codec, nearest, frame_rate=rate, seed=seed)
+
+
+def _describe_pairs(
+    nearest: Sequence[tuple[Continued, int]], heard: Heard | None, store: TokenStore
+) -> list[Pair]:
+    rate = store.description.semantic_frame_rate
+    pairs = [findings.describe_pair(each, index, rate) for each, index in nearest]
+    if heard is None:
+        return pairs
+    figures = zip(heard.mulan_cosine.tolist(), heard.mel_distance.tolist(), strict=True)
+    return [
+        replace(pair, mulan_cosine=cosine, mel_distance=distance)
+        for pair, (cosine, distance) in zip(pairs, figures, strict=True)
+    ]
+
+
+def _made(seconds: float) -> Made:
+    return Made(
+        date=date.today().isoformat(),
+        seconds=round(seconds, 1),
+        machine=f"{torch.get_num_threads()} threads, {platform.machine()}, no GPU used",
+        musiclm=version("musiclm"),
+    )
+
+
+def _describe_store(path: Path, material: Material) -> AuditedStore:
+    rows = (*material.training, *material.held_out)
+    hours = sum(row.seconds for row in rows) / 3600
+    return AuditedStore(str(path), recordings=len(rows), held_out=len(material.held_out), hours=hours)
+
+
+def _describe_protocol(request: Request, material: Material, store: TokenStore) -> Protocol:
+    return Protocol(
+        examples=request.examples,
+        control_examples=material.count("held-out"),
+        prompt_tokens=list(request.prompt_tokens),
+        continuation_tokens=CONTINUATION,
+        frame_rate=store.description.semantic_frame_rate,
+        seed=request.seed,
+        precision=request.precision,
+        temperature=request.temperature,
+        low_entropy_bits=findings.LOW_ENTROPY,
+    )
 
 
 def _work_folder(folder: Path, key: str) -> Path:
@@ -301,12 +305,3 @@ def _work_folder(folder: Path, key: str) -> Path:
             shutil.rmtree(other)
     (folder / key).mkdir(parents=True, exist_ok=True)
     return folder / key
-
-
-def _check_request(examples: int, prompt_tokens: Sequence[int], negatives: int, temperature: float) -> None:
-    if examples < 1 or negatives < 1:
-        raise ValueError(f"expected examples and negatives of 1 or more, got {examples} and {negatives}")
-    if not prompt_tokens or min(prompt_tokens) < 0 or len(set(prompt_tokens)) < len(prompt_tokens):
-        raise ValueError(f"expected distinct prompt_tokens of 0 or more, got {list(prompt_tokens)}")
-    if not 0 < temperature < float("inf"):
-        raise ValueError(f"expected a temperature above 0 for the sampled half, got {temperature:g}")

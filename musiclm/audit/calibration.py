@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from musiclm.audit.statistics import CONFIDENCE, clopper_pearson_upper
+from musiclm.metrics.statistics import CONFIDENCE, clopper_pearson_upper
 
 TARGET = 1e-4  # false-positive rate (MusicLM, sec. 5.3)
 PAPER_TAU = 0.85  # there; it depends on the scale of the centroids

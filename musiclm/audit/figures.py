@@ -1,22 +1,17 @@
 """Charts of the audit's report as inline SVG: numbers in, markup out, nothing to install.
 
-Every chart is a `Panel` of one size, so that two stand side by side on a screen and one fills a phone.
-Colours are CSS classes (`s-training`, `s-held-out`, …) that the page defines twice, for light and for dark;
-shapes differ too, so that no chart is read by colour alone.
+Every chart is a `Panel` (`musiclm/plots.py`). Colours are CSS classes (`s-training`, `s-held-out`, …) that
+the page defines twice, for light and for dark; shapes differ too, so that no chart is read by colour alone.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
-from typing import Any
 
-Estimate = Mapping[str, Any]  # count, examples, rate, low, high
-Points = Sequence[tuple[float, float]]
+from musiclm.audit.schema import EntropyPoint
+from musiclm.metrics.statistics import Estimate
+from musiclm.plots import HEIGHT, WIDTH, Panel, Points, ticks
 
-WIDTH, HEIGHT = 420, 280
-LEFT, RIGHT, TOP, BOTTOM = 56, 14, 34, 58
-TICK_GAP = 26  # px, below which two labels of the horizontal axis run into each other
 GOLDEN_ANGLE = 137.508  # degrees: neighbouring token ids get hues far apart
 NARROW = "\u202f"  # the narrow no-break space between a number and its unit
 
@@ -35,109 +30,17 @@ def percent(rate: float) -> str:
 
 def share(estimate: Estimate) -> str:
     """`0.15 %`."""
-    return f"{percent(estimate['rate'])}{NARROW}%"
+    return f"{percent(estimate.rate)}{NARROW}%"
 
 
 def interval(estimate: Estimate) -> str:
     """`0.05–0.44 %`."""
-    return f"{percent(estimate['low'])}–{percent(estimate['high'])}{NARROW}%"
+    return f"{percent(estimate.low)}–{percent(estimate.high)}{NARROW}%"
 
 
 def of(estimate: Estimate) -> str:
     """`3 of 2,000`."""
-    return f"{estimate['count']:,} of {estimate['examples']:,}"
-
-
-@dataclass(frozen=True)
-class Scale:
-    """Maps values between `low` and `high` to pixels between `start` and `stop`, by logarithm where `log`."""
-
-    low: float
-    high: float
-    start: float
-    stop: float
-    log: bool = False
-
-    def __call__(self, value: float) -> float:
-        low, high = self.low, self.high
-        if self.log:
-            low, high, value = math.log10(low), math.log10(high), math.log10(value)
-        return self.start + (value - low) / (high - low) * (self.stop - self.start)
-
-
-class Panel:
-    """One pair of axes with a title, to which marks are added; `svg` closes it."""
-
-    def __init__(
-        self, title: str, x: tuple[float, float], y: tuple[float, float], *, log: bool = False
-    ) -> None:
-        self.x = Scale(*x, LEFT, WIDTH - RIGHT)
-        self.y = Scale(*y, HEIGHT - BOTTOM, TOP, log)
-        self.parts = [f'<text class="title" x="0" y="14">{escape(title)}</text>']
-
-    def x_axis(self, ticks: Sequence[tuple[float, str]], label: str) -> None:
-        """Ticks, whose labels may have two lines, and what the axis measures."""
-        y = HEIGHT - BOTTOM
-        self.parts.append(f'<path class="axis" d="M{LEFT} {y}H{WIDTH - RIGHT}"/>')
-        last = -math.inf
-        for value, name in ticks:
-            x = self.x(value)
-            self.parts.append(f'<path class="axis" d="M{x:.1f} {y}v4"/>')
-            if x - last < TICK_GAP:
-                continue
-            last = x
-            for line, words in enumerate(name.split("\n")):
-                self.text(x, y + 17 + 14 * line, words, "middle")
-        lines = 1 + max((name.count("\n") for _, name in ticks), default=0)
-        self.text((LEFT + WIDTH - RIGHT) / 2, y + 24 + 14 * lines, label, "middle")
-
-    def y_axis(self, ticks: Sequence[tuple[float, str]]) -> None:
-        """Ticks with a line of the grid each."""
-        for value, name in ticks:
-            y = self.y(value)
-            self.parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
-            self.text(LEFT - 6, y + 4, name, "end")
-
-    def text(self, x: float, y: float, words: str, anchor: str = "start") -> None:
-        self.parts.append(f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(words)}</text>')
-
-    def line(self, points: Points, css: str) -> None:
-        """A line through points in the units of the axes."""
-        path = "L".join(f"{self.x(x):.1f} {self.y(y):.1f}" for x, y in points)
-        self.parts.append(f'<path class="{css}" d="M{path}"/>')
-
-    def dots(self, points: Points, css: str) -> None:
-        """Thousands of dots as one path: a stroke of no length with round ends."""
-        path = "".join(f"M{self.x(x):.1f} {self.y(y):.1f}h0" for x, y in points)
-        if path:
-            self.parts.append(f'<path class="{css}" d="{path}"/>')
-
-    def threshold(self, value: float, label: str, *, row: int = 0, css: str = "threshold") -> None:
-        """A vertical line with its label at the top, on the side that has room."""
-        x = self.x(value)
-        right = x > WIDTH * 0.7
-        self.parts.append(f'<path class="{css}" d="M{x:.1f} {TOP}V{HEIGHT - BOTTOM}"/>')
-        self.text(x - 4 if right else x + 4, TOP + 10 + 15 * row, label, "end" if right else "start")
-
-    def level(self, value: float, label: str) -> None:
-        """A horizontal line with its label at the right end."""
-        y = self.y(value)
-        self.parts.append(f'<path class="threshold" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
-        self.text(WIDTH - RIGHT, y - 5, label, "end")
-
-    def svg(self, label: str) -> str:
-        """The whole chart; `label` says in words what it shows."""
-        return (
-            f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">'
-            f"{''.join(self.parts)}</svg>"
-        )
-
-
-def ticks(high: float, wanted: int = 5) -> list[float]:
-    """Round values from 0 to `high`, in steps of 1, 2 or 5 times a power of ten."""
-    power = 10 ** math.floor(math.log10(high / wanted))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= high / wanted * 0.999)
-    return [index * step for index in range(math.floor(high / step * 1.001) + 1)]
+    return f"{estimate.count:,} of {estimate.examples:,}"
 
 
 def intervals(
@@ -158,10 +61,10 @@ def intervals(
         names: the places' labels.
         reference: a rate to compare with, and its name.
     """
-    series = {name: [p for p in points if p[1]["examples"]] for name, points in series.items()}
+    series = {name: [p for p in points if p[1].examples] for name, points in series.items()}
     places = [place for place, _ in names] or [0]
     pad = 0.06 * (max(places) - min(places) or 1)
-    highs = [estimate["high"] for points in series.values() for _, estimate in points]
+    highs = [estimate.high for points in series.values() for _, estimate in points]
     top = min(1.0, 1.08 * max([*highs, reference[0] if reference else 0], default=0)) or 0.01
 
     panel = Panel(title, (min(places) - pad, max(places) + pad), (0, top))
@@ -174,7 +77,7 @@ def intervals(
         shift = 7 * (index - (len(series) - 1) / 2)  # px: whiskers of two series stand side by side
         panel.parts.append(f'<g class="s-{escape(name)}" transform="translate({shift:g} 0)">')
         if points:
-            panel.line([(place, estimate["rate"]) for place, estimate in points], "line thin")
+            panel.line([(place, estimate.rate) for place, estimate in points], "line thin")
         for place, estimate in points:
             panel.parts.append(_whisker(panel, place, estimate, name, square=index % 2 == 1))
         panel.parts.append("</g>")
@@ -184,9 +87,9 @@ def intervals(
 
 
 def _whisker(panel: Panel, place: float, estimate: Estimate, name: str, *, square: bool) -> str:
-    x, y = panel.x(place), panel.y(estimate["rate"])
-    low, high = panel.y(estimate["low"]), panel.y(estimate["high"])
-    css = "mark" if estimate["count"] else "mark hollow"
+    x, y = panel.x(place), panel.y(estimate.rate)
+    low, high = panel.y(estimate.low), panel.y(estimate.high)
+    css = "mark" if estimate.count else "mark hollow"
     shape = (
         f'<rect class="{css}" x="{x - 4:.1f}" y="{y - 4:.1f}" width="8" height="8"/>'
         if square
@@ -263,18 +166,18 @@ def _number_ticks(low: float, high: float) -> list[tuple[float, str]]:
     return [(tick, f"{tick:g}") for tick in ticks(high) if tick >= low]
 
 
-def scatter(points: Sequence[Mapping[str, Any]], tau: float, low_entropy_bits: float) -> str:
+def scatter(points: Sequence[EntropyPoint], tau: float, low_entropy_bits: float) -> str:
     """Entropy against transport cost, one dot a continuation; matches are larger and of another colour."""
-    right = 1.03 * max([tau, *(point["cost"] for point in points)])
-    top = 1.06 * max([low_entropy_bits, *(point["entropy"] for point in points)])
+    right = 1.03 * max([tau, *(point.cost for point in points)])
+    top = 1.06 * max([low_entropy_bits, *(point.entropy for point in points)])
     panel = Panel("Entropy (bits)", (0, right), (0, top))
     panel.y_axis([(tick, f"{tick:g}") for tick in ticks(top)])
     panel.x_axis(_number_ticks(0, right), "transport cost")
     for matched, css in ((False, "dots s-training"), (True, "dots s-matched")):
-        panel.dots([(p["cost"], p["entropy"]) for p in points if p["matched"] is matched], css)
+        panel.dots([(p.cost, p.entropy) for p in points if p.matched is matched], css)
     panel.threshold(tau, f"τ = {tau:.3g}")
     panel.level(low_entropy_bits, f"{low_entropy_bits:g} bits")
-    matches = sum(point["matched"] for point in points)
+    matches = sum(point.matched for point in points)
     return panel.svg(
         f"Entropy against transport cost of {len(points):,} continuations, {matches:,} of them matches."
     )

@@ -1,9 +1,8 @@
-"""From continuations to findings: the parts of report.json (its schema stands in `report.py`)."""
+"""From continuations to findings: the parts of the report (`schema.py`)."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,8 +11,25 @@ from torch import Tensor
 from musiclm.audit.continuation import Subject
 from musiclm.audit.examples import STRATA, Examples
 from musiclm.audit.planted import REPLACED, plant
-from musiclm.audit.sinkhorn import entropies, histograms, transport_costs
-from musiclm.audit.statistics import estimate
+from musiclm.audit.schema import (
+    CanaryRates,
+    CostCounts,
+    Duplicates,
+    EntropyPoint,
+    MatchRates,
+    Pair,
+    Power,
+    Stratum,
+    StratumRates,
+)
+from musiclm.audit.sinkhorn import (
+    centroid_distances,
+    default_regularization,
+    entropies,
+    histograms,
+    transport_costs,
+)
+from musiclm.metrics.statistics import estimate
 
 AGREEMENT = 0.8  # share of equal tokens that counts as nearly exact
 LOW_ENTROPY = 2.0  # bits; below it a stretch is a held note or silence, which anyone would continue alike
@@ -29,6 +45,12 @@ class Metric:
 
     distances: Tensor  # [V, V] between centroids
     regularization: float
+
+    @classmethod
+    def of(cls, centroids: Tensor) -> "Metric":
+        """Of centroids [V, D], regularized as their distances ask for."""
+        distances = centroid_distances(centroids)
+        return cls(distances, default_regularization(distances))
 
     def costs(self, first: Tensor, second: Tensor) -> np.ndarray:
         """Transport costs [P] between token sequences [P, S] and their partners."""
@@ -66,21 +88,21 @@ class Continued:
         return self.agreement == 1
 
 
-def duplicates(subject: Subject, population: Examples, identical: list[list[str]]) -> dict[str, Any]:
+def duplicates(subject: Subject, population: Examples, identical: list[list[str]]) -> Duplicates:
     """How often stretches occur in the training set, and how many are asked for."""
     strata, asked = population.strata(), subject.examples.strata()
-    return {
-        "windows": int(population.weights.sum()),
-        "strata": [
-            {
-                "name": name,
-                "windows": int(population.weights[strata == index].sum()),
-                "examples": int((asked == index).sum()),
-            }
+    return Duplicates(
+        windows=int(population.weights.sum()),
+        strata=[
+            Stratum(
+                name,
+                windows=int(population.weights[strata == index].sum()),
+                examples=int((asked == index).sum()),
+            )
             for index, name in enumerate(stratum_names())
         ],
-        "identical_recordings": identical,
-    }
+        identical_recordings=identical,
+    )
 
 
 def stratum_names() -> list[str]:
@@ -92,114 +114,96 @@ def stratum_names() -> list[str]:
     ]
 
 
-def rates(continued: Sequence[Continued], tau: float) -> list[dict[str, Any]]:
+def rates(continued: Sequence[Continued], tau: float) -> list[MatchRates]:
     """Match rates of every set, decoding and prompt length."""
-    return [
-        {
-            "set": each.subject.name,
-            "decoding": each.decoding,
-            "prompt_tokens": each.prompt_tokens,
-            **{
-                name: asdict(estimate(true, each.subject.examples.weights))
-                for name, true in {
-                    "exact": each.exact,
-                    "agreement": each.agreement >= AGREEMENT,
-                    "approximate": each.costs < tau,
-                    "approximate_high_entropy": (each.costs < tau) & (each.entropy >= LOW_ENTROPY),
-                }.items()
-            },
-        }
-        for each in continued
-    ]
+    rows = []
+    for each in continued:
+        weights, near = each.subject.examples.weights, each.costs < tau
+        rows.append(
+            MatchRates(
+                each.subject.name,
+                each.decoding,
+                each.prompt_tokens,
+                exact=estimate(each.exact, weights),
+                agreement=estimate(each.agreement >= AGREEMENT, weights),
+                approximate=estimate(near, weights),
+                approximate_high_entropy=estimate(near & (each.entropy >= LOW_ENTROPY), weights),
+            )
+        )
+    return rows
 
 
-def by_duplicates(greedy: Sequence[Continued], tau: float) -> list[dict[str, Any]]:
+def by_duplicates(greedy: Sequence[Continued], tau: float) -> list[StratumRates]:
     """Match rates of training examples by how often they occur."""
-    entries = []
+    rows = []
     for each in greedy:
         strata = each.subject.examples.strata()
         for index, name in enumerate(stratum_names()):
             inside = strata == index
             if inside.any():
-                entries.append(
-                    {
-                        "stratum": name,
-                        "prompt_tokens": each.prompt_tokens,
-                        "exact": asdict(estimate(each.exact[inside])),
-                        "approximate": asdict(estimate(each.costs[inside] < tau)),
-                    }
-                )
-    return entries
+                exact, near = estimate(each.exact[inside]), estimate(each.costs[inside] < tau)
+                rows.append(StratumRates(name, each.prompt_tokens, exact, near))
+    return rows
 
 
-def canaries(continued: Sequence[Continued], times: np.ndarray, tau: float) -> list[dict[str, Any]] | None:
+def canaries(continued: Sequence[Continued], times: np.ndarray, tau: float) -> list[CanaryRates] | None:
     """What was learned of planted recordings, by how often each was planted [C]; None if there are none."""
     if not continued:
         return None
     (each,) = continued  # greedy, from the longest prompt
     planted = times[each.subject.examples.recordings]
     return [
-        {
-            "repeats": int(repeats),
-            "recordings": int((times == repeats).sum()),
-            "exact": asdict(estimate(each.exact[planted == repeats])),
-            "approximate": asdict(estimate(each.costs[planted == repeats] < tau)),
-        }
+        CanaryRates(
+            repeats=int(repeats),
+            recordings=int((times == repeats).sum()),
+            exact=estimate(each.exact[planted == repeats]),
+            approximate=estimate(each.costs[planted == repeats] < tau),
+        )
         for repeats in np.unique(times)
     ]
 
 
 def cost_counts(
     negatives: np.ndarray, training: Sequence[Continued], held_out: Sequence[Continued]
-) -> dict[str, Any]:
+) -> CostCounts:
     """How costs are distributed, in bins that all share."""
-    own = {
-        "negatives": negatives,
-        "held-out": np.concatenate([np.zeros(0), *(each.costs for each in held_out)]),
-        "training": np.concatenate([np.zeros(0), *(each.costs for each in training)]),
-    }
-    edges = np.linspace(0, max(float(costs.max(initial=0)) for costs in own.values()) + 1e-6, BINS + 1)
-    return {
-        "edges": edges.tolist(),
-        **{name: np.histogram(costs, edges)[0].tolist() for name, costs in own.items()},
-    }
+    heard, unheard = (
+        np.concatenate([np.zeros(0), *(each.costs for each in continued)])
+        for continued in (training, held_out)
+    )
+    top = max(float(costs.max(initial=0)) for costs in (negatives, heard, unheard))
+    edges = np.linspace(0, top + 1e-6, BINS + 1)
+    counts = [np.histogram(costs, edges)[0].tolist() for costs in (negatives, unheard, heard)]
+    return CostCounts(edges.tolist(), *counts)
 
 
-def entropy_points(greedy: Sequence[Continued], tau: float, *, seed: int) -> list[dict[str, Any]]:
+def entropy_points(greedy: Sequence[Continued], tau: float, *, seed: int) -> list[EntropyPoint]:
     """Entropy and cost of examples, at most `POINTS` of them, every match among them."""
     points = [
-        {
-            "entropy": float(entropy),
-            "cost": float(cost),
-            "prompt_tokens": each.prompt_tokens,
-            "matched": cost < tau,
-        }
+        EntropyPoint(float(entropy), float(cost), each.prompt_tokens, matched=cost < tau)
         for each in greedy
         for entropy, cost in zip(each.entropy, each.costs.tolist(), strict=True)
     ]
     order = np.random.Generator(np.random.PCG64(seed)).permutation(len(points))
-    chosen = sorted(order, key=lambda index: not points[index]["matched"])[:POINTS]
+    chosen = sorted(order, key=lambda index: not points[index].matched)[:POINTS]
     return [points[index] for index in chosen]
 
 
-def power(originals: Tensor, metric: Metric, tau: float, *, seed: int) -> dict[str, Any]:
+def power(originals: Tensor, metric: Metric, tau: float, *, seed: int) -> Power:
     """Which share of copies with replaced tokens the threshold finds; originals [N, 125]."""
     originals = originals[:PLANTED_PAIRS]
-    curves: dict[str, Any] = {
-        "replaced": list(REPLACED),
-        "near": [],
-        "far": [],
-        "near_cost": [],
-        "far_cost": [],
-    }
-    for name, far in (("near", False), ("far", True)):
+    found: dict[bool, list[float]] = {False: [], True: []}
+    medians: dict[bool, list[float]] = {False: [], True: []}
+    for far in (False, True):
         for share in REPLACED:
             generator = torch.Generator().manual_seed(seed)
             copies = plant(originals, metric.distances, replaced=share, far=far, generator=generator)
             costs = metric.costs(copies, originals)
-            curves[name].append(float((costs < tau).mean()))
-            curves[f"{name}_cost"].append(float(np.median(costs)))
-    return curves
+            found[far].append(float((costs < tau).mean()))
+            medians[far].append(float(np.median(costs)))
+    return Power(
+        list(REPLACED), near=found[False], far=found[True], near_cost=medians[False], far_cost=medians[True]
+    )
 
 
 def closest(continued: Sequence[Continued]) -> list[tuple[Continued, int]]:
@@ -223,19 +227,17 @@ def closest(continued: Sequence[Continued]) -> list[tuple[Continued, int]]:
     return sorted(chosen.values(), key=lambda entry: entry[0].costs[entry[1]])
 
 
-def describe_pair(each: Continued, index: int, frame_rate: float) -> dict[str, Any]:
+def describe_pair(each: Continued, index: int, frame_rate: float) -> Pair:
     """One of the closest pairs, as the report shows it (what is heard of it comes later)."""
     examples = each.subject.examples
-    return {
-        "id": str(each.subject.recording_ids()[index]),
-        "start": float((examples.starts[index] + each.prompt_tokens) / frame_rate),
-        "prompt_tokens": each.prompt_tokens,
-        "decoding": each.decoding,
-        "cost": float(each.costs[index]),
-        "agreement": float(each.agreement[index]),
-        "entropy": float(each.entropy[index]),
-        "generated": each.generated[index].tolist(),
-        "target": each.target[index].tolist(),
-        "mulan_cosine": None,
-        "mel_distance": None,
-    }
+    return Pair(
+        id=str(each.subject.recording_ids()[index]),
+        start=float((examples.starts[index] + each.prompt_tokens) / frame_rate),
+        prompt_tokens=each.prompt_tokens,
+        decoding=each.decoding,
+        cost=float(each.costs[index]),
+        agreement=float(each.agreement[index]),
+        entropy=float(each.entropy[index]),
+        generated=each.generated[index].tolist(),
+        target=each.target[index].tolist(),
+    )

@@ -10,17 +10,17 @@ continuations of held-out music, which has no original in the store, are searche
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from musiclm.audit.examples import count_copies
 from musiclm.audit.findings import LOW_ENTROPY, Continued
+from musiclm.audit.schema import FoundRates, NullCosts, Search
 from musiclm.audit.search import WINDOW, WindowSearch
 from musiclm.audit.sinkhorn import entropies
-from musiclm.audit.statistics import estimate
+from musiclm.metrics.statistics import estimate
 from musiclm.progress import Progress
 
 QUANTILE = 0.01  # of the null, below which a continuation counts as found
@@ -36,7 +36,7 @@ class Null:
     source: str
 
 
-def nearness(search: WindowSearch, null: Null, continued: Sequence[Continued]) -> dict[str, Any]:
+def nearness(search: WindowSearch, null: Null, continued: Sequence[Continued]) -> Search:
     """The findings of the search: its null, its threshold, and how many continuations are nearer."""
     threshold = float(np.quantile(null.costs, QUANTILE))
     number = {id: index for index, id in enumerate(search.store.ids())}
@@ -65,24 +65,16 @@ def nearness(search: WindowSearch, null: Null, continued: Sequence[Continued]) -
             # What stands elsewhere too is found there, and was not taken from there.
             foreign = near & (np.concatenate(recordings) != own) & (copies_of_target(each) <= 1)
             found.append(
-                {
-                    "set": each.subject.name,
-                    "decoding": each.decoding,
-                    "prompt_tokens": each.prompt_tokens,
-                    "any_recording": asdict(estimate(near, examples.weights)),
-                    "another_recording": asdict(estimate(foreign, examples.weights)),
-                }
+                FoundRates(
+                    each.subject.name,
+                    each.decoding,
+                    each.prompt_tokens,
+                    any_recording=estimate(near, examples.weights),
+                    another_recording=estimate(foreign, examples.weights),
+                )
             )
-    return {
-        "windows": len(search),
-        "null": {
-            "from": null.source,
-            "windows": len(null.costs),
-            "quantiles": {str(q): float(np.quantile(null.costs, q)) for q in (QUANTILE, 0.1, 0.5)},
-        },
-        "threshold": threshold,
-        "found": found,
-    }
+    quantiles = {str(q): float(np.quantile(null.costs, q)) for q in (QUANTILE, 0.1, 0.5)}
+    return Search(len(search), NullCosts(null.source, len(null.costs), quantiles), threshold, found)
 
 
 def null_costs(

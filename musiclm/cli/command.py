@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from musiclm.cpus import share_cpus
+from musiclm.extras import what_to_install
 from musiclm.memory import keep_freed_memory
 from musiclm.notices import plain_notices
 
@@ -70,13 +71,16 @@ def main(arguments: list[str] | None = None) -> None:
         finally:
             if sys.stdout is not None:  # it is when the shell has closed it (>&-)
                 sys.stdout.flush()  # as long as a failure can still be told
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        line = what_to_install(error) if isinstance(error, ModuleNotFoundError) else str(error)
+        if line is None:
+            raise
         if isinstance(error, BrokenPipeError) and _reader_has_left():
             _die_of(signal.SIGPIPE)
         if os.environ.get("MUSICLM_TRACEBACK"):
             raise
         _drop_unwritten()
-        message = " ".join(str(error).split()) or type(error).__name__
+        message = " ".join(line.split()) or type(error).__name__
         _say(f"{name}: {message}")
         sys.exit(2)
     except (KeyboardInterrupt, _Terminated) as stop:

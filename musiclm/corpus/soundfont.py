@@ -79,7 +79,9 @@ def soundfont_path() -> Path:
     package = find_spec("pretty_midi")
     path = Path(package.origin).parent / NAME if package is not None and package.origin else None
     if path is None or not path.is_file():
-        raise FileNotFoundError(f"expected the soundfont {NAME} of pretty_midi: pip install pretty_midi")
+        raise FileNotFoundError(
+            f"expected the soundfont {NAME} of pretty_midi: pip install 'musiclm[corpus]'"
+        )
     return path
 
 

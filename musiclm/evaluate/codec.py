@@ -16,12 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from musiclm.audio import Audio
-from musiclm.audit.figures import HEIGHT, WIDTH, Panel, ticks
 from musiclm.bundle import Bundle
 from musiclm.data.left_out import Report
 from musiclm.data.sources import Recording, find_recordings
-from musiclm.fidelity import MelDistance, perplexity, si_sdr
 from musiclm.files import only_writer_to, write_whole
+from musiclm.metrics.codebooks import perplexity
+from musiclm.metrics.fidelity import MelDistance, si_sdr
+from musiclm.plots import HEIGHT, WIDTH, Panel, ticks
 from musiclm.progress import progress
 from musiclm.tokenizers.protocols import AcousticTokenizer
 

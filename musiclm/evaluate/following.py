@@ -1,11 +1,10 @@
 """Does the music follow the tune that is hummed? `musiclm evaluate following`.
 
 Guides are hums and whistles of songbook tunes that no training has heard. Each is followed under a prompt of
-its own, and the chroma of what comes out is compared with the guide's, moment by moment: MusicGen's measure
-for its melody model (Copet et al., 2306.05284, sec. 3.4), which reports 0.44 on its own data. There drums and
-bass are separated and left out; here what lies below the register of melodies is. Music in one style is alike
-by chance, so that each result is compared with the other guides as well. The corpus's own arrangements of
-these tunes, against a hum of the same, reach 0.82, and 0.51 above others.
+its own, and the chroma of what comes out is compared with the guide's, moment by moment
+(`musiclm/metrics/chroma.py`); MusicGen reports 0.44 on its own data. Music in one style is alike by chance,
+so that each result is compared with the other guides as well. The corpus's own arrangements of these tunes,
+against a hum of the same, reach 0.82, and 0.51 above others.
 """
 
 import sys
@@ -24,16 +23,14 @@ from musiclm.corpus.render import MAX_HOURS, pieces
 from musiclm.evaluate.adherence import PROMPTS
 from musiclm.files import only_writer_to
 from musiclm.generation.pipeline import MusicLM
+from musiclm.metrics import chroma
+from musiclm.metrics.retrieval import others_mean
 from musiclm.progress import progress
 
 COSINE_BAR = 0.6
 MARGIN_BAR = 0.2  # above other guides
-HOP_LENGTH = 512  # samples at 22,050 Hz: 43 moments a second
-CHROMA_RATE = 22_050  # Hz, librosa's
-LOWEST, OCTAVES = 261.6, 4  # Hz: of a piece, what sounds from middle C on
 SHORTEST, LONGEST = 4.0, 25.0  # seconds of a guide: the lowest octave's spectra need three
 MOST_OF_A_TUNE = 3  # guides, each in another key and tempo
-QUIET = -35.0  # dB below the loudest moment of a guide: there, nothing is to be followed
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,7 @@ def following(
         for index, (guide, made, text) in enumerate(zip(guides, music, texts, strict=True)):
             guide.audio.save(out / f"{index:02d}-guide.wav", {"title": f"{guide.tune}, {guide.version}"})
             made.save(out / f"{index:02d}.wav", {"title": text})
-    cosines = chroma_cosines([guide.audio for guide in guides], music)  # [guides, pieces]
+    cosines = cosines_with_guides([guide.audio for guide in guides], music)  # [guides, pieces]
     own, others = cosines.diagonal(), others_mean(cosines)
     print(f"{'own':>6} {'others':>6}  {'guide':<40} prompt")
     for guide, text, mine, rest in zip(guides, texts, own.tolist(), others.tolist(), strict=True):
@@ -139,45 +136,12 @@ def _lead(piece: Piece) -> Track:
     return next(track for track in piece.tracks if track.role == "lead")
 
 
-def chroma_cosines(guides: Sequence[Audio], music: Sequence[Audio]) -> Tensor:
-    """Mean cosine [guides, pieces] between the chroma of each guide, where it sounds, and of each piece."""
-    chromas = [chroma(audio) for audio in guides]
-    sounding = [loud_moments(audio) for audio in guides]
-    made = [chroma(audio, fmin=LOWEST, n_octaves=OCTAVES) for audio in music]
-    rows = []
-    for own, heard in zip(chromas, sounding, strict=True):
-        row = []
-        for other in made:
-            moments = min(own.shape[1], other.shape[1], len(heard))
-            cosine = torch.nn.functional.cosine_similarity(own[:, :moments], other[:, :moments], dim=0)
-            row.append(cosine[heard[:moments]].mean())
-        rows.append(torch.stack(row))
-    return torch.stack(rows)
-
-
-def chroma(audio: Audio, *, fmin: float | None = None, n_octaves: int = 7) -> Tensor:
-    """How strong each of the 12 pitch classes is at each moment, [12, moments]; from `fmin` Hz (C1) up."""
-    import librosa
-
-    samples = audio.resample(CHROMA_RATE).waveform[0].numpy()
-    strengths = librosa.feature.chroma_cqt(
-        y=samples, sr=CHROMA_RATE, hop_length=HOP_LENGTH, fmin=fmin, n_octaves=n_octaves
+def cosines_with_guides(guides: Sequence[Audio], music: Sequence[Audio]) -> Tensor:
+    """Mean chroma cosine [guides, pieces] of each guide, where it sounds, with each piece."""
+    heard, made = (
+        [audio.resample(chroma.SAMPLE_RATE).waveform[0] for audio in sounds] for sounds in (guides, music)
     )
-    return torch.from_numpy(strengths)
-
-
-def loud_moments(audio: Audio) -> Tensor:
-    """Whether anything sounds at each moment, [moments]."""
-    import librosa
-
-    samples = audio.resample(CHROMA_RATE).waveform[0].numpy()
-    level = librosa.feature.rms(y=samples, hop_length=HOP_LENGTH)[0]
-    return torch.from_numpy(level > level.max() * 10 ** (QUIET / 20))
-
-
-def others_mean(cosines: Tensor) -> Tensor:
-    """Of each guide's row [guides, pieces], the mean over the pieces that followed another one."""
-    return (cosines.sum(dim=1) - cosines.diagonal()) / (len(cosines) - 1)
+    return chroma.chroma_cosines(heard, made)
 
 
 def summary(cosines: Tensor) -> dict[str, float]:

@@ -24,8 +24,9 @@ from musiclm.corpus.captions import with_articles
 from musiclm.corpus.instruments import LEADS
 from musiclm.data.left_out import Report
 from musiclm.data.sources import Recording, find_recordings
+from musiclm.metrics.auc import auc
+from musiclm.metrics.retrieval import retrieval
 from musiclm.progress import progress
-from musiclm.retrieval import retrieval
 from musiclm.tokenizers.protocols import JointEmbedding
 
 TAG_LABELS = {"lead", "genre", "drums", "mode", "tempo"}  # columns of the corpus's table
@@ -149,14 +150,13 @@ def score_tags(part: JointEmbedding, vectors: Tensor, labels: Sequence[dict[str,
 
     Tags that are true of all or of none are left out: there is nothing to tell.
     """
-    from sklearn.metrics import roc_auc_score
-
     scores = []
     for tag in tags():
-        true = [tag.holds(each) for each in labels]
-        if any(true) and not all(true):
+        true = torch.tensor([tag.holds(each) for each in labels])
+        if true.any() and not true.all():
             text = functional.normalize(part.embed_text(list(tag.texts)).mean(dim=0), dim=0)  # [D]
-            scores.append(Score(tag, sum(true), float(roc_auc_score(true, (vectors @ text).tolist()))))
+            cosines = vectors @ text  # [N]
+            scores.append(Score(tag, int(true.sum()), auc(cosines[true].tolist(), cosines[~true].tolist())))
     return scores
 
 

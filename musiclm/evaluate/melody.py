@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from musiclm.bundle import Bundle, load_component
 from musiclm.data.melody_windows import QUERIES, MelodyQueries, MelodyVersions
 from musiclm.files import write_whole
+from musiclm.metrics.retrieval import retrieval
 from musiclm.progress import progress
-from musiclm.retrieval import retrieval
 from musiclm.tokenizers.melody import WINDOW_SECONDS, MelodyEmbedding
 
 RECALL_BAR = 0.8  # recall@1 among 200 windows with timbre and tempo changed

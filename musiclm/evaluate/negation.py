@@ -1,7 +1,7 @@
 """Does the model understand "no", "not" and "without"? `musiclm evaluate negation`.
 
 Each of a few prompts is made as it is, with an instrument, and in several ways without it, all from the same
-seeds. Drums are measured by their onsets (`adherence.onset_strength`), other instruments by how much nearer
+seeds. Drums are measured by their onsets (`metrics/rhythm.py`), other instruments by how much nearer
 the clip's MuLan embedding lies to their name than to those of others; that tells leads of held-out pieces
 well (docs/default-model.md). A model that understands the exclusion plays less of the instrument than when
 nothing is said of it; one that only hears the name plays more.
@@ -15,9 +15,10 @@ import torch
 import yaml
 
 from musiclm.audio import Audio
-from musiclm.audit.statistics import wilson
-from musiclm.evaluate.adherence import PROMPTS, onset_strength
+from musiclm.evaluate.adherence import PROMPTS
 from musiclm.generation.pipeline import MusicLM
+from musiclm.metrics.rhythm import onset_strength
+from musiclm.metrics.statistics import wilson
 from musiclm.progress import progress
 
 PLAIN, WITH = "{base}", "{base} with {thing}"
@@ -91,7 +92,7 @@ def amounts_of(model: MusicLM, prompts: Exclusions, thing: str, form: str, clips
     """How much of a thing there is in every take of every base in a form."""
     takes = [take for text in prompts.texts(thing, form) for take in clips[text]]
     if thing == "drums":
-        return [onset_strength(take) for take in takes]
+        return [onset_strength(take.waveform[0], take.sample_rate) for take in takes]
     others = [other for other in (*prompts.things, *prompts.references) if other not in (thing, "drums")]
     names = model.joint_embedding.embed_text([thing, *others])  # [things, D]
     waveforms = [take.resample(model.joint_embedding.sample_rate).waveform[None] for take in takes]

@@ -21,14 +21,13 @@ from musiclm.bundle import Bundle
 from musiclm.data.crops import load_crop
 from musiclm.data.left_out import Report
 from musiclm.data.sources import Recording, find_recordings
+from musiclm.metrics.linear_probe import Label, linear_probe
 from musiclm.tokenizers.protocols import AcousticTokenizer, SemanticEncoder
 from musiclm.tokenizers.w2v_bert import W2VBertTokens
 
-PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the ridge, relative to the features' mean square
 FRAMES_PER_SECOND = 5  # frames probed: neighbours at 25 Hz say the same
 MODES = {"maj": "major", "dom": "major", "min": "minor"}  # by the first letters of a chord's quality
 COLUMNS = {"chords", "tonic", "mode", "lead", "tempo", "drums", "genre"}  # of the corpus's table
-Label = str | None
 
 
 @dataclass(frozen=True)
@@ -136,40 +135,6 @@ def probe(
     return table
 
 
-def linear_probe(
-    train: Tensor, train_labels: Sequence[Label], test: Tensor, test_labels: Sequence[Label]
-) -> float:
-    """Accuracy on `test` [N, D] of a linear classifier (ridge on one-hot labels) learned on `train`.
-
-    Points whose label is None are left out. The penalty is chosen on the last fifth of `train`, which the
-    weights of that choice have not seen; then all of it is used.
-    """
-    names = sorted({label for label in train_labels if label is not None})
-    index = {name: position for position, name in enumerate(names)}
-    kept = torch.tensor([label is not None for label in train_labels])
-    train, targets = train[kept], torch.tensor([index[label] for label in train_labels if label is not None])
-    kept = torch.tensor([label is not None for label in test_labels])
-    # A label that training never saw (index -1) is an error whatever is predicted.
-    test, truth = (
-        test[kept],
-        torch.tensor([index.get(label, -1) for label in test_labels if label is not None]),
-    )
-    if len(train) < 5 or len(test) == 0:
-        raise ValueError(
-            f"expected labelled recordings in both splits, got {len(train)} and {len(test)} points"
-        )
-
-    mean, std = train.mean(dim=0), train.std(dim=0).clamp(min=1e-4)
-    train, test = (train - mean) / std, (test - mean) / std
-    first = len(train) * 4 // 5
-    scores = [
-        _score(_ridge(train[:first], targets[:first], len(names), penalty), train[first:], targets[first:])
-        for penalty in PENALTIES
-    ]
-    best = PENALTIES[max(range(len(PENALTIES)), key=scores.__getitem__)]
-    return _score(_ridge(train, targets, len(names), best), test, truth)
-
-
 def format_table(table: dict[str, dict[str, float]]) -> str:
     """Rows of accuracies in per cent."""
     columns = list(next(iter(table.values())))
@@ -180,21 +145,6 @@ def format_table(table: dict[str, dict[str, float]]) -> str:
         for row, cells in table.items()
     ]
     return "\n".join(lines)
-
-
-def _ridge(points: Tensor, targets: Tensor, classes: int, penalty: float) -> Tensor:
-    """Weights [D + 1, classes] of the least squares fit to one-hot targets; the bias is not penalised."""
-    points = F.pad(points.double(), (0, 1), value=1.0)  # [N, D + 1]
-    wanted = F.one_hot(targets, classes).double()
-    gram = points.T @ points
-    weight = torch.full((len(gram),), penalty * len(points), dtype=torch.float64)
-    weight[-1] = 1e-6
-    return torch.linalg.solve(gram + weight.diag(), points.T @ wanted)
-
-
-def _score(weights: Tensor, points: Tensor, truth: Tensor) -> float:
-    predicted = (F.pad(points.double(), (0, 1), value=1.0) @ weights).argmax(dim=1)
-    return float((predicted == truth).double().mean())
 
 
 def _columns(recordings: Sequence[Recording]) -> set[str]:

@@ -170,12 +170,6 @@ class Layout:
         """K, tokens per target step: 1 when flattened, one per level when delayed."""
         return 1 if self.pattern == "flatten" else self.target.levels
 
-    def level_range(self, name: str, level: int) -> range:
-        """The ids that level `level` of segment `name` owns."""
-        segment = next(segment for segment in self.segments if segment.name == name)
-        start = self.offsets[name] + level * segment.codebook_size
-        return range(start, start + segment.codebook_size)
-
     def absent(self, name: str) -> int:
         """The id that stands for the absence of the optional segment `name`."""
         segment = next(segment for segment in self.segments if segment.name == name)

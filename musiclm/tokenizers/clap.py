@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from musiclm.extras import check_package
 from musiclm.tokenizers.embedding_windows import WindowEmbedding
-from musiclm.tokenizers.hub import PublishedVocabulary, check_package, read_json, read_weights, sizes_of
+from musiclm.tokenizers.hub import PublishedVocabulary, read_json, read_weights, sizes_of
 from musiclm.tokenizers.reading import Reading
 
 FLOOR = 1e-10  # of the mel energies before the logarithm, as published

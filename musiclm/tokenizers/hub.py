@@ -6,7 +6,6 @@ needs nothing of the folder that it was made from.
 
 import json
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -90,14 +89,6 @@ class PublishedVocabulary(nn.Module):
         if stored is not None:  # its length is not known before it is read
             self._set_content(torch.empty_like(stored, device=self.content.device))
         super()._load_from_state_dict(state_dict, prefix, *args)
-
-
-def check_package(package: str, extra: str) -> None:
-    """Raise one clear line where the optional package of a published model is absent."""
-    if find_spec(package) is None:
-        raise ValueError(
-            f"expected the package {package}, it is not installed: pip install 'musiclm[{extra}]'"
-        )
 
 
 def read_json(folder: Path, name: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ Learned by musiclm/training/kmeans.py.
 import torch
 from torch import Tensor, nn
 
-CHUNK = 16_384  # frames whose distances to all centroids are held at once
+from musiclm.tokenizers.nearest import nearest
 
 
 class KMeans(nn.Module):
@@ -41,10 +41,3 @@ class KMeans(nn.Module):
         """Tokens [...] int64 of features [..., D]: the nearest centroid, the lowest of equally near ones."""
         points = self.normalise(features.float()).reshape(-1, self.dimension)
         return nearest(points, self.centroids).view(features.shape[:-1])
-
-
-def nearest(points: Tensor, centroids: Tensor) -> Tensor:
-    """Index [N] of the centroid [K, D] nearest to each point [N, D]."""
-    # |p - c|² without |p|², which is the same for all centroids.
-    norms = centroids.square().sum(dim=1)
-    return torch.cat([(norms - 2 * chunk @ centroids.T).argmin(dim=1) for chunk in points.split(CHUNK)])

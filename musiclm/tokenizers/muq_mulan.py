@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from musiclm.extras import check_package
 from musiclm.tokenizers.embedding_windows import WindowEmbedding
-from musiclm.tokenizers.hub import PublishedVocabulary, check_package, read_json, read_weights, sizes_of
+from musiclm.tokenizers.hub import PublishedVocabulary, read_json, read_weights, sizes_of
 from musiclm.tokenizers.reading import Reading
 
 
@@ -33,7 +34,7 @@ class MuQMuLan(WindowEmbedding):
     training_state: tuple[str, ...] = ()
 
     def __init__(self, config: dict[str, Any], music: dict[str, Any], text: dict[str, Any]) -> None:
-        check_package("muq", "muq")
+        check_package("muq")
         super().__init__()
         self.sample_rate = int(config["mulan"]["sr"])
         self.window_seconds = float(config["mulan"]["clip_secs"])
@@ -81,7 +82,7 @@ def read_muq_mulan(folder: Path, *, music: Path, text: Path) -> tuple[MuQMuLan, 
         FileNotFoundError: a folder is none of a published model.
         ValueError: the package muq is absent, or a file is truncated, altered or another model's.
     """
-    check_package("muq", "muq")
+    check_package("muq")
     words = {"config": read_json(folder, "config.json")}
     words |= {"music": read_json(music, "config.json"), "text": read_json(text, "config.json")}
     expected = (("config", "mulan", folder), ("music", "w2v2_config", music), ("text", "pad_token_id", text))

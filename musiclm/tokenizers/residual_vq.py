@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from musiclm.tokenizers.gather import from_all_devices
+from musiclm.tokenizers.nearest import nearest
 from musiclm.tokenizers.running_norm import RunningNorm
 
 DECAY = 0.99  # SoundStream, sec. III-C
@@ -180,15 +181,6 @@ class ResidualVectorQuantizer(nn.Module):
                 residual = residual - codebook[nearest(residual, codebook)]
             self.counts[level, which] = REVIVED_COUNT
             self.sums[level, which] = residual * REVIVED_COUNT
-
-
-def nearest(vectors: Tensor, codebook: Tensor) -> Tensor:
-    """Index [N] of the entry of `codebook` [K, D] nearest to each of `vectors` [N, D]."""
-    # |v - c|² without |v|², which is the same for every entry.
-    # In full precision: with bfloat16, frames would change entries at random.
-    with torch.autocast(vectors.device.type, enabled=False):
-        scores = torch.addmm(codebook.square().sum(dim=1), vectors, codebook.t(), alpha=-2.0)
-    return scores.argmin(dim=1)
 
 
 def kmeans(vectors: Tensor, num_clusters: int) -> tuple[Tensor, Tensor]:

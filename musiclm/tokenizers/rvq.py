@@ -9,6 +9,8 @@ codebooks are learned with faiss; encoding and decoding need torch only.
 import torch
 from torch import Tensor, nn
 
+from musiclm.tokenizers.nearest import nearest
+
 
 class ResidualQuantizer(nn.Module):
     """Q codebooks, learned level by level with k-means on what the levels before leave over.
@@ -43,11 +45,9 @@ class ResidualQuantizer(nn.Module):
         residual = vectors.to(self.codebooks.dtype)
         codes = []
         for codebook in self.codebooks:
-            # |r - c|² without |r|², which is the same for every entry
-            distance = codebook.square().sum(1) - 2 * residual @ codebook.T  # [B, codebook_size]
-            nearest = distance.argmin(dim=1)
-            codes.append(nearest)
-            residual = residual - codebook[nearest]
+            chosen = nearest(residual, codebook)  # [B]
+            codes.append(chosen)
+            residual = residual - codebook[chosen]
         return torch.stack(codes, dim=1)
 
     @torch.no_grad()
@@ -90,8 +90,8 @@ class ResidualQuantizer(nn.Module):
             )
             kmeans.train(residual.numpy())
             codebook = torch.from_numpy(kmeans.centroids).clone()  # [codebook_size, dimension]
-            _, nearest = kmeans.index.search(residual.numpy(), 1)
-            residual = residual - codebook[torch.from_numpy(nearest[:, 0])]
+            _, chosen = kmeans.index.search(residual.numpy(), 1)
+            residual = residual - codebook[torch.from_numpy(chosen[:, 0])]
             self.codebooks[level] = codebook
         return self.reconstruction(vectors)
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from musiclm.extras import check_package
 from musiclm.tokenizers.checks import check_waveform
 from musiclm.tokenizers.kmeans import KMeans
 from musiclm.tokenizers.mel import LogMel
@@ -102,6 +103,7 @@ class W2VBert(nn.Module):
         self.register_buffer("band_mean", torch.zeros(num_mels))
         self.register_buffer("band_std", torch.ones(num_mels))
 
+        check_package("fairseq2")
         from musiclm.tokenizers.fairseq2_models import create_w2vbert_model, w2v_bert_config
         from musiclm.tokenizers.gumbel import GumbelQuantizer
 

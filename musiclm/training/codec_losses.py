@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from musiclm.fidelity import MelSpectrogram, log10
+from musiclm.metrics.fidelity import MelSpectrogram, log10
 
 FeatureMaps = list[list[Tensor]]  # one list of layer outputs per discriminator, the last one its logits
 

@@ -14,7 +14,9 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from musiclm.bundle import load_component
-from musiclm.tokenizers.kmeans import KMeans, nearest
+from musiclm.metrics.codebooks import perplexity
+from musiclm.tokenizers.kmeans import KMeans
+from musiclm.tokenizers.nearest import nearest
 from musiclm.tokenizers.protocols import SemanticEncoder
 
 MIN_DEVIATION = 1e-4  # of a dimension: a constant one stays constant instead of dividing by zero
@@ -98,7 +100,7 @@ class KMeansTraining(LightningModule):
         if self.fitted:
             distortion = self.refine(features)
             self.log("train/distortion", distortion)
-            self.log("train/effective_centroids", _perplexity(self.counts))
+            self.log("train/effective_centroids", perplexity(self.counts))
         else:
             self.gather(features)
         self.log("train/frames", self.gathered.float())
@@ -179,7 +181,7 @@ class KMeansTraining(LightningModule):
         size = len(batch["waveform"])
         self.log("val/distortion", distortion, batch_size=size)
         self.log("val/variance_kept", kept, batch_size=size)
-        self.log("val/effective_centroids", _perplexity(used), batch_size=size)
+        self.log("val/effective_centroids", perplexity(used), batch_size=size)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD([torch.zeros(1)], lr=0.0)
@@ -189,9 +191,3 @@ class KMeansTraining(LightningModule):
         if "sample" in state_dict:
             self.sample = self.sample[: len(state_dict["sample"])]
         return super().load_state_dict(state_dict, strict=strict, assign=assign)
-
-
-def _perplexity(counts: Tensor) -> Tensor:
-    """Perplexity of a histogram [K]: how many entries are in even use."""
-    shares = counts / counts.sum().clamp(min=1)
-    return torch.special.entr(shares).sum().exp()

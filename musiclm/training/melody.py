@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from musiclm.data.melodies import LABEL_SECONDS, SILENCE
 from musiclm.data.melody_windows import QUERIES, SAME
-from musiclm.retrieval import retrieval
+from musiclm.metrics.retrieval import retrieval
 from musiclm.tokenizers.melody import BANDS_PER_SEMITONE, WINDOW_SECONDS, MelodyEmbedding
 from musiclm.training.schedules import scheduled, share_of_peak
 from musiclm.training.seeds import seed_step

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from musiclm.data.sources import Recording
-from musiclm.retrieval import retrieval
+from musiclm.metrics.retrieval import retrieval
 from musiclm.tokenizers.gather import items_from_all_devices, rows_from_all_devices
 from musiclm.tokenizers.mulan import MuLan
 from musiclm.tokenizers.mulan_towers import PADDING, START, UNKNOWN, normalise

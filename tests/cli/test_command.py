@@ -142,3 +142,16 @@ def test_what_standard_output_does_not_take_is_one_line() -> None:
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert "No space left" in line
+
+
+def test_a_package_of_an_extra_that_is_missing_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in sys.modules if name.startswith(("musiclm.training", "lightning"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "lightning", None)
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", "--config", "configs/semantic.yaml"])
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "pip install 'musiclm[train]'" in line

@@ -15,7 +15,6 @@ from musiclm.corpus.instruments import INSTRUMENTS
 from musiclm.corpus.piece import Attributes
 from musiclm.corpus.songbook import SONGBOOK
 from musiclm.corpus.theory import key_name
-from musiclm.corpus.vocabulary import vocabulary_sentences
 
 SEEDS = st.integers(min_value=0, max_value=2**31)
 ABSENT = re.compile(
@@ -164,18 +163,9 @@ def test_captions_vary_widely(described: list[tuple[Attributes, list[str]]]) -> 
 def test_a_count_below_one_is_refused() -> None:
     with pytest.raises(ValueError, match="count of 1 or more"):
         describe(compose(1), count=0)
-    with pytest.raises(ValueError, match="count of 1 or more"):
-        vocabulary_sentences(0)
 
 
 def test_articles_follow_sound() -> None:
     assert with_articles("a organ in a 80 bpm tune, a upright bass, a strings") == (
         "an organ in an 80 bpm tune, an upright bass, strings"
     )
-
-
-def test_the_vocabulary_is_wide_and_always_the_same() -> None:
-    sentences = vocabulary_sentences(1500)
-    assert len(sentences) == len(set(sentences)) == 1500
-    assert sentences == vocabulary_sentences(1500)
-    assert len({word for text in sentences for word in re.findall(r"[a-z]+", text.lower())}) >= 880

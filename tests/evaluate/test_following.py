@@ -9,7 +9,7 @@ import torch
 
 from musiclm import Audio, MusicLM
 from musiclm.corpus.table import is_held_out
-from musiclm.evaluate.following import chroma_cosines, following, held_out_guides, summary
+from musiclm.evaluate.following import cosines_with_guides, following, held_out_guides, summary
 from tests.tiny import SAMPLE_RATE, melody, tone
 
 
@@ -21,7 +21,7 @@ def accompanied(tune: Audio) -> Audio:
 
 def test_the_tune_is_found_over_a_bass() -> None:
     guides = [melody(4.0, seed=seed) for seed in range(3)]
-    figures = summary(chroma_cosines(guides, [accompanied(guide) for guide in guides]))
+    figures = summary(cosines_with_guides(guides, [accompanied(guide) for guide in guides]))
     assert figures["cosine"] > 0.8
     assert figures["margin"] > 0.4
 
@@ -32,7 +32,7 @@ def test_rests_of_the_guide_ask_for_nothing() -> None:
     guide = Audio(torch.cat([tune, rest], dim=1), SAMPLE_RATE)
     filled = Audio(torch.cat([tune, tone(2.0, pitch=370.0).waveform], dim=1), SAMPLE_RATE)
     other = Audio(torch.cat([rest, rest, tune], dim=1)[:, : 5 * SAMPLE_RATE], SAMPLE_RATE)
-    same, moved = chroma_cosines([guide], [filled, other])[0].tolist()
+    same, moved = cosines_with_guides([guide], [filled, other])[0].tolist()
     assert same > 0.7
     assert moved < 0.6
 

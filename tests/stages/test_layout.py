@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musiclm.stages.layout import ABSENT, Layout, Segment
+from tests.stages.tiny_stages import ids_of
 
 
 def make_layout(pattern: str, levels: int = 3, size: int = 8, **options: object) -> Layout:
@@ -45,7 +46,7 @@ def test_each_code_is_a_token_of_its_levels_range_at_its_step(
         for frame in range(frames):
             column = 0 if pattern == "flatten" else level
             token = int(tokens[0, steps[level, frame], column])
-            assert token in layout.level_range("coarse", level)
+            assert token in ids_of(layout, layout.target, level)
             assert level in layout.due(int(steps[level, frame]), frames)
     assert sum(len(layout.due(step, frames)) for step in range(layout.steps(frames))) == levels * frames
     assert (tokens == layout.blank).sum() == tokens.numel() - codes.numel()
@@ -69,7 +70,7 @@ def test_ranges_of_all_levels_are_disjoint_and_fill_the_vocabulary(
     pattern: str, levels: int, size: int
 ) -> None:
     layout = make_layout(pattern, levels, size)
-    ids = [i for s in layout.segments for level in range(s.levels) for i in layout.level_range(s.name, level)]
+    ids = [i for s in layout.segments for level in range(s.levels) for i in ids_of(layout, s, level)]
     ids += [layout.absent("mulan"), layout.blank]
     assert sorted(ids) == list(range(layout.vocabulary_size))
 

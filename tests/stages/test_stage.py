@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from musiclm.stages.stage import EMBEDDING_STD, main_directions
-from tests.stages.tiny_stages import STAGES, make_stage
+from tests.stages.tiny_stages import STAGES, ids_of, make_stage
 
 
 def distances(points: Tensor) -> Tensor:
@@ -28,7 +28,7 @@ def test_codes_that_sound_alike_begin_alike(name: str) -> None:
     for segment in stage.layout.segments:
         rows = stage.table(segment).weight.detach()
         for level in range(segment.levels):
-            ids = stage.layout.level_range(segment.name, level)
+            ids = ids_of(stage.layout, segment, level)
             own = rows[ids.start : ids.stop]
             if segment.key == "mulan":
                 assert torch.equal(own, before[ids.start : ids.stop])

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from musiclm.stages.coarse import Coarse
 from musiclm.stages.fine import Fine
+from musiclm.stages.layout import Layout, Segment
 from musiclm.stages.semantic import Semantic
 from musiclm.stages.stage import Stage
 from musiclm.stages.transformer import TransformerConfig
@@ -91,3 +92,9 @@ def random_codes(stage: Stage, frames: int, batch: int = 1) -> dict[str, Tensor]
 
 def conditions_of(stage: Stage, codes: dict[str, Tensor]) -> dict[str, Tensor]:
     return {segment.name: codes[segment.name] for segment in stage.layout.conditions}
+
+
+def ids_of(layout: Layout, segment: Segment, level: int) -> range:
+    """The ids that a level of a segment owns."""
+    start = layout.offsets[segment.name] + level * segment.codebook_size
+    return range(start, start + segment.codebook_size)

@@ -10,10 +10,10 @@ import torch
 import transformers
 from torchaudio.functional import resample
 
+from musiclm import extras
 from musiclm.bundle import build, load_component
 from musiclm.cli import main
 from musiclm.generation.pipeline import MusicLM
-from musiclm.tokenizers import hub
 from musiclm.tokenizers.clap import Clap, read_clap
 from musiclm.tokenizers.reading import Reading
 from tests.tiny import folder_of_tones, melody
@@ -226,7 +226,7 @@ def test_without_its_package_one_line_says_what_to_install(
     folder: Path, part: Clap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, words = read_clap(folder)
-    monkeypatch.setattr(hub, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
     for use in (lambda: read_clap(folder), lambda: build("musiclm.tokenizers.clap.Clap", words)):
         with pytest.raises(ValueError, match=r"package transformers.*musiclm\[clap\]"):
             use()

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from musiclm.tokenizers.convnext import Spectrum
-from musiclm.tokenizers.residual_vq import ResidualVectorQuantizer, kmeans, nearest
+from musiclm.tokenizers.nearest import nearest
+from musiclm.tokenizers.residual_vq import ResidualVectorQuantizer, kmeans
 from musiclm.tokenizers.running_norm import RunningNorm
 from musiclm.tokenizers.seanet import SEANetDecoder, SEANetEncoder
 from musiclm.tokenizers.soundstream import SoundStream

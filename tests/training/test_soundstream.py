@@ -11,7 +11,7 @@ import yaml
 from torch import Tensor
 
 from musiclm.data.crops import AudioCrops
-from musiclm.fidelity import MelDistance
+from musiclm.metrics.fidelity import MelDistance
 from musiclm.tokenizers.convnext import ConvNeXtDecoder, ConvNeXtEncoder
 from musiclm.tokenizers.soundstream import SoundStream
 from musiclm.training.codec_losses import (

@@ -21,6 +21,7 @@ from musiclm.stages.transformer import TransformerConfig
 from musiclm.training.cli import main
 from musiclm.training.stages import StageTraining, drop_conditions, level_losses
 from tests.compiling import COMPILES
+from tests.stages.tiny_stages import ids_of
 from tests.tiny import make_token_store, quiet_trainer
 
 pytestmark = [
@@ -255,7 +256,7 @@ def test_a_run_begins_at_the_tokenizers_codebooks_and_so_does_its_average(tmp_pa
     trainer.datamodule = SimpleNamespace(codebooks={"acoustic": torch.randn(4, SIZE, 5)})
     training.trainer = trainer
     training.setup("fit")
-    ids = training.part.layout.level_range(training.part.layout.target.name, 0)
+    ids = ids_of(training.part.layout, training.part.layout.target, 0)
     for stage in (training.part, training.average):
         own = stage.embedding.weight[ids.start : ids.stop]
         apart, wanted = torch.pdist(own), torch.pdist(trainer.datamodule.codebooks["acoustic"][0])

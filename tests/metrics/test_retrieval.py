@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from musiclm.retrieval import retrieval
+from musiclm.metrics.retrieval import retrieval
 
 
 def test_ranks_count_from_one_and_ties_as_half() -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musiclm.audit.statistics import clopper_pearson_upper, estimate, wilson
+from musiclm.metrics.statistics import clopper_pearson_upper, estimate, wilson
 
 
 def test_wilson_gives_the_published_interval() -> None:

@@ -19,3 +19,8 @@ def retrieval(queries: Tensor, candidates: Tensor, fits: Tensor) -> dict[str, fl
         "recall_10": (rank <= 10).float().mean().item(),
         "median_rank": rank.median().item(),
     }
+
+
+def others_mean(similarity: Tensor) -> Tensor:
+    """Of each row of a square matrix [N, N], the mean of all entries but the one on the diagonal: [N]."""
+    return (similarity.sum(dim=1) - similarity.diagonal()) / (len(similarity) - 1)

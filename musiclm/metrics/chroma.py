@@ -1,0 +1,49 @@
+"""How alike two pieces are in their pitch classes, moment by moment: the cosine of their chroma.
+
+MusicGen's measure for its melody model (Copet et al., 2306.05284, sec. 3.4). There drums and bass are
+separated and left out; here what lies below the register of melodies is. Waveforms are [L] at `SAMPLE_RATE`.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+SAMPLE_RATE = 22_050  # Hz, librosa's
+HOP_LENGTH = 512  # samples: 43 moments a second
+LOWEST, OCTAVES = 261.6, 4  # Hz: of a piece, what sounds from middle C on
+QUIET = -35.0  # dB below the loudest moment of a guide: there, nothing is to be followed
+
+
+def chroma_cosines(guides: Sequence[Tensor], music: Sequence[Tensor]) -> Tensor:
+    """Mean cosine [guides, pieces] between the chroma of each guide, where it sounds, and of each piece."""
+    chromas = [chroma(waveform) for waveform in guides]
+    sounding = [loud_moments(waveform) for waveform in guides]
+    made = [chroma(waveform, fmin=LOWEST, n_octaves=OCTAVES) for waveform in music]
+    rows = []
+    for own, heard in zip(chromas, sounding, strict=True):
+        row = []
+        for other in made:
+            moments = min(own.shape[1], other.shape[1], len(heard))
+            cosine = torch.nn.functional.cosine_similarity(own[:, :moments], other[:, :moments], dim=0)
+            row.append(cosine[heard[:moments]].mean())
+        rows.append(torch.stack(row))
+    return torch.stack(rows)
+
+
+def chroma(waveform: Tensor, *, fmin: float | None = None, n_octaves: int = 7) -> Tensor:
+    """How strong each of the 12 pitch classes is at each moment, [12, moments]; from `fmin` Hz (C1) up."""
+    import librosa
+
+    strengths = librosa.feature.chroma_cqt(
+        y=waveform.numpy(), sr=SAMPLE_RATE, hop_length=HOP_LENGTH, fmin=fmin, n_octaves=n_octaves
+    )
+    return torch.from_numpy(strengths)
+
+
+def loud_moments(waveform: Tensor) -> Tensor:
+    """Whether anything sounds at each moment, [moments]."""
+    import librosa
+
+    level = librosa.feature.rms(y=waveform.numpy(), hop_length=HOP_LENGTH)[0]
+    return torch.from_numpy(level > level.max() * 10 ** (QUIET / 20))
