@@ -205,7 +205,7 @@ def test_a_damaged_bundle_is_refused_and_nothing_is_written(
 ) -> None:
     bundle = tmp_path / "bundle"
     shutil.copytree(chain / "bundle", bundle)
-    damage(bundle / "coarse.safetensors")
+    damage(bundle / "coarse_stage.safetensors")
     out = tmp_path / "out.wav"
     with pytest.raises(SystemExit) as stop:
         main(["generate", PROMPT, "--bundle", str(bundle), "--out", str(out)])

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from musiclm.settings import GenerationSettings
 
 from musiclm.audit import audit, calibration, continuation
+from musiclm.generation.settings import GenerationSettings
 from musiclm.stages.coarse import Coarse
 from musiclm.stages.fine import Fine
 from musiclm.stages.semantic import Semantic
@@ -125,15 +125,15 @@ CONFIGS: dict[str, dict[str, tuple[Any, str]]] = {
 SETTINGS = GenerationSettings()
 SPECTRA = discriminators.SpectrumDiscriminator(width=1)
 CONSTANTS = {
-    "seconds of a semantic window": (SETTINGS.semantic_window, 30.0, "M 4.2"),
-    "seconds it moves on by": (SETTINGS.semantic_stride, 15.0, "M 4.2"),
-    "seconds of a coarse window": (SETTINGS.coarse_window, 10.0, "M 4.1: as the crops"),
-    "seconds of a fine window": (SETTINGS.fine_window, 3.0, "M 4.1: as the crops"),
-    "semantic temperature": (SETTINGS.semantic_temperature, 1.0, "M 4.2"),
-    "coarse temperature": (SETTINGS.coarse_temperature, 0.95, "M 4.2"),
-    "fine temperature": (SETTINGS.fine_temperature, 0.4, "M 4.2"),
-    "semantic guidance, off": (SETTINGS.semantic_guidance, 1.0, "M has none"),
-    "coarse guidance, off": (SETTINGS.coarse_guidance, 1.0, "M has none"),
+    "seconds of a semantic window": (SETTINGS.semantic.window, 30.0, "M 4.2"),
+    "seconds it moves on by": (SETTINGS.semantic.stride, 15.0, "M 4.2"),
+    "seconds of a coarse window": (SETTINGS.coarse.window, 10.0, "M 4.1: as the crops"),
+    "seconds of a fine window": (SETTINGS.fine.window, 3.0, "M 4.1: as the crops"),
+    "semantic temperature": (SETTINGS.semantic.temperature, 1.0, "M 4.2"),
+    "coarse temperature": (SETTINGS.coarse.temperature, 0.95, "M 4.2"),
+    "fine temperature": (SETTINGS.fine.temperature, 0.4, "M 4.2"),
+    "semantic guidance, off": (SETTINGS.semantic.guidance, 1.0, "M has none"),
+    "coarse guidance, off": (SETTINGS.coarse.guidance, 1.0, "M has none"),
     "samples of 40 ms": (w2v_bert.MEL_HOP * w2v_bert.STACK, 24_000 // 25, "M 4.1: 25 Hz"),
     "product of the codec's strides": (math.prod(seanet.RATIOS), 480, "M 4.1"),
     "decay of the codec's codebooks": (residual_vq.DECAY, 0.99, "S"),

@@ -118,8 +118,10 @@ def make_token_store(
     ]
     write_description(folder, description)
     write_shard(shard_path(folder, 0), rows)
+    seeded = torch.Generator().manual_seed(0)  # a module's fixture comes before the seed of a test
+    acoustic = torch.randn(12, 1024, 6, generator=seeded)
     write_codebooks(
-        folder, {"acoustic": torch.randn(12, 1024, 6), "semantic": torch.randn(1, semantic_size, 6)}
+        folder, {"acoustic": acoustic, "semantic": torch.randn(1, semantic_size, 6, generator=seeded)}
     )
     save_quantizer(folder, QUANTIZER, dimension=4, num_quantizers=3)
     if melody:
@@ -130,7 +132,7 @@ def save_quantizer(folder: Path, name: str, *, dimension: int, num_quantizers: i
     """A store's residual quantizer with random codebooks of 8."""
     words = {"dimension": dimension, "num_quantizers": num_quantizers, "codebook_size": 8}
     quantizer = ResidualQuantizer(**words)
-    quantizer.codebooks.normal_()
+    quantizer.codebooks.normal_(generator=torch.Generator().manual_seed(0))
     save_component(
         folder / name,
         name,

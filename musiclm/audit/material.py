@@ -14,7 +14,7 @@ from musiclm.audit.continuation import CONTINUATION, Subject
 from musiclm.audit.examples import Examples, draw, never_heard, stretches
 from musiclm.bundle import load_component
 from musiclm.data.store import QUANTIZER, TokenRow, TokenStore, quantizer_of
-from musiclm.request import check_seed
+from musiclm.generation.request import check_seed
 from musiclm.stages.precision import Precision
 
 

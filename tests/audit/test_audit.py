@@ -162,7 +162,7 @@ def test_mistakes_are_one_line_and_leave_nothing(
     (tmp_path / "file").write_text("")
     assert "is a file" in refused(capsys, "--tokens", store, "--bundle", stage, "--out", tmp_path / "file")
     damaged = shutil.copytree(stage, tmp_path / "damaged")
-    (damaged / "semantic.safetensors").write_bytes(b"")
+    (damaged / "semantic_stage.safetensors").write_bytes(b"")
     assert "truncated or altered" in refused(capsys, "--tokens", store, "--bundle", damaged)
     assert not list(out.glob("report*"))
 

@@ -51,7 +51,6 @@ class Composer:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)  # of the codebooks: a module's fixture comes before the seed of a test
     return make_store(
         tmp_path_factory.mktemp("guard") / "tokens", songs(48, bars=500, seconds=15.0), held_out=40
     )

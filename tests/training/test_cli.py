@@ -264,7 +264,7 @@ def test_weights_that_are_no_numbers_are_not_kept(tmp_path: Path, capsys: pytest
     words = [
         *configs("soundstream"),
         f"--data.init_args.audio={audio}",
-        "--model.init_args.gradient_continue_=.nan",
+        "--model.init_args.gradient_clip=.nan",
     ]
     line = one_line(capsys, ["fit", *words, f"--trainer.default_root_dir={tmp_path / 'run'}"])
     assert "diverged" in line

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from musiclm.bundle import aliases
 from musiclm.cli import main
 from musiclm.training.cli import LastCheckpoint
 from tests.tiny import folder_of_melodies, folder_of_tones
@@ -95,7 +96,9 @@ def assert_goes_on(name: str, runs: Path, way: str) -> None:
     state = torch.load(runs / f"{name} {way}" / "last.ckpt", weights_only=True)
     assert 0 <= state["epoch"] < epochs - 1
     main(command(name, runs, f"{name} {way}", epochs=epochs))
-    parts = [runs / f"{name} {each}" / "part" / f"{name}.safetensors" for each in (way, "unbroken")]
+    parts = [
+        runs / f"{name} {each}" / "part" / f"{aliases.role(name)}.safetensors" for each in (way, "unbroken")
+    ]
     resumed, unbroken = map(load_file, parts)
     assert resumed.keys() == unbroken.keys()
     for key, value in unbroken.items():
