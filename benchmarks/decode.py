@@ -29,7 +29,6 @@ from benchmarks.command import begin
 from benchmarks.hardware import bandwidth, describe, synchronise
 from benchmarks.report import Bar, judge, say, table
 from benchmarks.sizes import SIZES
-from musiclm.generation.pipeline import MusicLM
 from musiclm.stages.coarse import Coarse
 from musiclm.stages.decoding import forced_logits, generate, sample
 from musiclm.stages.native import Int8Cache
@@ -275,19 +274,23 @@ def cache_bytes(stage: Stage, batch: int, position: int) -> int:
 
 def precision_losses(frames: int = 60) -> Iterator[dict[str, Any]]:
     """KL divergence in nats per code of each precision's logits from float32's, over codes the model drew."""
-    exact = MusicLM.from_pretrained("default", precision="float32")
-    quick = {name: MusicLM.from_pretrained("default", precision=name) for name in PRECISIONS[1:]}
+    bundle = Bundle.find("default")
+
+    def stage_in(precision: Precision, name: str) -> Stage:
+        return prepare_to_decode(bundle.load(f"{name}_stage"), precision)
+
     generator = torch.Generator().manual_seed(0)
     prompts = ["a calm violin melody over soft piano chords", "fast techno with drums", "a sad waltz", "jazz"]
-    codes = {"mulan": exact.joint_quantizer.encode(exact.joint_embedding.embed_text(prompts))[..., None]}
+    embeddings = bundle.load("joint_embedding").embed_text(prompts)
+    codes = {"mulan": bundle.load("joint_quantizer").encode(embeddings)[..., None]}
     for name, length in (("semantic", frames), ("coarse", 2 * frames - 4), ("fine", 2 * frames - 20)):
-        stage: Stage = getattr(exact, name)
+        stage = stage_in("float32", name)
         names = [segment.name for segment in stage.layout.conditions]
         given = {name: codes[name] for name in names if name in codes}  # all but a melody
         codes[name] = given[name] = generate(stage, given, frames=length, generator=generator)
         expected = forced_logits(stage, given).log_softmax(-1)
-        for precision, model in quick.items():
-            got = forced_logits(getattr(model, name), given).log_softmax(-1)
+        for precision in PRECISIONS[1:]:
+            got = forced_logits(stage_in(precision, name), given).log_softmax(-1)
             loss = float((expected.exp() * (expected - got)).sum(-1).mean())
             yield {
                 "name": "musiclm",

@@ -93,8 +93,8 @@ def test_the_script_can_be_killed_and_makes_nothing_twice(
 def test_every_part_is_trained_and_kept(chain: Path) -> None:
     bundle = Bundle(chain / "bundle")
     assert set(bundle.components) == {
-        "soundstream", "w2v_bert", "kmeans", "mulan", "mulan_rvq", "melody", "melody_rvq",
-        "semantic", "coarse", "fine",
+        "codec", "semantic_encoder", "semantic_quantizer", "joint_embedding", "joint_quantizer",
+        "melody_embedding", "melody_quantizer", "semantic_stage", "coarse_stage", "fine_stage",
     }  # fmt: skip
     assert all((chain / name / "last.ckpt").is_file() for name in bundle.components)
 
@@ -106,7 +106,9 @@ def test_the_store_holds_every_recording_on_both_clocks(chain: Path) -> None:
         assert abs(len(row.semantic) - row.seconds * 25) <= 1
         assert abs(row.acoustic.shape[1] - row.seconds * 50) <= 1
         assert row.captions
-    assert store.description.fingerprints["mulan"] == Bundle(chain / "bundle").fingerprint("joint_embedding")
+    assert store.description.fingerprints["joint_embedding"] == Bundle(chain / "bundle").fingerprint(
+        "joint_embedding"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -145,8 +147,8 @@ class Chord:
         self.spectrum = Spectrum(1920, 480)
         self.magnitude = self.spectrum(torch.stack(partials).sum(dim=0)[None, None])[:, 50:51].abs()
 
-    def decode(self, codes: Tensor, *, begun: Tensor | None = None) -> Tensor:
-        return self.spectrum.sound(self.magnitude.expand(1, codes.shape[2], -1), begun)
+    def decode(self, codes: Tensor, *, prefix: Tensor | None = None) -> Tensor:
+        return self.spectrum.sound(self.magnitude.expand(1, codes.shape[2], -1), prefix)
 
 
 def test_no_seam_is_heard_between_blocks() -> None:
@@ -252,7 +254,7 @@ def test_tokens_of_other_tokenizers_are_refused(
     tokens = tmp_path / "tokens"
     shutil.copytree(chain / "tokens", tokens)
     words = (tokens / "store.yaml").read_text()
-    (tokens / "store.yaml").write_text(words.replace("mulan_rvq: ", "mulan_rvq: x"))
+    (tokens / "store.yaml").write_text(words.replace("joint_quantizer: ", "joint_quantizer: x"))
     with pytest.raises(SystemExit) as stop:
         main(["tokenize", str(chain / "corpus"), "--bundle", str(chain / "tokenizers"), "--out", str(tokens)])
     assert stop.value.code == 2

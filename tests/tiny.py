@@ -174,7 +174,7 @@ def publish_encodec(folder: Path) -> tuple[Path, "EncodecModel"]:
         model = EncodecModel.encodec_model_24khz(pretrained=False)
     with torch.no_grad():
         scale = model.encoder(0.3 * torch.randn(1, 1, 3200)).std()
-        for level, layer in enumerate(model.joint_quantizer.vq.layers):
+        for level, layer in enumerate(model.quantizer.vq.layers):
             layer.codebook.normal_().mul_(scale * 0.8**level)
     content = io.BytesIO()
     torch.save(model.state_dict(), content)
