@@ -29,6 +29,7 @@ from benchmarks.command import begin
 from benchmarks.hardware import bandwidth, describe, synchronise
 from benchmarks.report import Bar, judge, say, table
 from benchmarks.sizes import SIZES
+from musiclm.bundle import Bundle
 from musiclm.stages.coarse import Coarse
 from musiclm.stages.decoding import forced_logits, generate, sample
 from musiclm.stages.native import Int8Cache
