@@ -48,7 +48,7 @@ def command(name: str, runs: Path, folder: str, *, epochs: int) -> list[str]:
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Recordings, and the parts that other trainings begin with."""
     runs = tmp_path_factory.mktemp("runs")
-    folder_of_tones(runs / "audio", 8, seconds=3.0)
+    folder_of_tones(runs / "audio", 8, held_out=1, seconds=3.0)
     folder_of_melodies(runs / "melodies", 8)
     for name in ("w2v_bert", "mulan", "melody"):
         main(command(name, runs, name, epochs=1))
