@@ -29,7 +29,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 
 from musiclm.bundle import Storage, save_component
 from musiclm.data.loading import HoldsOut, no_validation
-from musiclm.files import only_writer, write_whole
+from musiclm.files import only_writer, remove_leftovers, write_whole
 from musiclm.shipped_configs import with_shipped
 from musiclm.training.checkpoint import (
     LAST,
@@ -38,7 +38,6 @@ from musiclm.training.checkpoint import (
     LastCheckpoint,
     find_checkpoint,
     read_checkpoint,
-    remove_leftovers,
 )
 from musiclm.training.divergence import Diverged, StopWhenDiverged
 from musiclm.training.mistakes import plain
@@ -167,7 +166,7 @@ class TrainingCLI(LightningCLI):
         root = Path(config.trainer.default_root_dir)
         if self.config.subcommand == "fit" and is_first_process():
             self.held.enter_context(only_writer(root))
-            remove_leftovers(root)
+            remove_leftovers(root, LAST)
 
     def instantiate_trainer(self, **kwargs: Any) -> lightning.Trainer:
         settings = self._get(self.config_init, "trainer")
