@@ -15,7 +15,7 @@ WORKERS := 2
 help:
 	@echo 'make generate PROMPT="a calm violin melody" [SECONDS=10] [SEED=0] [OUT=out.wav]'
 	@echo 'make test            the tests, by [WORKERS=2] processes'
-	@echo 'make lint            style and types'
+	@echo 'make lint            style, types, and which layer knows which'
 	@echo 'make docs            these pages and the API as a site, site/index.html'
 	@echo 'make check-default   does the shipped model follow its prompts?'
 	@echo 'make bench-setup     the peers that python -m benchmarks.decode and benchmarks.train compare with'

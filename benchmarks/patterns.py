@@ -63,7 +63,10 @@ def main() -> None:
 def held_out(tokens: Path, clips: int) -> list[dict[str, Tensor]]:
     """Batches of held-out crops, with the codes of every segment."""
     source = TokenCrops(tokens, SECONDS, batch_size=ROWS, validation_crops=clips)
-    return [source.on_after_batch_transfer(batch, 0) for batch in source.val_dataloader()]
+    loader = source.val_dataloader()
+    if isinstance(loader, list):
+        raise SystemExit(f"expected held-out recordings to measure, {source.unmeasured()}")
+    return [source.on_after_batch_transfer(batch, 0) for batch in loader]
 
 
 @torch.inference_mode()

@@ -13,6 +13,7 @@ from socket import gethostname
 from typing import ParamSpec, TypeVar
 
 LOCK = ".lock"
+TEMPORARY = ".{stem}.{process}.tmp{suffix}"  # a file's name while it is written
 NO_LOCKS = (
     errno.ENOSYS,
     errno.ENOLCK,
@@ -30,12 +31,31 @@ def replacing(path: Path) -> Iterator[Path]:
     So a file that exists is whole: a process that is killed while it writes leaves what was there before.
     The temporary path has the suffix of `path`, since some writers choose their format by it.
     """
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
-    try:
+    with temporary_beside(path) as temporary:
         yield temporary
         temporary.replace(path)
+
+
+@contextmanager
+def temporary_beside(path: Path) -> Iterator[Path]:
+    """The path that `replacing` writes to, for what only tries whether it can: no file of it stays."""
+    temporary = path.with_name(TEMPORARY.format(stem=path.stem, process=os.getpid(), suffix=path.suffix))
+    try:
+        yield temporary
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path, name: str = "*.*") -> None:
+    """Remove what `replacing` has left where its process was killed; only for the folder's only writer.
+
+    Args:
+        folder: the files' own.
+        name: of the files that were to be written, a pattern such as *.flac.
+    """
+    pattern = TEMPORARY.format(stem=Path(name).stem, process="*", suffix=Path(name).suffix)
+    for leftover in folder.glob(pattern):
+        leftover.unlink(missing_ok=True)
 
 
 def write_whole(file: Path, content: bytes) -> None:

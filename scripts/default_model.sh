@@ -24,10 +24,23 @@ fit() { # fit PART [argument ...]: the run's folder is $RUNS/PART, its log $RUNS
 	shift
 	[ -e "$RUNS/$part/part/model.yaml" ] && return
 	echo "fit $part: see $RUNS/$part.log"
-	[ -n "$SIZE" ] && [ -e "$SIZE/$part.yaml" ] && set -- --config "$SIZE/$part.yaml" "$@"
+	if [ -n "$SIZE" ] && [ -e "$SIZE/$part.yaml" ]; then
+		set -- --config "$SIZE/$part.yaml" "$@"
+	else
+		# shellcheck disable=SC2046  # words without spaces
+		set -- $(ends "$part") "$@"
+	fi
 	"$BIN/musiclm" fit --config "configs/$part.yaml" "$@" --threads 1 --storage int8 \
 		--trainer.default_root_dir "$RUNS/$part" >>"$RUNS/$part.log" 2>&1 || true
 	[ -e "$RUNS/$part/part/model.yaml" ] || { echo "$part was not trained: see $RUNS/$part.log"; return 1; }
+}
+
+ends() { # ends PART: what ends the training of a stage, whichever comes first: the recipe keeps to its three hours
+	case $1 in
+	semantic) echo --trainer.max_steps 2400 --trainer.max_time 00:00:25:00 ;;
+	coarse) echo --trainer.max_steps 12000 --trainer.max_time 00:00:40:00 ;;
+	fine) echo --trainer.max_steps 6000 --trainer.max_time 00:00:12:00 ;;
+	esac
 }
 
 together() { # together "COMMAND" "COMMAND": both at once; fails if one does, and stops both when it is stopped

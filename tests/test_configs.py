@@ -59,6 +59,15 @@ def test_a_config_parses_over_its_part_s_default(
 
 
 @pytest.mark.parametrize("path", PARTS, ids=name)
+def test_a_config_ends_by_steps_or_epochs_and_never_by_the_clock(path: Path) -> None:
+    """Two machines train the same, however fast they are."""
+    trainer = yaml.safe_load(path.read_text(encoding="utf-8")).get("trainer", {})
+    assert "max_time" not in trainer
+    if path.parent.name == "configs":
+        assert len({"max_steps", "max_epochs"} & trainer.keys()) == 1
+
+
+@pytest.mark.parametrize("path", PARTS, ids=name)
 def test_a_config_leaves_linked_values_to_the_data(path: Path) -> None:
     words = yaml.safe_load(path.read_text(encoding="utf-8"))
     part = words.get("model", {}).get("init_args", {}).get("part", {}).get("init_args", {})

@@ -3,13 +3,15 @@
 import errno
 import importlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from musiclm.files import LOCK, only_writer, only_writer_to, replacing, write_whole
+from musiclm import files
+from musiclm.files import LOCK, only_writer, only_writer_to, remove_leftovers, replacing, write_whole
 
 HOLD = """
 import sys, time
@@ -28,6 +30,27 @@ def test_what_fails_while_it_writes_leaves_what_was_there(tmp_path: Path) -> Non
         print(temporary.write_bytes(b"half"), (tmp_path / "no\0name").read_bytes())
     assert file.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_what_killed_processes_have_left_of_files_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    for name in (".a.1.tmp.flac", ".b.22.tmp.flac", ".last.3.tmp.ckpt", "a.flac", ".hidden"):
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path, "last.ckpt")
+    assert not (tmp_path / ".last.3.tmp.ckpt").exists()
+    assert (tmp_path / ".a.1.tmp.flac").exists()
+    remove_leftovers(tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == {"a.flac", ".hidden"}
+
+
+def test_files_are_renamed_into_place_in_one_module_alone() -> None:
+    """But for folders (the audit's), and a checkpoint that becomes the one before."""
+    package = Path(files.__file__).parent
+    renaming = {
+        str(file.relative_to(package))
+        for file in package.rglob("*.py")
+        if re.search(r"os\.replace\(|os\.rename\(|\.rename\(|temporary\.replace\(", file.read_text())
+    }
+    assert renaming == {"files.py", "audit/canaries.py", "audit/search.py"}
 
 
 def test_the_second_writer_of_a_folder_is_told_of_the_first(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_leaves
 from musiclm.audio import Audio
 from musiclm.bundle import save_component
 from musiclm.corpus.melodies import TABLE_NAME, table_of
+from musiclm.data.sources import split_of
 from musiclm.data.store import (
     MELODY_QUANTIZER,
     QUANTIZER,
@@ -58,12 +59,14 @@ def melody(seconds: float, *, seed: int) -> Audio:
     return Audio(torch.cat(notes, dim=1)[:, : round(seconds * SAMPLE_RATE)], SAMPLE_RATE)
 
 
-def folder_of_tones(folder: Path, count: int, *, seconds: float = 2.0) -> Path:
-    """A user's folder: wav files with captions beside them."""
+def folder_of_tones(folder: Path, count: int, *, held_out: int = 0, seconds: float = 2.0) -> Path:
+    """A user's folder: wav files with captions beside them, and `held_out` more that are not trained on."""
     folder.mkdir(parents=True, exist_ok=True)
-    for index in range(count):
-        tone(seconds, pitch=220.0 * 2 ** (index / 12)).save(folder / f"tone{index:02d}.wav")
-        (folder / f"tone{index:02d}.txt").write_text(f"a steady tone, number {index}\na plain sine\n")
+    names = [f"tone{index:02d}" for index in range(count)]
+    names += [name for name in map("held{:03d}".format, range(1000)) if split_of(name) == "valid"][:held_out]
+    for index, name in enumerate(names):
+        tone(seconds, pitch=220.0 * 2 ** (index / 12)).save(folder / f"{name}.wav")
+        (folder / f"{name}.txt").write_text(f"a steady tone, number {index}\na plain sine\n")
     return folder
 
 

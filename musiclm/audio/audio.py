@@ -1,6 +1,5 @@
 """Audio: a waveform with its sample rate; reading, writing, resampling. What users hold in their hands."""
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from torch import Tensor
 from musiclm.audio.checks import mono_weights
 from musiclm.audio.inspection import Stretch, inspect
 from musiclm.audio.resampling import resample, resample_blocks, resampled_length
+from musiclm.files import replacing, temporary_beside
 
 # Where a WAV file keeps what we say about it (RIFF INFO chunk, written by libsndfile).
 METADATA_FIELDS = ("title", "comment", "software", "copyright")
@@ -129,17 +129,16 @@ def writing(
         raise ValueError(f"metadata fields are {', '.join(METADATA_FIELDS)}; got {sorted(unknown)}")
     kind = path.suffix[1:].upper()
 
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with soundfile.SoundFile(str(temporary), "w", sample_rate, channels, "PCM_16", format=kind) as file:
+        with (
+            replacing(path) as temporary,
+            soundfile.SoundFile(str(temporary), "w", sample_rate, channels, "PCM_16", format=kind) as file,
+        ):
             for field, value in (metadata or {}).items():
                 setattr(file, field, value)
             yield lambda block: file.write(block.T.cpu().numpy())  # [l, C]
-        temporary.replace(path)
     except soundfile.LibsndfileError as error:
         raise OSError(f"expected room for the output, {path} cannot be written: {error}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def seconds_of(path: str | Path) -> float:
@@ -158,8 +157,7 @@ def check_writable(path: Path) -> None:
             f"expected an existing folder for the output, {path.parent} is none; make it first"
         )
     try:  # by trying: what os.access says does not hold for root, nor on every file system
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        temporary.touch()
-        temporary.unlink()
+        with temporary_beside(path) as temporary:
+            temporary.touch()
     except OSError as error:
         raise PermissionError(f"expected a writable place for the output, {path} is none: {error}") from None

@@ -110,7 +110,7 @@ class Bundle:
                 f"{file} does not fit {component.class_path}: missing {missing}, unexpected {unexpected}"
             )
         if isinstance(module, KnowsWords):
-            module.words = word_list.read_list(self.path, component)
+            module.words = word_list.read_list(self.path, component.words)
         return module.eval().requires_grad_(False)
 
     def check(self) -> None:

@@ -5,10 +5,6 @@ They change nothing that the component computes, and so they are no part of its 
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from musiclm.bundle.component import Component
 
 KEY = "words"  # of the file's name in the entry of a component
 ENDING = ".words.txt"
@@ -19,15 +15,15 @@ def list_of(words: Iterable[str]) -> bytes:
     return "".join(f"{word}\n" for word in sorted(words)).encode()
 
 
-def read_list(folder: Path, component: "Component") -> frozenset[str]:
-    """The words of a component of the bundle at `folder`; none where it has no list.
+def read_list(folder: Path, name: str | None) -> frozenset[str]:
+    """The words in the file `name` of the bundle at `folder`; none where a component has no list.
 
     Raises:
         FileNotFoundError: the file that its entry names is missing.
     """
-    if component.words is None:
+    if name is None:
         return frozenset()
-    file = folder / component.words
+    file = folder / name
     if not file.is_file():
         raise FileNotFoundError(f"expected a list of words at {file}, found nothing; get the bundle again")
     return frozenset(file.read_bytes().decode("utf-8", "replace").split())

@@ -115,7 +115,7 @@ def merge(
         check(components[role].class_path, components[role].init_args, source.place(role))
     contents = {components[role].file: source.content(role) for role, source in chosen.items()}
     for role, source in chosen.items():
-        if words := word_list.read_list(source.path, source.component(role)):
+        if words := word_list.read_list(source.path, source.component(role).words):
             components[role] = replace(components[role], words=role + word_list.ENDING)
             contents[role + word_list.ENDING] = word_list.list_of(words)
     makes_music = any(map(_is_stage, components.values()))

@@ -34,7 +34,6 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("story",): ("musiclm.cli.generate:story", "make music whose description changes as it goes on"),
     ("fit",): ("musiclm.training.cli:main", "train a part: --config configs/PART.yaml"),
     ("validate",): ("musiclm.training.cli:main", "measure a part on held-out recordings"),
-    ("test",): ("musiclm.training.cli:main", "the same, on the test split"),
     ("tokenize",): ("musiclm.data.tokenize:tokenize", "turn recordings into a token store"),
     ("corpus", "render"): ("musiclm.corpus.render:render", "compose and render the reference corpus"),
     ("corpus", "melodies"): ("musiclm.corpus.melodies:melodies", "render its melodies in several versions"),
@@ -57,7 +56,7 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("evaluate", "adherence"): ("musiclm.evaluate.adherence:adherence", "does the music follow the prompt"),
     ("evaluate", "negation"): ("musiclm.evaluate.negation:negation", "is what a prompt excludes left out"),
 }
-LIGHTNING = ("fit", "validate", "test")
+LIGHTNING = ("fit", "validate")
 
 
 def main(arguments: list[str] | None = None) -> None:

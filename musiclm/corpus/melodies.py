@@ -33,7 +33,7 @@ from musiclm.corpus.render import check, digest_of, pieces
 from musiclm.corpus.table import split_of
 from musiclm.corpus.variations import rearrange
 from musiclm.cpus import usable_cpus
-from musiclm.files import only_writer_to, write_whole
+from musiclm.files import only_writer_to, remove_leftovers, write_whole
 from musiclm.progress import Progress
 
 TABLE_NAME = "melodies.parquet"
@@ -75,8 +75,8 @@ def melodies(
         for index, piece in enumerate(in_order(partial(_render, out=out), pieces(hours, seed), workers)):
             rows += [row_of(version, split_of(piece, index)) for version in versions(piece)]
             progress.advance(round(piece.seconds))
-    for leftover in out.glob("*/*.part"):
-        leftover.unlink()
+    for stem in ("lead", "band"):
+        remove_leftovers(out / stem)
     write_whole(out / TABLE_NAME, table_of(rows))
 
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from musiclm.corpus.synthesis import SAMPLE_RATE
+from musiclm.files import replacing
 
 Item = TypeVar("Item")
 
@@ -48,11 +49,12 @@ def make_flac(path: Path, make: Callable[[], np.ndarray], *, samples: int, diges
 
     if _is_whole(path, samples, digest):
         return
-    part = path.with_suffix(".part")
-    with soundfile.SoundFile(part, "w", SAMPLE_RATE, channels=1, subtype="PCM_16", format="FLAC") as file:
+    with (
+        replacing(path) as temporary,
+        soundfile.SoundFile(temporary, "w", SAMPLE_RATE, channels=1, subtype="PCM_16", format="FLAC") as file,
+    ):
         file.comment = digest
         file.write(make())
-    os.replace(part, path)
 
 
 def _first(waiting: deque[tuple[Future[None], Item]]) -> Item:

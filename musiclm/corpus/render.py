@@ -19,7 +19,7 @@ from musiclm.corpus.piece import Piece
 from musiclm.corpus.production import in_order, make_flac
 from musiclm.corpus.table import row_of, write_table
 from musiclm.cpus import usable_cpus
-from musiclm.files import only_writer_to
+from musiclm.files import only_writer_to, remove_leftovers
 from musiclm.progress import Progress
 
 MAX_HOURS = 100_000.0
@@ -48,8 +48,7 @@ def render(out: Path = Path("corpus"), hours: float = 1.0, seed: int = 0, worker
         for index, piece in enumerate(whole):
             rows.append(row_of(piece, index))
             progress.advance(round(rows[-1]["seconds"]))
-    for leftover in audio.glob("*.part"):
-        leftover.unlink()
+    remove_leftovers(audio)
     write_table(rows, out / "corpus.parquet")
 
 
@@ -100,7 +99,8 @@ def check(out: Path, hours: float, seed: int, workers: int) -> None:
         raise ValueError(f"expected a seed of 0 or more, got {seed}")
     if workers < 1:
         raise ValueError(f"expected 1 worker or more, got {workers}: leave --workers out to use all cores")
-    others = (file for file in (out / "audio").glob("*.flac") if not file.name.startswith(_prefix(seed)))
+    # Not those that a run was killed over, whose names are hidden
+    others = (file for file in (out / "audio").glob("[!.]*.flac") if not file.name.startswith(_prefix(seed)))
     if (other := next(others, None)) is not None:
         raise ValueError(
             f"{out} holds {other.name}, which is not of a corpus of seed {seed}: "

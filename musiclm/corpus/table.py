@@ -1,7 +1,6 @@
 """The table of a corpus, `corpus.parquet`: one row per piece, its labels, its captions and its split."""
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ from musiclm.corpus.captions import describe
 from musiclm.corpus.piece import Piece
 from musiclm.corpus.synthesis import SAMPLE_RATE, num_samples
 from musiclm.corpus.theory import key_name
+from musiclm.files import replacing
 
 LICENCE = "CC0-1.0"
 VALID_EVERY = 20  # one piece in so many is held out
@@ -88,6 +88,5 @@ def write_table(rows: list[dict[str, Any]], path: Path) -> None:
             ("seed", pyarrow.int64()),
         ]
     )
-    part = path.with_suffix(".part")
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), part)
-    os.replace(part, path)
+    with replacing(path) as temporary:
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), temporary)

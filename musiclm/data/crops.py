@@ -4,24 +4,26 @@ Which crop comes at which step depends on the seed and the step alone, so that a
 unbroken one would have seen.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lightning
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from musiclm.audio import Audio
 from musiclm.data.left_out import Report
+from musiclm.data.loading import (
+    ResumableLoader,
+    ResumableSampler,
+    check_any_to_train_on,
+    check_crops,
+    no_validation,
+)
 from musiclm.data.sources import Recording, find_recordings
 from musiclm.files import shown
-
-if TYPE_CHECKING:
-    from musiclm.data.melody_windows import MelodyVersions
-    from musiclm.data.token_crops import TokenCrops
-
 
 MIN_SHARE = 0.5  # of a crop that its recording must fill: mere padding teaches nothing
 TRIES = 100  # crops in a row that cannot be read
@@ -79,47 +81,6 @@ class CropDataset(Dataset[dict[str, Any]]):
         start = place * max(recording.seconds - self.seconds, 0.0)
         caption = recording.captions[int(choice * len(recording.captions))] if recording.captions else ""
         return recording, start, caption
-
-
-class ResumableSampler(Sampler[int]):
-    """0 … count - 1 in the first epoch, count … 2·count - 1 in the second: no index comes twice.
-
-    Which epoch it is, and how much of it was done before the run was resumed, the data module's trainer says:
-    the number that Lightning gives to a sampler's `set_epoch` is one too many then.
-
-    Args:
-        count: crops in an epoch.
-        data: the data module, of which the trainer and the batch_size are asked.
-    """
-
-    def __init__(self, count: int, data: "AudioCrops | TokenCrops | MelodyVersions") -> None:
-        self.count = count
-        self.data = data
-
-    def __iter__(self) -> Iterator[int]:
-        first = 0
-        if trainer := self.data.trainer:
-            step = self.data.batch_size * trainer.world_size  # the crops of one batch on every device
-            batches = trainer.fit_loop.epoch_loop.batch_progress.current.completed
-            done = batches % max(self.count // step, 1) * step
-            first = trainer.current_epoch * self.count + done
-        return iter(range(first, first + self.count))  # after a resumption, the last ones are never asked for
-
-    def __len__(self) -> int:
-        return self.count
-
-
-class ResumableLoader(DataLoader):
-    """A loader that a run can go on with in the middle of an epoch; the state that takes is the trainer's.
-
-    Lightning looks for these two methods, and warns of loaders without them.
-    """
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        pass
 
 
 class AudioCrops(lightning.LightningDataModule):
@@ -200,17 +161,33 @@ class AudioCrops(lightning.LightningDataModule):
         return self._recordings
 
     def split(self, name: str) -> list[Recording]:
-        """The recordings of a split; both splits hold everything where one would be empty."""
+        """The recordings of a split; those of `valid` may be none.
+
+        Raises:
+            ValueError: there are none to train on.
+        """
         chosen = [recording for recording in self.recordings if recording.split == name]
-        return chosen or self.recordings
+        if name == "train":
+            check_any_to_train_on(len(chosen), self._places)
+        return chosen
+
+    def unmeasured(self) -> str | None:
+        """Why nothing can be measured; None where a recording is held out."""
+        return None if self.split("valid") else f"no recording of {self._places} is held out"
 
     def train_dataloader(self) -> DataLoader:
         data = CropDataset(self.split("train"), self.seconds, self.sample_rate, self.seed, self._report)
         return self._loader(data, self.crops_per_epoch)
 
-    def val_dataloader(self) -> DataLoader:
+    def val_dataloader(self) -> DataLoader | list[DataLoader]:
+        if reason := self.unmeasured():
+            return no_validation(reason, self.trainer)
         data = CropDataset(self.split("valid"), self.seconds, self.sample_rate, -1, self._report)
         return self._loader(data, self.validation_crops, fixed=True)
+
+    @property
+    def _places(self) -> str:
+        return ", ".join(map(shown, self.audio if isinstance(self.audio, list) else [self.audio]))
 
     def _loader(self, data: CropDataset, count: int, *, fixed: bool = False) -> DataLoader:
         return ResumableLoader(
@@ -228,12 +205,3 @@ def run_report(trainer: lightning.Trainer | None, *, strict: bool) -> Report:
     if trainer is None:
         return Report(strict=strict)
     return Report(Path(trainer.default_root_dir), strict=strict, silent=not trainer.is_global_zero)
-
-
-def check_crops(seconds: float, *, batch_size: int, crops_per_epoch: int) -> None:
-    """Raise ValueError where there would be no crops, or not one whole batch of them."""
-    if not (seconds > 0 and 1 <= batch_size <= crops_per_epoch):
-        raise ValueError(
-            "expected crops of more than 0 seconds and a batch_size of 1 … crops_per_epoch, got "
-            f"seconds {seconds:g}, batch_size {batch_size}, crops_per_epoch {crops_per_epoch}"
-        )

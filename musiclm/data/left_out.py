@@ -8,18 +8,26 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import Protocol, TypeVar
 
 from tqdm import tqdm
 
 from musiclm.files import printable, shown, write_whole
 
-if TYPE_CHECKING:
-    from musiclm.data.sources import Recording
-
 REPORT = "left_out.tsv"
 NAMED = 20  # files named on the terminal; where there is a table, it holds the others
 
+
+class OnDisk(Protocol):
+    """What a report tells of: a recording is one."""
+
+    @property
+    def path(self) -> Path:
+        """Its file."""
+        ...
+
+
+Item = TypeVar("Item", bound=OnDisk)
 Value = TypeVar("Value")
 
 
@@ -67,9 +75,7 @@ class Report:
             self.warnings[entry] = None
             self._name(f"warning: {self._line(entry)}")
 
-    def each(
-        self, recordings: Iterable["Recording"], read: Callable[["Recording"], Value]
-    ) -> Iterator[tuple["Recording", Value]]:
+    def each(self, recordings: Iterable[Item], read: Callable[[Item], Value]) -> Iterator[tuple[Item, Value]]:
         """Each recording with what `read` makes of it; those that it cannot read are left out."""
         for recording in recordings:
             try:
@@ -79,7 +85,7 @@ class Report:
             else:
                 yield recording, value
 
-    def remaining(self, recordings: Iterable["Recording"]) -> list["Recording"]:
+    def remaining(self, recordings: Iterable[Item]) -> list[Item]:
         """Those of the recordings that were not left out since they were found."""
         gone = {entry.path for entry in self.left_out}
         return [recording for recording in recordings if recording.path not in gone]

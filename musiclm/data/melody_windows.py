@@ -14,9 +14,17 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from musiclm.data.crops import ResumableLoader, ResumableSampler, check_crops, load_crop, run_report
+from musiclm.data.crops import load_crop, run_report
+from musiclm.data.loading import (
+    ResumableLoader,
+    ResumableSampler,
+    check_any_to_train_on,
+    check_crops,
+    no_validation,
+)
 from musiclm.data.melodies import SILENCE, Melody, Version, agreement, find_melodies
 from musiclm.data.table import Split
+from musiclm.files import shown
 
 # What is asked for a melody when the embedding is measured: a version, and what sounds beside it.
 QUERIES = {
@@ -118,7 +126,7 @@ class MelodyQueries(Dataset[dict[str, Tensor]]):
         self.places: list[tuple[Melody, float]] = []
         kept: list[np.ndarray] = []
         rng = np.random.default_rng(0)
-        for _ in range(TRIES * count):
+        for _ in range(TRIES * count if windows.melodies else 0):
             melody, beat = windows.draw(rng)
             own = windows.classes(melody.versions["original"], beat)
             if not kept or agreement(np.stack(kept), own).max() <= SAME:
@@ -192,12 +200,23 @@ class MelodyVersions(lightning.LightningDataModule):
         return f"windows of {self.melodies}"
 
     def split(self, name: Split) -> list[Melody]:
-        """The melodies of a split; both splits hold everything where one would be empty."""
+        """The melodies of a split; those of `valid` may be none.
+
+        Raises:
+            ValueError: there are none to train on.
+        """
         if not self._melodies:
             report = run_report(self.trainer, strict=self.strict)
             self._melodies = find_melodies(self.melodies, report)
             report.close(sum(len(melody.versions) for melody in self._melodies))
-        return [melody for melody in self._melodies if melody.split == name] or self._melodies
+        chosen = [melody for melody in self._melodies if melody.split == name]
+        if name == "train":
+            check_any_to_train_on(len(chosen), shown(self.melodies), "melody")
+        return chosen
+
+    def unmeasured(self) -> str | None:
+        """Why nothing can be measured; None where a melody is held out."""
+        return None if self.split("valid") else f"no melody of {shown(self.melodies)} is held out"
 
     def windows(self, name: Split) -> MelodyWindows:
         """Random windows of a split."""
@@ -208,7 +227,9 @@ class MelodyVersions(lightning.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         return self._loader(self.windows("train"), ResumableSampler(self.windows_per_epoch, self))
 
-    def val_dataloader(self) -> DataLoader:
+    def val_dataloader(self) -> DataLoader | list[DataLoader]:
+        if reason := self.unmeasured():
+            return no_validation(reason, self.trainer)
         queries = MelodyQueries(self.windows("valid"), self.validation_windows)
         return self._loader(queries, range(len(queries)), fixed=True)
 

@@ -16,7 +16,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from musiclm.bundle import load_component
-from musiclm.data.crops import ResumableLoader, ResumableSampler, check_crops
+from musiclm.data.loading import (
+    ResumableLoader,
+    ResumableSampler,
+    check_any_to_train_on,
+    check_crops,
+    no_validation,
+)
 from musiclm.data.store import (
     MELODY_QUANTIZER,
     QUANTIZER,
@@ -27,6 +33,7 @@ from musiclm.data.store import (
     read_codebooks,
     read_description,
 )
+from musiclm.files import shown
 from musiclm.tokenizers.melody import HOP_SECONDS
 
 
@@ -54,9 +61,7 @@ class TokenCropDataset(Dataset[dict[str, Tensor]]):
         self.seconds = seconds
         self.seed = seed
         self.tokens = round(seconds * description.semantic_frame_rate)
-        # Crops begin this many tokens apart
-        stride = description.melody_stride_seconds * description.semantic_frame_rate
-        self.grid = round(stride) if description.melody_dimension else 1
+        self.grid = grid_of(description)
         self.ratio = description.acoustic_frame_rate / description.semantic_frame_rate
         self.rows = [row for row in rows if self._places(row) > 0]
         if not self.rows:
@@ -86,10 +91,21 @@ class TokenCropDataset(Dataset[dict[str, Tensor]]):
         return crop
 
     def _places(self, row: TokenRow) -> int:
-        """How many places, `grid` apart, a crop may begin at; none in a recording shorter than a crop."""
-        end = round(self.clear_of_end * self.description.semantic_frame_rate)
-        free = min(len(row.semantic), int(row.acoustic.shape[1] / self.ratio)) - end - self.tokens
-        return free // self.grid + 1
+        return places(row, self.description, self.seconds, clear_of_end=self.clear_of_end)
+
+
+def grid_of(description: StoreDescription) -> int:
+    """How many semantic tokens apart crops begin: where a window of the melody does, if there are any."""
+    stride = description.melody_stride_seconds * description.semantic_frame_rate
+    return round(stride) if description.melody_dimension else 1
+
+
+def places(row: TokenRow, description: StoreDescription, seconds: float, *, clear_of_end: float = 0.0) -> int:
+    """How many places a crop of a recording may begin at; none (0 or fewer) in one shorter than a crop."""
+    rate = description.semantic_frame_rate
+    length = min(len(row.semantic), int(row.acoustic.shape[1] / (description.acoustic_frame_rate / rate)))
+    free = length - round(clear_of_end * rate) - round(seconds * rate)
+    return free // grid_of(description) + 1
 
 
 def blurred(vectors: Tensor, noise: float, generator: torch.Generator) -> Tensor:
@@ -185,10 +201,30 @@ class TokenCrops(lightning.LightningDataModule):
         self.acoustic_levels = self.description.num_quantizers
 
     def split(self, name: str) -> list[TokenRow]:
-        """The rows of a split; both splits hold everything where one would be empty."""
+        """The rows of a split; those of `valid` may be none.
+
+        Raises:
+            ValueError: there are none to train on.
+        """
         if not self._rows:
             self._rows = list(TokenStore(self.tokens))
-        return [row for row in self._rows if row.split == name] or self._rows
+        chosen = [row for row in self._rows if row.split == name]
+        if name == "train":
+            check_any_to_train_on(len(chosen), shown(self.tokens))
+        return chosen
+
+    def unmeasured(self) -> str | None:
+        """Why nothing can be measured; None where a held-out recording is as long as a crop."""
+        held_out = self.split("valid")
+        if not held_out:
+            return f"no recording of {shown(self.tokens)} is held out"
+        if not self._measurable():
+            longest = max(row.seconds for row in held_out)
+            return (
+                f"no held-out recording of {shown(self.tokens)} is as long as a crop of {self.seconds:g} s, "
+                f"the longest is {longest:.1f} s"
+            )
+        return None
 
     def train_dataloader(self) -> DataLoader:
         data = TokenCropDataset(
@@ -203,11 +239,15 @@ class TokenCrops(lightning.LightningDataModule):
         sampler = ResumableSampler(self.crops_per_epoch, self)
         return ResumableLoader(data, batch_size=self.batch_size, sampler=sampler, drop_last=True)
 
-    def val_dataloader(self) -> DataLoader:
-        held_out = [row for row in self.split("valid") if row.seconds >= self.seconds]
-        rows = held_out or self.split("train")  # none long enough: better figures of known music than none
-        data = TokenCropDataset(rows, self.description, self.seconds, seed=-1)
+    def val_dataloader(self) -> DataLoader | list[DataLoader]:
+        if reason := self.unmeasured():
+            return no_validation(reason, self.trainer)
+        data = TokenCropDataset(self._measurable(), self.description, self.seconds, seed=-1)
         return DataLoader(data, batch_size=self.batch_size, sampler=range(self.validation_crops))
+
+    def _measurable(self) -> list[TokenRow]:
+        """The held-out rows that a crop has a place in."""
+        return [row for row in self.split("valid") if places(row, self.description, self.seconds) > 0]
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
         """Embeddings [B, D] or [B, W, D] to conditioning tokens [B, levels, 1 or W], on the device."""

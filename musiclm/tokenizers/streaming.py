@@ -19,16 +19,14 @@ peak: there the error lies 45 dB and more below the sound, as between two machin
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import Protocol, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from musiclm.tokenizers.checks import check_codes, check_waveform
-
-if TYPE_CHECKING:
-    from musiclm.tokenizers.soundstream import SoundStream
+from musiclm.tokenizers.residual_vq import ResidualVectorQuantizer
 
 # Called with the next chunk [B, C, n] and whether it is the last; gives what is certain by now [B, C', m].
 # Chunks and outputs may be empty.
@@ -45,15 +43,28 @@ class Streamable(Protocol):
         ...
 
 
+class StreamableCodec(Protocol):
+    """What a stream needs of its codec: the trunk's halves, which are `Streamable`, and the quantizer."""
+
+    training: bool
+    encoder: nn.Module
+    decoder: nn.Module
+    quantizer: ResidualVectorQuantizer
+    num_quantizers: int
+    codebook_size: int
+    sample_rate: int  # Hz
+    hop_length: int  # samples per frame
+
+
 class CodecStream:
     """One recording on its way to codes, and one sequence of codes on its way to sound; see `streaming`.
 
     Args:
-        codec: in eval mode; its trunk's halves are `Streamable`.
+        codec: in eval mode.
         num_quantizers: levels to compute.
     """
 
-    def __init__(self, codec: "SoundStream", num_quantizers: int) -> None:
+    def __init__(self, codec: StreamableCodec, num_quantizers: int) -> None:
         if codec.training:
             raise ValueError("expected a codec in eval mode to stream with, got one in training: call eval()")
         self.codec = codec

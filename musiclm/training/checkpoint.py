@@ -170,9 +170,3 @@ def read_checkpoint(path: Path) -> Found:
     return Found(
         path, content["global_step"], content["epoch"], timer.get("train"), content.get(RECORD) or {}
     )
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove the checkpoints that processes were killed over; only for the run's only writer."""
-    for leftover in folder.glob(f".{Path(LAST).stem}.*.tmp.ckpt"):
-        leftover.unlink(missing_ok=True)

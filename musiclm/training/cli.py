@@ -1,4 +1,4 @@
-"""`musiclm fit|validate|test`: Lightning CLI for every trainable part.
+"""`musiclm fit|validate`: Lightning CLI for every trainable part.
 
 A run lives in one folder (`--trainer.default_root_dir`), named after the part it trains:
 
@@ -28,7 +28,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from musiclm.bundle import Storage, save_component
-from musiclm.files import only_writer, write_whole
+from musiclm.data.loading import HoldsOut, no_validation
+from musiclm.files import only_writer, remove_leftovers, write_whole
 from musiclm.shipped_configs import with_shipped
 from musiclm.training.checkpoint import (
     LAST,
@@ -37,7 +38,6 @@ from musiclm.training.checkpoint import (
     LastCheckpoint,
     find_checkpoint,
     read_checkpoint,
-    remove_leftovers,
 )
 from musiclm.training.divergence import Diverged, StopWhenDiverged
 from musiclm.training.mistakes import plain
@@ -54,6 +54,7 @@ from musiclm.training.resume import (
     record_of,
 )
 from musiclm.training.sharded import Sharded
+from musiclm.training.short_names import explanation, with_long_names
 from musiclm.training.stages import StageTraining
 
 # A stage speaks the tokens of its store: these values of the data go to the part's constructor where it takes
@@ -70,15 +71,28 @@ LINKS = (
     "acoustic_levels",
 )
 
+PURPOSES = {
+    "fit": "Train a part.",
+    "validate": "Measure a part on the recordings that were held out of its training.",
+}
+
 
 class PlainLines(Callback):
-    """One line per validation with all its figures: what a log file wants to see."""
+    """One line per validation with all its figures, or per epoch of a run without: for a log file to keep."""
 
     def __init__(self) -> None:
         self.started = time.monotonic()
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        if trainer.sanity_checking or not trainer.is_global_zero:
+        if not trainer.sanity_checking:
+            self._print(trainer)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if not trainer.val_dataloaders:
+            self._print(trainer)
+
+    def _print(self, trainer: lightning.Trainer) -> None:
+        if not trainer.is_global_zero:
             return
         figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
         words = " ".join(f"{name}={value:.4g}" for name, value in sorted(figures.items()))
@@ -110,6 +124,12 @@ class TrainingCLI(LightningCLI):
         self.held = held
         self.found: Found | None = None  # the checkpoint that is gone on from
         super().__init__(**kwargs)
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Lightning's, without those that are no commands here: there is no test split to measure."""
+        every = LightningCLI.subcommands()
+        return {name: every[name] for name in PURPOSES}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
@@ -146,7 +166,7 @@ class TrainingCLI(LightningCLI):
         root = Path(config.trainer.default_root_dir)
         if self.config.subcommand == "fit" and is_first_process():
             self.held.enter_context(only_writer(root))
-            remove_leftovers(root)
+            remove_leftovers(root, LAST)
 
     def instantiate_trainer(self, **kwargs: Any) -> lightning.Trainer:
         settings = self._get(self.config_init, "trainer")
@@ -176,6 +196,9 @@ class TrainingCLI(LightningCLI):
         root, begin = Path(self.trainer.default_root_dir), self.config.fit.ckpt_path
         record = self._record()
         self.checkpoints.record = record
+        if self.trainer.limit_val_batches and (reason := self._unmeasured()):
+            no_validation(reason, self.trainer)
+            self.trainer.limit_val_batches = 0
         if begin is not None and Path(begin).resolve().parent == root.resolve():
             own: Found | None = read_checkpoint(Path(begin))
         else:
@@ -205,6 +228,8 @@ class TrainingCLI(LightningCLI):
                 f"expected a trained run to measure, found no {root / LAST}: fit it first"
             )
         check_same_part(found, self._record())
+        if reason := self._unmeasured():
+            raise ValueError(f"expected held-out recordings to measure, {reason}")
         self.config_init.validate.ckpt_path = str(found.path)
         self.config_init.validate.weights_only = True
 
@@ -238,6 +263,10 @@ class TrainingCLI(LightningCLI):
         )
         say(f"trained {role} ({bundle.fingerprint(role)}): {bundle.path}")
 
+    def _unmeasured(self) -> str | None:
+        """Why the data has nothing to measure with; None where it has, or does not know."""
+        return self.datamodule.unmeasured() if isinstance(self.datamodule, HoldsOut) else None
+
     def _record(self) -> dict[str, Any]:
         if self.datamodule is not None:
             # As Lightning does later: the record reads the music, and reports what is left out in the run.
@@ -247,16 +276,14 @@ class TrainingCLI(LightningCLI):
 
 
 def main(arguments: list[str]) -> None:
-    """Run a subcommand of Lightning CLI: fit, validate, test."""
+    """Run a subcommand of Lightning CLI: fit, validate."""
     before = sys.argv
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its hints and advertisements
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-    if arguments[0] == "test":  # recordings are held out once: measuring them is validating
-        arguments = ["validate", *arguments[1:]]
-    arguments = with_shipped(arguments)
+    arguments = with_shipped(with_long_names(arguments))
     # Lightning reads them there, warns of any given otherwise, and starts further processes by the first one.
     sys.argv = [before[0], *arguments]
-    quiet = {"exit_on_error": False}
+    quiet, explained = {"exit_on_error": False}, {"description": f"{PURPOSES[arguments[0]]} {explanation()}"}
     held = ExitStack()
     try:
         TrainingCLI(
@@ -268,7 +295,7 @@ def main(arguments: list[str]) -> None:
             seed_everything_default=0,
             auto_configure_optimizers=False,  # optimizers are injected callables of each module
             save_config_callback=KeepConfig,
-            parser_kwargs={**quiet, "fit": quiet, "validate": quiet, "test": quiet, "predict": quiet},
+            parser_kwargs={**quiet, "fit": {**quiet, **explained}, "validate": {**quiet, **explained}},
         )
     except Diverged:
         if not is_first_process():

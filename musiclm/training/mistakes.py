@@ -2,6 +2,8 @@
 
 import re
 
+from musiclm.training.short_names import short
+
 
 def plain(message: str) -> str:
     """What went wrong inside a jsonargparse message, without the types it tried on the way."""
@@ -11,7 +13,8 @@ def plain(message: str) -> str:
         r"class_path 'musiclm\.data\.[^']*':\s*(?:- )?the following arguments are required: (\w+)", message
     )
     if lacking:
-        return f"expected --data.init_args.{lacking[1]} FOLDER (see the configuration's first lines)"
+        name = short(f"--data.init_args.{lacking[1]}")
+        return f"expected {name} FOLDER (see the configuration's first lines)"
     if "class_path 'lightning.LightningModule'" in message:
         return (
             f"expected a whole configuration (--config configs/PART.yaml) before its layers: {_last(message)}"

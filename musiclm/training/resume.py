@@ -43,7 +43,7 @@ TRAINER = (
 FREE_OF_MODEL = {*TEACHERS, "activation_checkpointing", "compile_backend", "foreach", "fused", "capturable"}
 FREE_OF_DATA = {"tokens", "audio", "melodies", "strict"}
 FREE_OF_DATA |= {"num_workers", "validation_crops", "validation_windows"}
-ELSEWHERE = "name another folder (--trainer.default_root_dir), or remove it"
+ELSEWHERE = "name another folder (--out), or remove it"
 SHOWN = 3  # values that a message names
 
 
@@ -259,7 +259,7 @@ def _values_of_older(folder: Path) -> dict[str, Any]:
 
 def _as_before(found: Found) -> str:
     return (
-        "give it as it was; or name another folder (--trainer.default_root_dir), and begin there anew "
+        "give it as it was; or name another folder (--out), and begin there anew "
         f"or from these weights (--ckpt_path {found.path})"
     )
 

@@ -34,9 +34,7 @@ assert "torch" not in sys.modules
     assert all(" ".join(words) in shown for words in COMMANDS)
 
 
-@pytest.mark.parametrize(
-    "words", [words for words in COMMANDS if words[0] not in ("fit", "validate", "test")]
-)
+@pytest.mark.parametrize("words", [words for words in COMMANDS if words[0] not in ("fit", "validate")])
 def test_every_command_explains_itself(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main([*words, "--help"])
@@ -65,7 +63,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
         (["generate", "a song", "--precision", "int4"], "int4"),
         (["fit"], "expected a configuration: --config"),
         (["fit", "configs/semantic.yaml"], "expected --config before"),
-        (["fit", "--config", f"{CONFIGS}/semantic.yaml"], "expected --data.init_args.tokens FOLDER"),
+        (["fit", "--config", f"{CONFIGS}/semantic.yaml"], "expected --tokens FOLDER"),
         (
             ["fit", "--config", f"{CONFIGS}/tiny/coarse.yaml", "--data.init_args.tokens=x"],
             "before its layers",
@@ -97,6 +95,12 @@ def test_help_names_every_command(words: list[str], capsys: pytest.CaptureFixtur
     assert not stop.value.code
     said = capsys.readouterr().out
     assert all(" ".join(command) in said for command in COMMANDS)
+
+
+def test_there_is_no_command_for_a_test_split_that_no_corpus_has(capsys: pytest.CaptureFixture[str]) -> None:
+    said = _fails(capsys, "test", "--config", "semantic.yaml")
+    assert "expected a command, got 'test --config'" in said
+    assert "measure a part on held-out recordings" in said
 
 
 def test_an_unknown_command_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:

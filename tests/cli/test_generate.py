@@ -368,7 +368,7 @@ def test_an_interrupt_leaves_one_word_and_no_file(
     command: Callable[..., subprocess.Popen[bytes]],
 ) -> None:
     process = command("--seconds", "600", "--num", "2")
-    while not list(Path().glob(".out-2.wav.*.tmp")):
+    while not list(Path().glob(".out-2.*.tmp.wav")):
         assert process.poll() is None
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGINT)

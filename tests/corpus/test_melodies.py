@@ -76,7 +76,7 @@ def test_again_it_makes_the_same_bytes_and_only_what_is_missing(folder: Path, tm
     files = sorted(tmp_path.glob("*/*.flac"))
     files[0].unlink()
     files[1].write_bytes(files[1].read_bytes()[:1000])  # cut short
-    (tmp_path / "lead" / "x.part").write_bytes(b"left by a run that was killed")
+    (tmp_path / "lead" / ".x.1.tmp.flac").write_bytes(b"left by a run that was killed")
     stamps = {path: path.stat().st_mtime_ns for path in files[2:]}
     melodies(tmp_path, hours=HOURS, seed=3, workers=1)
     assert contents(tmp_path) == contents(folder)

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 import musiclm.data.crops
-from musiclm.data.crops import AudioCrops, ResumableSampler, load_crop
+from musiclm.data.crops import AudioCrops, load_crop
+from musiclm.data.loading import ResumableSampler
 from tests.tiny import folder_of_tones, tone
 
 
@@ -67,10 +68,36 @@ def trainer_at(epoch: int, *, batches: int = 0, devices: int = 1) -> SimpleNames
 
 
 def test_validation_crops_are_fixed(tmp_path: Path) -> None:
-    crops = AudioCrops(folder_of_tones(tmp_path, 3), 0.2, batch_size=4, validation_crops=6)
+    crops = AudioCrops(folder_of_tones(tmp_path, 3, held_out=2), 0.2, batch_size=4, validation_crops=6)
     once, again = ([batch["waveform"] for batch in crops.val_dataloader()] for _ in range(2))
     assert [len(waveform) for waveform in once] == [4, 2]
     assert all(torch.equal(a, b) for a, b in zip(once, again, strict=True))
+
+
+def test_validation_hears_held_out_recordings_alone_and_training_the_others(tmp_path: Path) -> None:
+    crops = AudioCrops(folder_of_tones(tmp_path, 3, held_out=2), 0.2, batch_size=4, crops_per_epoch=32)
+    heard, measured = (
+        {id for batch in loader for id in batch["id"]}
+        for loader in (crops.train_dataloader(), crops.val_dataloader())
+    )
+    assert heard == {"tone00", "tone01", "tone02"}
+    assert len(measured) == 2
+    assert all(id.startswith("held") for id in measured)
+
+
+def test_without_held_out_recordings_there_is_no_validation_and_one_line_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    crops = AudioCrops(folder_of_tones(tmp_path / "music", 2), 0.2, batch_size=4)
+    assert crops.val_dataloader() == []
+    assert capsys.readouterr().err == f"no recording of {tmp_path / 'music'} is held out: no validation\n"
+
+
+def test_music_that_is_all_held_out_is_not_trained_on(tmp_path: Path) -> None:
+    crops = AudioCrops(folder_of_tones(tmp_path, 0, held_out=2), 0.2, batch_size=4)
+    with pytest.raises(ValueError, match=r"expected a recording to train on in .*, all are held out"):
+        crops.train_dataloader()
+    assert len(crops.val_dataloader()) == 16
 
 
 def test_a_crop_longer_than_its_recording_ends_in_silence(tmp_path: Path) -> None:

@@ -56,6 +56,16 @@ def test_a_draw_depends_on_seed_and_number_alone(folder: Path) -> None:
     assert not torch.equal(windows[5]["waveform"], other[5]["waveform"])
 
 
+def test_without_held_out_melodies_there_is_no_validation_and_one_line_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder_of_melodies(tmp_path / "three", 3)  # every fourth is held out
+    data = MelodyVersions(tmp_path / "three")
+    assert data.val_dataloader() == []
+    assert capsys.readouterr().err == f"no melody of {tmp_path / 'three'} is held out: no validation\n"
+    assert len(MelodyQueries(data.windows("valid"), 6)) == 0
+
+
 def test_splits_share_no_melody(folder: Path) -> None:
     data = MelodyVersions(folder)
     train, valid = ({melody.id for melody in data.split(name)} for name in ("train", "valid"))

@@ -24,7 +24,7 @@ from musiclm.data.store import (
     write_shard,
 )
 from musiclm.data.token_crops import TokenCrops, crop_embedding
-from tests.tiny import save_quantizer
+from tests.tiny import make_token_store, save_quantizer
 
 CODEBOOKS = {"acoustic": torch.randn(3, 8, 6), "semantic": torch.randn(1, 16, 5)}
 DESCRIPTION = StoreDescription(
@@ -203,6 +203,33 @@ def test_a_crop_s_melody_is_that_of_its_own_seconds(tmp_path: Path, seconds: flo
         assert torch.equal(melody, quantizer.encode(own).T)
         starts.add(second)
     assert len(starts) > 2
+
+
+@pytest.mark.parametrize(
+    ("lengths", "held_out", "said"),
+    [
+        ((8.0, 8.0), 0, "no recording of {} is held out: no validation"),
+        (
+            (8.0, 3.0),
+            1,
+            "no held-out recording of {} is as long as a crop of 4 s, the longest is 3.0 s: no validation",
+        ),
+    ],
+)
+def test_crops_for_validation_are_never_of_training_music(
+    lengths: tuple[float, ...], held_out: int, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_token_store(tmp_path / "tokens", lengths=lengths, held_out=held_out)
+    crops = TokenCrops(tmp_path / "tokens", 4.0)
+    assert crops.val_dataloader() == []
+    assert capsys.readouterr().err == said.format(tmp_path / "tokens") + "\n"
+    assert {row.split for row in crops.train_dataloader().dataset.rows} == {"train"}
+
+
+def test_a_store_that_is_all_held_out_is_not_trained_on(tmp_path: Path) -> None:
+    make_token_store(tmp_path / "tokens", lengths=(8.0, 8.0), held_out=2)
+    with pytest.raises(ValueError, match=r"expected a recording to train on in .*, all are held out"):
+        TokenCrops(tmp_path / "tokens", 4.0).train_dataloader()
 
 
 def test_noise_turns_training_melodies_and_spares_validation(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from musiclm.files import remove_leftovers
 from musiclm.training.checkpoint import (
     LAST,
     PREVIOUS,
@@ -19,7 +20,6 @@ from musiclm.training.checkpoint import (
     CheckpointFiles,
     find_checkpoint,
     read_checkpoint,
-    remove_leftovers,
 )
 
 
@@ -133,7 +133,7 @@ def test_killed_between_its_two_renames_a_run_goes_on_from_the_one_before(
     assert found is not None
     assert found.step == 2
     assert "is missing; the one before it is used" in capsys.readouterr().err
-    remove_leftovers(tmp_path)
+    remove_leftovers(tmp_path, LAST)
     assert [file.name for file in tmp_path.iterdir()] == [PREVIOUS]
 
 

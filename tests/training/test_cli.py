@@ -43,7 +43,6 @@ def test_a_killed_run_says_so_and_goes_on_to_the_very_weights_of_an_unbroken_one
     steps = 300  # so many that the kill comes in the middle
     long = [
         f"--trainer.max_steps={steps}",
-        "--trainer.max_time=null",  # the rate would fall with the clock, never twice the same
         "--data.init_args.crops_per_epoch=60",
         "--threads=1",
     ]
@@ -80,7 +79,7 @@ def test_a_run_that_ended_inside_an_epoch_goes_on_with_the_crops_not_yet_heard(
     )
     for steps in (7, 12):  # of 5 to an epoch
         sizes = ["--data.init_args.batch_size=2", "--data.init_args.crops_per_epoch=10"]
-        words = [f"--trainer.max_steps={steps}", "--trainer.max_time=null", "--data.init_args.seed=0"]
+        words = [f"--trainer.max_steps={steps}", "--data.init_args.seed=0"]
         main(["fit", *stage(tokens, tmp_path / "run", *sizes, *words)])
     assert heard[: 2 * 12] == list(range(2 * 12))
 
@@ -90,7 +89,7 @@ def test_a_run_killed_inside_an_epoch_goes_on_to_the_very_weights_of_an_unbroken
 ) -> None:
     monkeypatch.setattr(LastCheckpoint, "seconds_between", 0.0)
     words = ["--data.init_args.batch_size=2", "--data.init_args.crops_per_epoch=10"]
-    words += ["--trainer.max_steps=8", "--trainer.max_time=null", "--data.init_args.seed=0"]
+    words += ["--trainer.max_steps=8", "--data.init_args.seed=0"]
     main(["fit", *stage(tokens, tmp_path / "unbroken", *words)])
     whole = TokenCropDataset.__getitem__
 
@@ -114,7 +113,7 @@ def test_a_run_killed_inside_an_epoch_goes_on_to_the_very_weights_of_an_unbroken
 def test_ctrl_c_ends_a_run_by_the_signal_so_that_a_shells_loop_ends_too(
     tokens: Path, warm: Path, tmp_path: Path
 ) -> None:
-    long = ["--trainer.max_steps=100000", "--trainer.max_time=null", "--data.init_args.crops_per_epoch=60"]
+    long = ["--trainer.max_steps=100000", "--data.init_args.crops_per_epoch=60"]
     words = stage(tokens, tmp_path / "run", *long)
     run = subprocess.Popen([warm / "musiclm", "fit", *words], cwd=ROOT, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
@@ -132,10 +131,48 @@ def test_ctrl_c_ends_a_run_by_the_signal_so_that_a_shells_loop_ends_too(
     assert said.rstrip().endswith("musiclm fit: stopped")
 
 
-def test_a_stage_trains_where_no_held_out_recording_is_as_long_as_a_crop(tmp_path: Path) -> None:
-    make_token_store(tmp_path / "tokens", lengths=(8.0, 0.5))
-    main(["fit", *stage(tmp_path / "tokens", tmp_path / "run")])
+@pytest.mark.parametrize(
+    ("lengths", "held_out", "said"),
+    [((8.0, 0.5), 1, "is as long as a crop of 2 s, the longest is 0.5 s"), ((8.0, 8.0), 0, "is held out")],
+)
+def test_a_stage_trains_without_validation_where_nothing_held_out_can_be_measured(
+    lengths: tuple[float, ...], held_out: int, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_token_store(tmp_path / "tokens", lengths=lengths, held_out=held_out)
+    words = stage(tmp_path / "tokens", tmp_path / "run")
+    main(["fit", *words])
     assert (tmp_path / "run" / "part" / "model.yaml").is_file()
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].endswith(f"{said}: no validation")
+    assert sum("no validation" in line for line in lines) == 1
+    assert any(
+        line.startswith("step 4,") and "train/loss=" in line for line in lines
+    )  # how it goes, all the same
+    assert not any("val/" in line for line in lines)
+    assert said in one_line(capsys, ["validate", *words])
+
+
+def test_a_run_is_said_in_short_names_as_in_long_ones(
+    tokens: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["fit", f"--out={tmp_path / 'short'}", "--tokens", str(tokens), *configs("semantic")])
+    main(["fit", *stage(tokens, tmp_path / "long")])
+    config, other = ((tmp_path / run / "config.yaml").read_text() for run in ("short", "long"))
+    assert config.replace(str(tmp_path / "short"), str(tmp_path / "long")) == other
+    long, third = tmp_path / "long", tmp_path / "third"
+    line = one_line(capsys, ["fit", *stage(tokens, long), "--out", str(third)])
+    assert line.endswith(f"got --out {third} and --trainer.default_root_dir {long}")
+    assert not third.exists()
+
+
+@pytest.mark.parametrize("command", ["fit", "validate"])
+def test_help_has_the_short_names(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert not stop.value.code
+    said = " ".join(capsys.readouterr().out.split())
+    assert "--tokens DIR, --audio DIR, --melodies DIR:" in said
+    assert "--out DIR:" in said
 
 
 def test_the_codec_trains_on_two_devices_started_by_the_users_command(tmp_path: Path) -> None:

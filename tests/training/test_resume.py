@@ -41,7 +41,8 @@ def run(begun: Path, tmp_path: Path) -> Path:
 
 
 def stage(folder: Path, root: Path, *more: str) -> list[str]:
-    return words("semantic", f"tokens={folder / 'tokens'}", root, "--trainer.max_steps=2", *more)
+    ends = ("--trainer.max_steps=2", "--trainer.max_time=00:00:25:00")
+    return words("semantic", f"tokens={folder / 'tokens'}", root, *ends, *more)
 
 
 def contents(folder: Path) -> dict[Path, bytes]:

@@ -85,7 +85,7 @@ def words(tokens: Path, root: Path, *more: str) -> list[str]:
         "--model.init_args.condition_dropout=0",
         "--model.init_args.part.init_args.transformer.dropout=0",
     ]
-    exact += ["--trainer.max_time=null", "--storage=float32", "--data.init_args.crops_per_epoch=4"]
+    exact += ["--storage=float32", "--data.init_args.crops_per_epoch=4"]
     root_words = f"--trainer.default_root_dir={root}"
     return ["fit", *configs, f"--data.init_args.tokens={tokens}", root_words, *exact, *more]
 

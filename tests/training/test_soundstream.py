@@ -82,7 +82,7 @@ def fit(
 
 @pytest.fixture(scope="module")
 def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return folder_of_tones(tmp_path_factory.mktemp("tones") / "audio", 4, seconds=1.0)
+    return folder_of_tones(tmp_path_factory.mktemp("tones") / "audio", 4, held_out=1, seconds=1.0)
 
 
 # Losses
