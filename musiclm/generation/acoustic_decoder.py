@@ -1,8 +1,8 @@
 """What makes sound of semantic tokens: the door for every acoustic decoder.
 
 MusicLM's is `token_decoder.py`: coarse and fine codes, then the codec. Whatever else keeps this contract
-takes its
-place: the pipeline, streams, stories, continuations, variations, the guard and the audit know only this.
+may stand in its place: the pipeline, streams, stories, continuations, variations, the guard and the audit
+know only this.
 `tests/generation/test_acoustic_decoder.py` has the contract's tests, and a second decoder.
 """
 

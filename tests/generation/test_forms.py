@@ -284,3 +284,18 @@ def test_a_model_made_of_parts_says_what_it_lacks(model: MusicLM) -> None:
         ValueError, match="components semantic_encoder and semantic_quantizer to go on from a recording"
     ):
         alone.generate(continue_=tone(2.0))
+
+
+# Names of version 0.1
+
+
+def test_old_names_do_what_the_new_ones_do_and_say_so(model: MusicLM) -> None:
+    with pytest.warns(DeprecationWarning, match="clip= is called continue_= now"):
+        old = model.generate(clip=tone(1.5), seconds=0.3, seed=2)
+    assert torch.equal(old.waveform, model.generate(continue_=tone(1.5), seconds=0.3, seed=2).waveform)
+    with pytest.warns(DeprecationWarning, match=r"MusicLM\.acoustic is MusicLM\.decoder\.codec now"):
+        assert model.acoustic.sample_rate == SAMPLE_RATE
+    with pytest.warns(DeprecationWarning, match=r"MusicLM\.mulan is MusicLM\.joint_embedding now"):
+        assert model.mulan is model.joint_embedding
+    with pytest.raises(AttributeError, match="no attribute 'mulam'"):
+        _ = model.mulam
