@@ -6,7 +6,6 @@ makes sound of them. Audio comes block by block; `generate` is the concatenation
 """
 
 import math
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +23,7 @@ from musiclm.generation.audio_prompt import AudioPrompt
 from musiclm.generation.audio_stream import AudioStream
 from musiclm.generation.conditioning import ConditioningSchedule
 from musiclm.generation.melody_prompt import MelodyTokenizer
+from musiclm.generation.old_names import instead_of_clip, value_of_old_name
 from musiclm.generation.prompt_notices import warn_of
 from musiclm.generation.request import AudioInput, Keep, Prompt, Request, check_seed
 from musiclm.generation.semantic_sampler import GivenTokens, SemanticSampler, SemanticTokens
@@ -40,15 +40,6 @@ if TYPE_CHECKING:
     from musiclm.tokenizers.w2v_bert import W2VBertTokens
 
 OnSemantic = Callable[[Tensor], None]
-# Attributes of version 0.1, and where they are now.
-RENAMED = {
-    "mulan": "joint_embedding",
-    "quantizer": "joint_quantizer",
-    "semantic": "semantic_stage",
-    "acoustic": "decoder.codec",
-    "coarse": "decoder.coarse",
-    "fine": "decoder.fine",
-}
 
 
 class MusicLM:
@@ -83,13 +74,7 @@ class MusicLM:
         self.bundle = bundle
 
     def __getattr__(self, name: str) -> Any:
-        if name not in RENAMED:
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        warnings.warn(f"MusicLM.{name} is MusicLM.{RENAMED[name]} now", DeprecationWarning, stacklevel=2)
-        value: Any = self
-        for each in RENAMED[name].split("."):
-            value = getattr(value, each)
-        return value
+        return value_of_old_name(self, name)
 
     @classmethod
     def from_pretrained(
@@ -202,7 +187,7 @@ class MusicLM:
         Raises:
             ValueError, FileNotFoundError: what was asked for cannot be made, or not by this bundle.
         """
-        continue_ = _renamed(clip, continue_)
+        continue_ = instead_of_clip(continue_, clip)
         request = Request(prompt, seconds, seed, blend=blend, melody=melody, continue_=continue_)
         return self.perform(request, on_progress, on_semantic).listen()[0]
 
@@ -220,7 +205,7 @@ class MusicLM:
         clip: AudioInput | None = None,
     ) -> Iterator[Tensor]:
         """Blocks [1, l] of the same audio that `generate` returns, as they are decoded."""
-        continue_ = _renamed(clip, continue_)
+        continue_ = instead_of_clip(continue_, clip)
         request = Request(prompt, seconds, seed, blend=blend, melody=melody, continue_=continue_)
         return (block[0] for block in self.perform(request, on_progress, on_semantic))
 
@@ -273,7 +258,7 @@ class MusicLM:
                 stays the same is what those tokens carry (MusicLM, sec. 5.2).
             prompt, seconds, seed, blend, melody, continue_, on_progress, clip: as in `generate`.
         """
-        continue_ = _renamed(clip, continue_)
+        continue_ = instead_of_clip(continue_, clip)
         request = Request(prompt, seconds, seed, num, keep, blend=blend, melody=melody, continue_=continue_)
         return self.perform(request, on_progress).listen()
 
@@ -355,11 +340,10 @@ class MusicLM:
     def _components(self, *roles: str, use: str) -> list[Any]:
         """Components of the bundle that not every form needs, on the model's device."""
         bundle = self.bundle
-        missing = [role for role in roles if bundle is None or role not in bundle.components]
-        if bundle is None or missing:
+        if bundle is None or (missing := [role for role in roles if role not in bundle.components]):
             raise ValueError(
                 f"expected a bundle with the components {' and '.join(roles)} to {use}, {self._place} has no "
-                f"{' and no '.join(missing)}: choose another --bundle"
+                f"{' and no '.join(roles if bundle is None else missing)}: choose another --bundle"
             )
         return [bundle.load(role).to(self.device) for role in roles]
 
@@ -406,12 +390,6 @@ class MusicLM:
 
     def _generator(self, seed: int) -> torch.Generator:
         return torch.Generator(device=self.device).manual_seed(seed)
-
-
-def _renamed(clip: AudioInput | None, continue_: AudioInput | None) -> AudioInput | None:
-    if clip is not None:
-        warnings.warn("clip= is called continue_= now, as --continue", DeprecationWarning, stacklevel=3)
-    return clip if continue_ is None else continue_
 
 
 def _say_nothing(stage: str, done: int, total: int) -> None:
