@@ -353,7 +353,7 @@ def test_patterns(
     sizes = {"num_quantizers": 12, "codebook_size": 1024}
     spec = words_of("tokenizers.soundstream.SoundStream", **PARTS["codec"]["init_args"] | sizes)
     codec = save_component(tmp_path / "codec", "codec", build(**spec), storage="float32", **spec)
-    mulan = merge([Bundle(shipped / "default")], tmp_path / "mulan", {}, only=["mulan"])
+    mulan = merge([Bundle(shipped / "default")], tmp_path / "mulan", {}, only=["joint_embedding"])
     bundle = merge([mulan, codec], tmp_path / "bundle", {}).path
     options = ("--tokens", tmp_path / "tokens", "--clips", 4, "--bundle", bundle)
     lines = run(patterns, *options, "--runs", *runs)
