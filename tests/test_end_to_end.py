@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from musiclm import Audio, MusicLM
-from musiclm.bundle import Bundle, aliases
+from musiclm.bundle import Bundle
 from musiclm.cli import main
 from musiclm.data.store import TokenStore, shard_path, write_shard
 from musiclm.generation.block_decoding import BlockDecoder
@@ -96,8 +96,10 @@ def test_every_part_is_trained_and_kept(chain: Path) -> None:
         "codec", "semantic_encoder", "semantic_quantizer", "joint_embedding", "joint_quantizer",
         "melody_embedding", "melody_quantizer", "semantic_stage", "coarse_stage", "fine_stage",
     }  # fmt: skip
-    runs = [name for name, role in aliases.ROLES.items() if role in bundle.components]
-    assert len(runs) == 10
+    runs = (
+        "soundstream", "w2v_bert", "kmeans", "mulan", "mulan_rvq", "melody", "melody_rvq",
+        "semantic", "coarse", "fine",
+    )  # fmt: skip
     assert all((chain / name / "last.ckpt").is_file() for name in runs)
 
 
@@ -108,9 +110,8 @@ def test_the_store_holds_every_recording_on_both_clocks(chain: Path) -> None:
         assert abs(len(row.semantic) - row.seconds * 25) <= 1
         assert abs(row.acoustic.shape[1] - row.seconds * 50) <= 1
         assert row.captions
-    assert store.description.fingerprints["joint_embedding"] == Bundle(chain / "bundle").fingerprint(
-        "joint_embedding"
-    )
+    role = "joint_embedding"
+    assert store.description.fingerprints[role] == Bundle(chain / "bundle").fingerprint(role)
 
 
 @pytest.fixture(scope="module")
