@@ -33,6 +33,7 @@ from musiclm.audit.search import WindowSearch
 from musiclm.audit.sinkhorn import centroid_distances, default_regularization
 from musiclm.bundle import Bundle, load_component
 from musiclm.data.store import QUANTIZER, TokenStore, quantizer_of, read_codebooks
+from musiclm.device import Device, choose_device
 from musiclm.files import only_writer_to
 from musiclm.generation.pipeline import MusicLM
 from musiclm.generation.request import check_seed
@@ -60,6 +61,7 @@ def audit(
     search: bool = True,
     audio: bool = True,
     seed: int = 0,
+    device: Device = "auto",
 ) -> None:
     """Tell whether a model repeats its training data, and write a report.
 
@@ -78,6 +80,7 @@ def audit(
         search: look for each continuation in all training recordings, not only in its own.
         audio: make the closest pairs audible, where the bundle is a whole model.
         seed: of every draw.
+        device: cpu, cuda, cuda:1 or mps; auto takes the first GPU, or else the CPU.
     """
     started = time.monotonic()
     _check_request(examples, prompt_tokens, negatives, temperature)
@@ -85,9 +88,10 @@ def audit(
     if not 0 <= clear_of_end < float("inf"):
         raise ValueError(f"expected clear_of_end of 0 s or more, got {clear_of_end:g}")
     calibration.check_enough(negatives, false_positive_rate)
+    place = choose_device(device)
     model, store = Bundle.find(bundle), TokenStore(tokens)
     store.check_learned_by(model)
-    stage = prepare_to_decode(model.load("semantic_stage"), precision)
+    stage = prepare_to_decode(model.load("semantic_stage").to(place), precision)
     distances = centroid_distances(read_codebooks(store.folder)["semantic"][0])
     metric = Metric(distances, default_regularization(distances))
 
@@ -135,9 +139,9 @@ def audit(
     searched = WindowSearch.build(store) if search else None
     null = null_costs(searched, least_entropy=findings.LOW_ENTROPY) if searched else None
 
-    work = _work_folder(
-        out / ".work", _digest(model.fingerprint("semantic_stage"), precision, seed, subjects)
-    )
+    arithmetic = f"{precision} {place.type}"
+    key = _digest(model.fingerprint("semantic_stage"), arithmetic, seed, subjects)
+    work = _work_folder(out / ".work", key)
     made = _continue(
         stage, subjects, prompt_tokens, metric=metric, temperature=temperature, seed=seed, work=work
     )
@@ -155,7 +159,11 @@ def audit(
     codec = store.description.fingerprints.get("codec")
     if audio and set(acoustic.ROLES) <= set(model.components) and model.fingerprint("codec") == codec:
         heard = acoustic.listen(
-            MusicLM.from_pretrained(bundle), model.load("codec"), nearest, frame_rate=rate, seed=seed
+            MusicLM.from_pretrained(bundle, device=device),
+            model.load("codec").to(place),
+            nearest,
+            frame_rate=rate,
+            seed=seed,
         )
         figures = zip(heard.mulan_cosine.tolist(), heard.mel_distance.tolist(), strict=True)
         for pair, (cosine, distance) in zip(closest, figures, strict=True):
@@ -166,7 +174,7 @@ def audit(
         "made": {
             "date": date.today().isoformat(),
             "seconds": 0.0,  # until everything is measured
-            "machine": f"{torch.get_num_threads()} threads, {platform.machine()}, no GPU used",
+            "machine": f"{torch.get_num_threads()} threads, {platform.machine()}, {_gpu(place)}",
             "musiclm": version("musiclm"),
         },
         "bundle": {
@@ -284,14 +292,21 @@ def _negative_costs(
     return costs
 
 
-def _digest(fingerprint: str, precision: str, seed: int, subjects: Sequence[Subject]) -> str:
+def _digest(fingerprint: str, arithmetic: str, seed: int, subjects: Sequence[Subject]) -> str:
     """Names the batches that may be used again: those of the same model and the same stretches."""
-    digest = hashlib.sha256(f"{fingerprint} {precision} {seed}".encode())
+    digest = hashlib.sha256(f"{fingerprint} {arithmetic} {seed}".encode())
     for subject in subjects:
         digest.update(subject.name.encode())
         digest.update(subject.semantic.numpy().tobytes())
         digest.update(subject.mulan.numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def _gpu(place: torch.device) -> str:
+    """As report.json names it."""
+    if place.type == "cuda":
+        return torch.cuda.get_device_name(place)
+    return "no GPU used" if place.type == "cpu" else place.type
 
 
 def _work_folder(folder: Path, key: str) -> Path:

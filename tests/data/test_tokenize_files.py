@@ -56,7 +56,7 @@ def semantic(monkeypatch: pytest.MonkeyPatch) -> Iterator[Levels]:
         embed_windows=lambda waveform: torch.ones(1, 4),
     )  # fmt: skip
     tokenizers = Tokenizers(Levels(50, (3,)), semantic, mulan)  # type: ignore[arg-type]
-    monkeypatch.setattr(Tokenizers, "load", lambda bundle: tokenizers)
+    monkeypatch.setattr(Tokenizers, "load", lambda bundle, device="cpu": tokenizers)
     kept = musiclm.data.tokenize._tokenizers
     kept.cache_clear()
     yield semantic
@@ -364,7 +364,7 @@ def test_a_store_is_refused_until_tokenize_has_come_to_its_end(
 def test_tokenizers_that_cannot_be_loaded_are_the_reason_given(
     tmp_path: Path, semantic: Levels, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def broken(bundle: Path) -> Tokenizers:
+    def broken(bundle: Path, device: str) -> Tokenizers:
         raise ImportError("libsndfile.so.1: cannot open shared object file")
 
     monkeypatch.setattr(musiclm.data.tokenize, "_tokenizers", broken)
