@@ -1,5 +1,6 @@
 """Which device a model runs on."""
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -34,3 +35,13 @@ def choose_device(name: Device = "auto") -> "torch.device":
     if not there[device.type]:
         raise ValueError(f"expected a device of this machine, it has no {name}: say --device cpu")
     return torch.device("cuda", 0) if name == "cuda" else device
+
+
+def device_of(component: object) -> "torch.device":
+    """Where a component's weights are; the CPU for what has none."""
+    import torch
+
+    if not isinstance(component, torch.nn.Module):
+        return torch.device("cpu")
+    tensors = chain(component.parameters(), component.buffers())
+    return next((tensor.device for tensor in tensors), torch.device("cpu"))

@@ -1,5 +1,6 @@
 """The folders are the architecture: what design fixes and one careless file would break."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -74,3 +75,41 @@ def test_generation_needs_neither_fairseq2_nor_faiss_nor_what_trains() -> None:
         "assert not bad, bad"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+MAKERS = re.compile(
+    r"empty|zeros|ones|full|eye|tensor|as_tensor|arange|linspace|logspace|rand\w*|normal|\w+_window|Generator"
+)
+
+
+def makers_without_device(source: str) -> list[str]:
+    """Calls of torch that make a tensor or a generator and do not say where; `_like` and `new_` know it."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            continue
+        name = node.func.attr
+        makes = ast.unparse(node.func.value) == "torch" and MAKERS.fullmatch(name)
+        says_where = name.endswith("_like") or any(keyword.arg == "device" for keyword in node.keywords)
+        if makes and not says_where:
+            found.append(f"line {node.lineno}: {ast.unparse(node)}")
+    return found
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "musiclm" / "generation").glob("*.py")), ids=lambda f: f.stem)
+def test_generation_makes_nothing_without_saying_on_which_device(file: Path) -> None:
+    assert makers_without_device(file.read_text(encoding="utf-8")) == []
+
+
+def test_what_is_made_without_a_device_is_found() -> None:
+    wrong = [
+        "torch.zeros(2)",
+        "torch.hann_window(8)",
+        "torch.Generator().manual_seed(0)",
+        "torch.randn(x.shape)",
+    ]
+    right = ["torch.zeros(2, device=d)", "torch.zeros_like(x)", "x.new_full((2,), 0)", "torch.cat([x])"]
+    for line in wrong:
+        assert makers_without_device(line)
+    for line in right:
+        assert not makers_without_device(line)

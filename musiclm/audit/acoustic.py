@@ -13,6 +13,7 @@ from torch import Tensor
 from musiclm.audio import Audio
 from musiclm.audit.findings import Continued
 from musiclm.audit.schema import AudioMeans
+from musiclm.device import device_of
 from musiclm.generation.pipeline import MusicLM
 from musiclm.metrics.fidelity import MelDistance
 from musiclm.tokenizers.protocols import AcousticTokenizer
@@ -69,8 +70,8 @@ def listen(
     generated = torch.stack([audio.waveform[:, :length] for audio, _ in clips])  # [P, 1, L]
     originals = torch.stack([audio.waveform[:, :length] for _, audio in clips])
     made, meant = (
-        model.joint_embedding.embed_audio(generated),
-        model.joint_embedding.embed_audio(originals),
+        model.joint_embedding.embed_audio(waveforms.to(model.device)).cpu()
+        for waveforms in (generated, originals)
     )  # [P, D]
     mel = MelDistance(codec.sample_rate)
     others = originals.roll(1, dims=0)
@@ -92,7 +93,7 @@ def _original(codec: AcousticTokenizer, each: Continued, index: int, *, frame_ra
     codes = torch.from_numpy(
         row.acoustic[:, first : first + round(each.generated.shape[1] * ratio)].astype("int64")
     )
-    return Audio(codec.decode(codes[None])[0], codec.sample_rate)
+    return Audio(codec.decode(codes[None].to(device_of(codec)))[0].cpu(), codec.sample_rate)
 
 
 def _each(mel: MelDistance, first: Tensor, second: Tensor) -> Tensor:

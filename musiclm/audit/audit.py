@@ -39,6 +39,7 @@ from musiclm.audit.schema import (
 from musiclm.audit.search import WindowSearch
 from musiclm.bundle import Bundle
 from musiclm.data.store import TokenStore, read_codebooks
+from musiclm.device import Device, choose_device
 from musiclm.files import only_writer_to
 from musiclm.generation.pipeline import MusicLM
 from musiclm.progress import Progress
@@ -65,6 +66,7 @@ def audit(
     search: bool = True,
     audio: bool = True,
     seed: int = 0,
+    device: Device = "auto",
 ) -> None:
     """Tell whether a model repeats its training data, and write a report.
 
@@ -83,6 +85,7 @@ def audit(
         search: look for each continuation in all training recordings, not only in its own.
         audio: make the closest pairs audible, where the bundle is a whole model.
         seed: of every draw.
+        device: cpu, cuda, cuda:1 or mps; auto takes the first GPU, or else the CPU.
     """
     started = time.monotonic()
     request = Request(
@@ -96,23 +99,26 @@ def audit(
         seed,
     )
     request.check()
+    place = choose_device(device)
     model, store = Bundle.find(bundle), TokenStore(tokens)
     store.check_learned_by(model)
-    stage = prepare_to_decode(model.load("semantic_stage"), precision)
+    stage = prepare_to_decode(model.load("semantic_stage").to(place), precision)
     metric = Metric.of(read_codebooks(store.folder)["semantic"][0])
     material = gather(store, request)
     pairs = _negative_pairs(material.subjects[0], len(prompt_tokens), count=negatives, seed=seed)
     yardstick = _yardstick(store) if search else None  # before hours of work: it may be impossible
 
-    work = _work_folder(out / ".work", material.digest(model.fingerprint("semantic_stage"), request))
+    work = _work_folder(
+        out / ".work", material.digest(f"{model.fingerprint('semantic_stage')} {place.type}", request)
+    )
     continued = _continue(stage, material.subjects, request, metric=metric, work=work)
     negative = _negative_costs(continued.greedy("training"), pairs, metric)
     fit = _calibrate(negative, metric, request)
     nearest = findings.closest(continued.ordinary)
-    heard = _listen(model, bundle, store, nearest, seed=seed) if audio else None
+    heard = _listen(model, bundle, store, nearest, device=device, seed=seed) if audio else None
 
     report = Report(
-        made=_made(0.0),  # until everything is measured
+        made=_made(0.0, place),  # until everything is measured
         bundle=AuditedBundle(bundle, model.fingerprint(), model.fingerprint("semantic_stage")),
         store=_describe_store(tokens, material),
         protocol=_describe_protocol(request, material, store),
@@ -132,7 +138,7 @@ def audit(
         closest=_describe_pairs(nearest, heard, store),
         canaries=findings.canaries(continued.greedy("canaries"), material.times, fit.tau),
     )
-    report = replace(report, made=_made(time.monotonic() - started))
+    report = replace(report, made=_made(time.monotonic() - started, place))
     write_report(out, report, heard.clips if heard else ())
     shutil.rmtree(work.parent)
     print(out / "report.html")
@@ -243,7 +249,13 @@ def _calibrate(negative: Sequence[np.ndarray], metric: Metric, request: Request)
 
 
 def _listen(
-    model: Bundle, name: str, store: TokenStore, nearest: Sequence[tuple[Continued, int]], *, seed: int
+    model: Bundle,
+    name: str,
+    store: TokenStore,
+    nearest: Sequence[tuple[Continued, int]],
+    *,
+    device: Device,
+    seed: int,
 ) -> Heard | None:
     """The closest pairs as sound; None where the bundle is no whole model, or has not the store's codec."""
     made_by = store.description.fingerprints.get("codec", "")
@@ -251,8 +263,10 @@ def _listen(
     if not whole or not model.component("codec").is_known_as(made_by):
         return None
     rate = store.description.semantic_frame_rate
-    codec = model.load("codec")
-    return acoustic.listen(MusicLM.from_pretrained(name), codec, nearest, frame_rate=rate, seed=seed)
+    codec = model.load("codec").to(choose_device(device))
+    return acoustic.listen(
+        MusicLM.from_pretrained(name, device=device), codec, nearest, frame_rate=rate, seed=seed
+    )
 
 
 def _describe_pairs(
@@ -269,11 +283,11 @@ def _describe_pairs(
     ]
 
 
-def _made(seconds: float) -> Made:
+def _made(seconds: float, place: torch.device) -> Made:
     return Made(
         date=date.today().isoformat(),
         seconds=round(seconds, 1),
-        machine=f"{torch.get_num_threads()} threads, {platform.machine()}, no GPU used",
+        machine=f"{torch.get_num_threads()} threads, {platform.machine()}, {_gpu(place)}",
         musiclm=version("musiclm"),
     )
 
@@ -296,6 +310,13 @@ def _describe_protocol(request: Request, material: Material, store: TokenStore) 
         temperature=request.temperature,
         low_entropy_bits=findings.LOW_ENTROPY,
     )
+
+
+def _gpu(place: torch.device) -> str:
+    """As report.json names it."""
+    if place.type == "cuda":
+        return torch.cuda.get_device_name(place)
+    return "no GPU used" if place.type == "cpu" else place.type
 
 
 def _work_folder(folder: Path, key: str) -> Path:

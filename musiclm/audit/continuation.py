@@ -16,6 +16,7 @@ from torch import Tensor
 from musiclm.audit.examples import Examples, tokens_at
 from musiclm.data.store import StoreDescription, TokenRow
 from musiclm.data.token_crops import crop_embedding
+from musiclm.device import device_of
 from musiclm.files import replacing
 from musiclm.stages.decoding import generate
 from musiclm.stages.stage import Stage
@@ -86,10 +87,10 @@ def continuations(
     folder: Path,
     on_rows: Callable[[int], None],
 ) -> Tensor:
-    """What the stage goes on with after the first `prompt_tokens` of each stretch: [N, 125].
+    """What the stage goes on with after the first `prompt_tokens` of each stretch: [N, 125], on the CPU.
 
     Args:
-        stage: the semantic stage, in eval mode.
+        stage: the semantic stage, in eval mode, on any device.
         subject: the stretches.
         prompt_tokens: T.
         temperature: 0 for the most likely token at each step, as in the paper.
@@ -97,7 +98,7 @@ def continuations(
         folder: where batches are kept; one whose file exists is not made again.
         on_rows: called with the number of stretches done.
     """
-    made = []
+    made, device = [], device_of(stage)
     for first in range(0, len(subject), ROWS_AT_ONCE):
         file = folder / f"{subject.name}-{prompt_tokens}-{temperature:g}-{first:06d}.npy"
         rows = slice(first, first + ROWS_AT_ONCE)
@@ -108,12 +109,12 @@ def continuations(
                 frames=prompt_tokens + CONTINUATION,
                 prompt=subject.semantic[rows, None, :prompt_tokens] if prompt_tokens else None,
                 temperature=temperature,
-                generator=torch.Generator().manual_seed(
+                generator=torch.Generator(device=device).manual_seed(
                     ((seed * 1_000_003 + first) * 1_009 + prompt_tokens) % 2**63
                 ),
             )  # [rows, 1, T + 125]
             with replacing(file) as temporary:
-                np.save(temporary, tokens[:, 0, prompt_tokens:].numpy().astype(np.uint16))
+                np.save(temporary, tokens[:, 0, prompt_tokens:].cpu().numpy().astype(np.uint16))
         made.append(torch.from_numpy(np.load(file).astype(np.int64)))
         on_rows(len(made[-1]))
     return torch.cat(made)

@@ -112,7 +112,7 @@ class Guard:
         Raises:
             ValueError: they are fewer than a window has, and cannot be compared with one.
         """
-        tokens = semantic[0, 0]
+        tokens = semantic[0, 0].cpu()  # where the store is
         self._check_length(len(tokens))
         starts = [*range(0, len(tokens) - WINDOW, BETWEEN), len(tokens) - WINDOW]
         found = self.search.nearest(torch.stack([tokens[start : start + WINDOW] for start in starts]))

@@ -70,9 +70,14 @@ class Material:
         """Stretches of a set that are asked for."""
         return next((len(subject) for subject in self.subjects if subject.name == name), 0)
 
-    def digest(self, fingerprint: str, request: Request) -> str:
-        """Names the batches that may be used again: those of the same model and the same stretches."""
-        digest = hashlib.sha256(f"{fingerprint} {request.precision} {request.seed}".encode())
+    def digest(self, model: str, request: Request) -> str:
+        """Names the batches that may be used again: those of the same model and the same stretches.
+
+        Args:
+            model: what tells it from others, and where it runs: other devices round otherwise.
+            request: whose precision and seed count.
+        """
+        digest = hashlib.sha256(f"{model} {request.precision} {request.seed}".encode())
         for subject in self.subjects:
             digest.update(subject.name.encode())
             digest.update(subject.semantic.numpy().tobytes())

@@ -5,11 +5,13 @@ at most the shards it was at, and a later run makes only what is missing. A reco
 unusable is left out and reported; the work goes on.
 """
 
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,6 +37,7 @@ from musiclm.data.store import (
     write_description,
     write_shard,
 )
+from musiclm.device import Device, choose_device, device_of
 from musiclm.files import only_writer, shown
 from musiclm.progress import Progress, progress
 from musiclm.tokenizers.embedding_windows import STRIDE_SECONDS
@@ -57,12 +60,15 @@ class Tokenizers:
     melody: MelodyEmbedding | None = None
 
     @classmethod
-    def load(cls, bundle: Bundle) -> "Tokenizers":
+    def load(cls, bundle: Bundle, device: str = "cpu") -> "Tokenizers":
+        def load(role: str) -> Any:
+            return bundle.load(role).to(device)
+
         return cls(
-            acoustic=bundle.load("codec"),
-            semantic=W2VBertTokens(bundle.load("semantic_encoder"), bundle.load("semantic_quantizer")),
-            mulan=bundle.load("joint_embedding"),
-            melody=bundle.load("melody_embedding") if "melody_embedding" in bundle.components else None,
+            acoustic=load("codec"),
+            semantic=W2VBertTokens(load("semantic_encoder"), load("semantic_quantizer")),
+            mulan=load("joint_embedding"),
+            melody=load("melody_embedding") if "melody_embedding" in bundle.components else None,
         )
 
     def describe(self, fingerprints: dict[str, str]) -> StoreDescription:
@@ -94,11 +100,12 @@ class Tokenizers:
         """
         # The waveform is held whole, 0.7 GB for two hours; all else goes window by window.
         audio = Audio.load_mono(recording.path, self.acoustic.sample_rate, warn=warn)
-        waveform = audio.waveform[None]  # [1, 1, L]
+        device = device_of(self.semantic)
+        waveform = audio.waveform[None].to(device)  # [1, 1, L]
         semantic = self.semantic.encode(waveform)  # [1, T]
         acoustic = self.acoustic.encode(waveform)  # [1, Q, T]
         mulan = self.mulan.embed_windows(
-            audio.resample(self.mulan.sample_rate).waveform[None]
+            audio.resample(self.mulan.sample_rate).waveform[None].to(device)
         )  # [windows, D]
         check_codes_made("the semantic tokenizer", semantic, self.semantic.codebook_size)
         check_codes_made("the codec", acoustic, self.acoustic.codebook_size)
@@ -106,7 +113,7 @@ class Tokenizers:
         melody = torch.empty(0, 0)
         if self.melody:
             sound = audio.resample(self.melody.sample_rate).waveform[None]
-            melody = self.melody.embed_windows(sound, hop_seconds=STRIDE_SECONDS)  # [windows, D]
+            melody = self.melody.embed_windows(sound.to(device), hop_seconds=STRIDE_SECONDS)  # [windows, D]
             check_embeddings_made("the melody embedding", melody)
         return TokenRow(
             id=recording.id,
@@ -115,10 +122,10 @@ class Tokenizers:
             licence=recording.licence,
             split=recording.split,
             captions=list(recording.captions),
-            semantic=semantic[0].numpy().astype(np.uint16),
-            acoustic=acoustic[0].numpy().astype(np.uint16),
-            mulan=mulan.numpy().astype(np.float16),
-            melody=melody.numpy().astype(np.float16),
+            semantic=semantic[0].cpu().numpy().astype(np.uint16),
+            acoustic=acoustic[0].cpu().numpy().astype(np.uint16),
+            mulan=mulan.cpu().numpy().astype(np.float16),
+            melody=melody.cpu().numpy().astype(np.float16),
         )
 
 
@@ -138,6 +145,7 @@ def tokenize(
     shard_size: int = 32,
     workers: int = 0,
     strict: bool = False,
+    device: Device = "auto",
 ) -> None:
     """Turn recordings into a token store that the stages train on.
 
@@ -148,13 +156,20 @@ def tokenize(
             already are not tokenized again.
         bundle: the tokenizers: a shipped bundle's name, a folder, or a Hugging Face id.
         shard_size: recordings in a shard.
-        workers: processes; 0 takes one per CPU that may be used.
+        workers: processes; 0 takes one per CPU that may be used. On a GPU there is always one: several would
+            only wait for each other.
         strict: exit with 2 if any file is left out: before the work begins where that is known by then.
+        device: cpu, cuda, cuda:1 or mps; auto takes the first GPU, or else the CPU.
     """
     if shard_size < 1 or workers < 0:
         raise ValueError(
             f"expected a shard_size of 1 or more and workers of 0 or more, got {shard_size}, {workers}"
         )
+    place = choose_device(device)
+    if place.type != "cpu":
+        if workers > 1:  # each would load the models there, and wait for the others
+            print(f"tokenize: one process on {place}, not {workers}", file=sys.stderr)
+        workers = 1
     source = Bundle.find(bundle)
     if len(set(MELODY) & set(source.components)) == 1:
         raise ValueError(
@@ -166,7 +181,7 @@ def tokenize(
             report = Report(out, strict=strict)
             recordings = _not_too_long(find_recordings(audio, report), report)
             report.check(len(recordings), ", ".join(map(shown, audio)))
-            _make_store(recordings, out, source, shard_size, workers, report)
+            _make_store(recordings, out, source, shard_size, workers, str(place), report)
             taken = len(report.remaining(recordings))
             print(f"tokens of {counted(taken, 'recording')}: {shown(out)}")
             report.close(taken)
@@ -189,7 +204,13 @@ def _not_too_long(recordings: list[Recording], report: Report) -> list[Recording
 
 
 def _make_store(
-    recordings: list[Recording], out: Path, source: Bundle, shard_size: int, workers: int, report: Report
+    recordings: list[Recording],
+    out: Path,
+    source: Bundle,
+    shard_size: int,
+    workers: int,
+    device: str,
+    report: Report,
 ) -> None:
     """Bring the store up to date: it holds these recordings, and no others."""
     tokenizers = Tokenizers.load(source)
@@ -215,14 +236,14 @@ def _make_store(
     stale = set(out.glob("tokens-*.arrow")) - wanted
     if shards or stale:
         (out / UNFINISHED).touch()
-    _make_shards(shards, source, workers, report)
+    _make_shards(shards, source, workers, device, report)
     report.check_any(len(report.remaining(recordings)), "what was found")
     for shard in stale:
         shard.unlink()
     (out / UNFINISHED).unlink(missing_ok=True)
 
 
-def _make_shards(shards: list[Shard], source: Bundle, workers: int, report: Report) -> None:
+def _make_shards(shards: list[Shard], source: Bundle, workers: int, device: str, report: Report) -> None:
     """Make shards in several processes; what they cannot tokenize goes to the report."""
     new = [shard for shard in shards if None in shard.rows]
     with Progress("tokenize", len(shards), unit="shard") as counter:
@@ -230,7 +251,8 @@ def _make_shards(shards: list[Shard], source: Bundle, workers: int, report: Repo
             if None not in shard.rows:
                 write_shard(shard.path, [row for row in shard.rows if row])
                 counter.advance()
-        results = in_processes(partial(_make_shard, bundle=source.path), new, workers or usable_cpus())
+        make = partial(_make_shard, bundle=source.path, device=device)
+        results = in_processes(make, new, workers or usable_cpus())
         for left_out, warnings in results:
             for entry in left_out:
                 report.leave_out(entry.path, entry.reason)
@@ -241,16 +263,17 @@ def _make_shards(shards: list[Shard], source: Bundle, workers: int, report: Repo
 
 
 @cache
-def _tokenizers(bundle: Path) -> Tokenizers:
+def _tokenizers(bundle: Path, device: str) -> Tokenizers:
     """Those of a process. Its first task loads them, and not its start, whose errors nobody is told."""
-    torch.set_num_threads(1)  # each process has a core
-    return Tokenizers.load(Bundle(bundle))
+    if device == "cpu":
+        torch.set_num_threads(1)  # each process has a core
+    return Tokenizers.load(Bundle(bundle), device)
 
 
-def _make_shard(shard: Shard, bundle: Path) -> tuple[list[LeftOut], list[LeftOut]]:
+def _make_shard(shard: Shard, bundle: Path, device: str) -> tuple[list[LeftOut], list[LeftOut]]:
     """Write a shard; returns the recordings that could not be tokenized, and warnings of others."""
     try:
-        tokenizers = _tokenizers(bundle)
+        tokenizers = _tokenizers(bundle, device)
     except Exception as error:
         raise OSError(f"the tokenizers of {shown(bundle)} cannot be loaded: {reason_of(error)}") from error
     rows, left_out = [], []

@@ -12,6 +12,7 @@ import yaml
 from torch import Tensor
 
 from musiclm.audio import Audio
+from musiclm.device import Device
 from musiclm.files import only_writer_to
 from musiclm.generation.pipeline import MusicLM
 from musiclm.metrics.auc import auc
@@ -29,7 +30,13 @@ TEMPO_BAR = 0.65
 
 
 @only_writer_to("out")
-def adherence(bundle: str = "default", seconds: float = 10.0, seed: int = 0, out: Path | None = None) -> None:
+def adherence(
+    bundle: str = "default",
+    seconds: float = 10.0,
+    seed: int = 0,
+    out: Path | None = None,
+    device: Device = "auto",
+) -> None:
     """Generate clips for the prompts and measure whether they follow them; exit code 1 if not.
 
     Args:
@@ -37,9 +44,10 @@ def adherence(bundle: str = "default", seconds: float = 10.0, seed: int = 0, out
         seconds: length of each clip.
         seed: of the first clip; the n-th clip takes seed + n.
         out: a folder to keep the clips in.
+        device: cpu, cuda, cuda:1 or mps; auto takes the first GPU, or else the CPU.
     """
     prompts = yaml.safe_load(PROMPTS.read_text(encoding="utf-8"))
-    model = MusicLM.from_pretrained(bundle)
+    model = MusicLM.from_pretrained(bundle, device=device)
     texts = [
         *prompts["varied"],
         *(text for name in ("drums", "fast") for pair in prompts[name] for text in pair),
@@ -83,6 +91,6 @@ def adherence(bundle: str = "default", seconds: float = 10.0, seed: int = 0, out
 def prompt_similarity(model: MusicLM, prompts: list[str], clips: list[Audio]) -> Tensor:
     """Cosine of every clip's embedding with every prompt's: [clips, prompts]."""
     audio = torch.cat(
-        [model.joint_embedding.embed_audio(clip.waveform[None]) for clip in clips]
+        [model.joint_embedding.embed_audio(clip.waveform[None].to(model.device)) for clip in clips]
     )  # [clips, D]
-    return audio @ model.joint_embedding.embed_text(prompts).T
+    return (audio @ model.joint_embedding.embed_text(prompts).T).cpu()

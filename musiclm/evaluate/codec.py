@@ -19,6 +19,7 @@ from musiclm.audio import Audio
 from musiclm.bundle import Bundle
 from musiclm.data.left_out import Report
 from musiclm.data.sources import Recording, find_recordings
+from musiclm.device import Device, choose_device, device_of
 from musiclm.files import only_writer_to, write_whole
 from musiclm.metrics.codebooks import perplexity
 from musiclm.metrics.fidelity import MelDistance, si_sdr
@@ -58,6 +59,7 @@ def codec(
     seconds: float = 10.0,
     max_recordings: int = 50,
     strict: bool = False,
+    device: Device = "auto",
 ) -> None:
     """Print SI-SDR, mel distance and codebook perplexity for 1, 2, … levels, and draw them over the bit-rate.
 
@@ -69,6 +71,7 @@ def codec(
         seconds: length of the stretches that are coded at once, at most.
         max_recordings: of the held-out ones, at most.
         strict: exit with 2 if any file is left out.
+        device: cpu, cuda, cuda:1 or mps; auto takes the first GPU, or else the CPU.
 
     Raises:
         FileNotFoundError: nothing at one of the paths.
@@ -79,7 +82,8 @@ def codec(
             f"expected stretches of {MIN_SECONDS} seconds or more and 1 or more recordings, got "
             f"{seconds:g} and {max_recordings}"
         )
-    tokenizer: AcousticTokenizer = Bundle.find(codec).load("codec")
+    place = choose_device(device)
+    tokenizer: AcousticTokenizer = Bundle.find(codec).load("codec").to(place)
     report = Report(out, strict=strict)
     recordings = find_recordings(audio, report)
     held_out = [recording for recording in recordings if recording.split != "train"] or recordings
@@ -124,16 +128,17 @@ def measure(codec: AcousticTokenizer, waveforms: Iterable[Tensor]) -> list[Quali
     Raises:
         ValueError: there are no waveforms.
     """
-    distance = MelDistance(codec.sample_rate, windows=MEL_WINDOWS, bands=MEL_BANDS)
+    device = device_of(codec)
+    distance = MelDistance(codec.sample_rate, windows=MEL_WINDOWS, bands=MEL_BANDS).to(device)
     uses = torch.zeros(codec.num_quantizers, codec.codebook_size)
     sums = torch.zeros(codec.num_quantizers, 3, dtype=torch.float64)  # SI-SDR, in phase, mel distance
     samples = 0
     for waveform in waveforms:
-        length = waveform.shape[2]
+        length, waveform = waveform.shape[2], waveform.to(device)
         codes = codec.encode(waveform)  # [1, Q, T]
         whole = F.pad(waveform, (0, codes.shape[2] * codec.hop_length - length))
         for level in range(codec.num_quantizers):
-            uses[level] += torch.bincount(codes[0, level], minlength=codec.codebook_size)
+            uses[level] += torch.bincount(codes[0, level].cpu(), minlength=codec.codebook_size)
             output = codec.decode(codes[:, : level + 1])[..., :length]
             in_phase = codec.decode(codes[:, : level + 1], prefix=whole)[..., :length]
             figures = (si_sdr(output, waveform), si_sdr(in_phase, waveform), distance(output, waveform))

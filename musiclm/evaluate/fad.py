@@ -14,6 +14,7 @@ from musiclm.audio import Audio
 from musiclm.bundle import Bundle
 from musiclm.data.left_out import Report
 from musiclm.data.sources import find_recordings
+from musiclm.device import Device, choose_device, device_of
 from musiclm.files import shown
 from musiclm.metrics.frechet import frechet_distance
 from musiclm.progress import progress
@@ -25,6 +26,7 @@ def fad(
     reference: Path = Path("corpus"),
     bundle: str = "default",
     strict: bool = False,
+    device: Device = "auto",
 ) -> None:
     """Print the Fréchet distance between the embeddings of generated and of real music.
 
@@ -33,8 +35,10 @@ def fad(
         reference: a folder of real music.
         bundle: whose MuLan embeds both: a shipped bundle's name, a folder, or a Hugging Face id.
         strict: exit with 2 if any file is left out.
+        device: cpu, cuda, cuda:1 or mps; auto takes the first GPU, or else the CPU.
     """
-    joint: JointEmbedding = Bundle.find(bundle).load("joint_embedding")
+    place = choose_device(device)
+    joint: JointEmbedding = Bundle.find(bundle).load("joint_embedding").to(place)
     first, second = (embed_files(joint, paths, strict=strict) for paths in (generated, [reference]))
     print(f"FAD {frechet_distance(first, second):.4f}   ({len(first)} and {len(second)} windows)")
 
@@ -49,7 +53,8 @@ def embed_files(joint: JointEmbedding, paths: list[Path], *, strict: bool = Fals
     recordings = find_recordings(paths, report)
     chosen = progress(recordings, total=len(recordings), description="embed")
     sounds = report.each(chosen, lambda recording: Audio.load_mono(recording.path, joint.sample_rate))
-    vectors = [joint.embed_windows(audio.waveform[None]) for _, audio in sounds]
+    device = device_of(joint)
+    vectors = [joint.embed_windows(audio.waveform[None].to(device)).cpu() for _, audio in sounds]
     report.check_any(len(vectors), ", ".join(map(shown, paths)))
     report.close(len(vectors))
     return torch.cat(vectors)

@@ -20,6 +20,7 @@ from torch import Tensor
 from musiclm.audio import Audio
 from musiclm.corpus.piece import Piece, Track
 from musiclm.corpus.render import MAX_HOURS, pieces
+from musiclm.device import Device, choose_device
 from musiclm.evaluate.adherence import PROMPTS
 from musiclm.files import only_writer_to
 from musiclm.generation.pipeline import MusicLM
@@ -49,6 +50,7 @@ def following(
     seconds: float = 12.0,
     seed: int = 0,
     out: Path | None = None,
+    device: Device = "auto",
 ) -> None:
     """Print how well generated music follows held-out tunes, hummed and whistled; exit code 1 if not.
 
@@ -58,12 +60,14 @@ def following(
         seconds: of each, and of what follows it.
         seed: of the first piece; the n-th takes seed + n.
         out: a folder to keep guides and music in.
+        device: cpu, cuda, cuda:1 or mps; auto takes the first GPU, or else the CPU.
 
     Raises:
         ValueError: fewer than two guides, or of a length that cannot be compared.
     """
+    choose_device(device)  # which makes no guides for one that is not there
     guides = held_out_guides(num, seconds)
-    texts, music = follow(MusicLM.from_pretrained(bundle), guides, seconds, seed=seed)
+    texts, music = follow(MusicLM.from_pretrained(bundle, device=device), guides, seconds, seed=seed)
     if out is not None:
         for index, (guide, made, text) in enumerate(zip(guides, music, texts, strict=True)):
             guide.audio.save(out / f"{index:02d}-guide.wav", {"title": f"{guide.tune}, {guide.version}"})

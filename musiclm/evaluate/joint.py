@@ -24,6 +24,7 @@ from musiclm.corpus.captions import with_articles
 from musiclm.corpus.instruments import LEADS
 from musiclm.data.left_out import Report
 from musiclm.data.sources import Recording, find_recordings
+from musiclm.device import Device, choose_device, device_of
 from musiclm.metrics.auc import auc
 from musiclm.metrics.retrieval import retrieval
 from musiclm.progress import progress
@@ -67,6 +68,7 @@ def mulan(
     split: Literal["valid", "all"] = "valid",
     max_recordings: int = 1000,
     strict: bool = False,
+    device: Device = "auto",
 ) -> None:
     """Print how well text and audio find each other, and labels told from audio by their names alone.
 
@@ -77,6 +79,7 @@ def mulan(
         split: held-out recordings, or all of them, where none was trained on.
         max_recordings: at most.
         strict: exit with 2 if any file is left out.
+        device: cpu, cuda, cuda:1 or mps; auto takes the first GPU, or else the CPU.
 
     Raises:
         FileNotFoundError: nothing at one of the paths.
@@ -84,6 +87,7 @@ def mulan(
     """
     if max_recordings < 2:
         raise ValueError(f"expected max_recordings of 2 or more, got {max_recordings}")
+    place = choose_device(device)
     report = Report(strict=strict)
     recordings = find_recordings(audio, report)
     chosen = [
@@ -95,7 +99,7 @@ def mulan(
             "render more, or take --split all where none was trained on"
         )
     part = Bundle.find(bundle).load("joint_embedding") if mulan is None else load_component(mulan)
-    chosen, vectors = embed_recordings(part, chosen, report)  # [N, D]
+    chosen, vectors = embed_recordings(part.to(place), chosen, report)  # [N, D]
     captions = [list(recording.captions) for recording in chosen]
     print(f"{len(chosen)} recordings, {sum(map(len, captions))} captions")
     print(f"{'':<12}{'recall@1':>10}{'recall@10':>11}{'median rank':>13}")
@@ -118,10 +122,10 @@ def embed_recordings(
     """The recordings that can be read, and the embeddings [N, D] of them whole."""
     chosen = progress(recordings, total=len(recordings), description="embed")
     sounds = report.each(chosen, lambda recording: Audio.load_mono(recording.path, part.sample_rate))
-    kept, vectors = [], []
+    kept, vectors, device = [], [], device_of(part)
     for recording, sound in sounds:
         kept.append(recording)
-        vectors.append(part.embed_audio(sound.waveform[None]))
+        vectors.append(part.embed_audio(sound.waveform[None].to(device)).cpu())
     report.check_any(len(kept), "the split")
     return kept, torch.cat(vectors)
 
@@ -134,12 +138,12 @@ def retrieve(
     texts = [caption for own in captions for caption in own]
     text = torch.cat(
         [
-            part.embed_text(texts[first : first + TEXTS_AT_ONCE])
+            part.embed_text(texts[first : first + TEXTS_AT_ONCE]).cpu()
             for first in range(0, len(texts), TEXTS_AT_ONCE)
         ]
     )  # [captions, D]
-    rows = torch.arange(len(captions), device=text.device)
-    owner = rows.repeat_interleave(torch.tensor([len(own) for own in captions], device=text.device))
+    rows = torch.arange(len(captions))
+    owner = rows.repeat_interleave(torch.tensor([len(own) for own in captions]))
     fits = owner[:, None] == rows  # [captions, N]
     return {"text→audio": retrieval(text, vectors, fits), "audio→text": retrieval(vectors, text, fits.T)}
 
@@ -154,7 +158,7 @@ def score_tags(part: JointEmbedding, vectors: Tensor, labels: Sequence[dict[str,
     for tag in tags():
         true = torch.tensor([tag.holds(each) for each in labels])
         if true.any() and not true.all():
-            text = functional.normalize(part.embed_text(list(tag.texts)).mean(dim=0), dim=0)  # [D]
+            text = functional.normalize(part.embed_text(list(tag.texts)).cpu().mean(dim=0), dim=0)  # [D]
             cosines = vectors @ text  # [N]
             scores.append(Score(tag, int(true.sum()), auc(cosines[true].tolist(), cosines[~true].tolist())))
     return scores

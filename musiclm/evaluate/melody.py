@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from musiclm.bundle import Bundle, load_component
 from musiclm.data.melody_windows import QUERIES, MelodyQueries, MelodyVersions
+from musiclm.device import Device, choose_device, device_of
 from musiclm.files import write_whole
 from musiclm.metrics.retrieval import retrieval
 from musiclm.progress import progress
@@ -36,6 +37,7 @@ def melody(
     melody: Path | None = None,
     windows: int = 200,
     out: Path = Path("melody.json"),
+    device: Device = "auto",
 ) -> None:
     """Print how well a tune finds itself in the full mix, by what was changed, and write it as JSON.
 
@@ -45,6 +47,7 @@ def melody(
         melody: a single part in its place, such as `runs/melody/part`.
         windows: to tell apart, as many as there are of different music.
         out: the file of the report.
+        device: cpu, cuda, cuda:1 or mps; auto takes the first GPU, or else the CPU.
 
     Raises:
         FileNotFoundError: nothing at one of the paths.
@@ -52,6 +55,7 @@ def melody(
     """
     if windows < 2:
         raise ValueError(f"expected 2 windows or more to tell apart, got {windows}")
+    place = choose_device(device)
     part: MelodyEmbedding = (
         Bundle.find(bundle).load("melody_embedding") if melody is None else load_component(melody)
     )
@@ -62,7 +66,7 @@ def melody(
             f"expected two windows of different music in {melodies}, got {len(queries)}: render more"
         )
     sounds = (queries[index]["waveform"] for index in range(len(queries)))
-    figures = measure(part, progress(sounds, total=len(queries), description="embed"))
+    figures = measure(part.to(place), progress(sounds, total=len(queries), description="embed"))
 
     print(f"{len(queries)} windows of {WINDOW_SECONDS:g} s of held-out melodies")
     print(f"{'':<30}{'recall@1':>10}{'recall@10':>11}{'median rank':>13}")
@@ -78,6 +82,8 @@ def melody(
 @torch.inference_mode()
 def measure(part: nn.Module, windows: Iterable[Tensor]) -> dict[str, dict[str, float]]:
     """Retrieval by each of QUERIES, of windows [1 + queries, 1, L], the full mix first."""
-    mix, *queries = torch.stack([part(sounds) for sounds in windows]).unbind(dim=1)  # [N, D] each
+    device = device_of(part)
+    vectors = torch.stack([part(sounds.to(device)).cpu() for sounds in windows])  # [N, 1 + queries, D]
+    mix, *queries = vectors.unbind(dim=1)
     fits = torch.eye(len(mix), dtype=torch.bool)
     return {name: retrieval(query, mix, fits) for name, query in zip(QUERIES, queries, strict=True)}

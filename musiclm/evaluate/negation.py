@@ -15,6 +15,7 @@ import torch
 import yaml
 
 from musiclm.audio import Audio
+from musiclm.device import Device
 from musiclm.evaluate.adherence import PROMPTS
 from musiclm.generation.pipeline import MusicLM
 from musiclm.metrics.rhythm import onset_strength
@@ -53,7 +54,9 @@ class Exclusions:
         )
 
 
-def negation(bundle: str = "default", seconds: float = 5.0, num: int = 2, seed: int = 0) -> None:
+def negation(
+    bundle: str = "default", seconds: float = 5.0, num: int = 2, seed: int = 0, device: Device = "auto"
+) -> None:
     """Print how often there is less of an instrument where the prompt excludes it (95 % intervals).
 
     Args:
@@ -61,9 +64,10 @@ def negation(bundle: str = "default", seconds: float = 5.0, num: int = 2, seed: 
         seconds: length of each clip.
         num: takes of each prompt.
         seed: of the first take of every prompt: what differs is the prompt alone.
+        device: cpu, cuda, cuda:1 or mps; auto takes the first GPU, or else the CPU.
     """
     prompts = read_exclusions()
-    model = MusicLM.from_pretrained(bundle)
+    model = MusicLM.from_pretrained(bundle, device=device)
     texts = prompts.all_texts()
     clips = {
         text: model.variations(text, num=num, seconds=seconds, seed=seed)
@@ -96,7 +100,9 @@ def amounts_of(model: MusicLM, prompts: Exclusions, thing: str, form: str, clips
     others = [other for other in (*prompts.things, *prompts.references) if other not in (thing, "drums")]
     names = model.joint_embedding.embed_text([thing, *others])  # [things, D]
     waveforms = [take.resample(model.joint_embedding.sample_rate).waveform[None] for take in takes]
-    heard = torch.cat([model.joint_embedding.embed_audio(waveform) for waveform in waveforms])  # [takes, D]
+    heard = torch.cat(
+        [model.joint_embedding.embed_audio(waveform.to(model.device)) for waveform in waveforms]
+    )  # [takes, D]
     amounts: list[float] = (heard @ (names[0] - names[1:].mean(dim=0))).tolist()
     return amounts
 

@@ -21,6 +21,7 @@ from musiclm.bundle import Bundle
 from musiclm.data.crops import load_crop
 from musiclm.data.left_out import Report
 from musiclm.data.sources import Recording, find_recordings
+from musiclm.device import Device, choose_device, device_of
 from musiclm.metrics.linear_probe import Label, linear_probe
 from musiclm.tokenizers.protocols import AcousticTokenizer, SemanticEncoder
 from musiclm.tokenizers.w2v_bert import W2VBertTokens
@@ -54,6 +55,7 @@ def semantic(
     crops_per_recording: int = 3,
     max_recordings: int = 400,
     strict: bool = False,
+    device: Device = "auto",
 ) -> None:
     """Print how well linear probes read chord, key, lead, tempo, drums and genre from features and tokens.
 
@@ -66,14 +68,18 @@ def semantic(
         crops_per_recording: evenly spaced crops of each recording.
         max_recordings: of each split, at most.
         strict: exit with 2 if any file is left out.
+        device: cpu, cuda, cuda:1 or mps; auto takes the first GPU, or else the CPU.
 
     Raises:
         FileNotFoundError: nothing at one of the paths.
         ValueError: recordings without labels, or of only one split.
     """
-    encoder: SemanticEncoder = Bundle.find(w2v_bert).load("semantic_encoder")
+    place = choose_device(device)
+    encoder: SemanticEncoder = Bundle.find(w2v_bert).load("semantic_encoder").to(place)
     tokens = (
-        W2VBertTokens(encoder, Bundle.find(kmeans).load("semantic_quantizer")) if kmeans is not None else None
+        W2VBertTokens(encoder, Bundle.find(kmeans).load("semantic_quantizer").to(place))
+        if kmeans is not None
+        else None
     )
     report = Report(strict=strict)
     recordings = find_recordings(audio, report)
@@ -81,7 +87,7 @@ def semantic(
         recordings,
         encoder,
         tokens,
-        None if codec is None else Bundle.find(codec).load("codec"),
+        None if codec is None else Bundle.find(codec).load("codec").to(place),
         seconds=seconds,
         crops_per_recording=crops_per_recording,
         max_recordings=max_recordings,
@@ -182,7 +188,7 @@ def _extract(
     report: Report,
 ) -> tuple[list[Crop], dict[str, Features]]:
     """The crops that can be read, and their features by rows."""
-    kept = []
+    kept, device = [], device_of(encoder)
     frames: dict[str, list[Tensor]] = {}
     pooled: dict[str, list[Tensor]] = {}
     for crop in crops:
@@ -192,6 +198,7 @@ def _extract(
             report.leave_out_once(crop.recording.path, error)
             continue
         kept.append(crop)
+        waveform = waveform.to(device)
         layers = encoder.all_features(waveform)
         rows = {"log-mel": encoder.frames(waveform).unflatten(1, (layers[0].shape[1], -1)).flatten(2)}
         rows |= {f"layer {number}": layer for number, layer in enumerate(layers)}
@@ -200,10 +207,10 @@ def _extract(
             rows["tokens"] = F.one_hot(codes, tokens.codebook_size).float()
         if codec is not None:
             acoustic = load_crop(crop.recording.path, crop.start, seconds, codec.sample_rate)[None]
-            rows |= _codec_rows(codec, acoustic, frames=layers[0].shape[1])
+            rows |= _codec_rows(codec, acoustic.to(device), frames=layers[0].shape[1])
         for row, (values,) in rows.items():  # [T, D]
-            frames.setdefault(row, []).append(values[:: _frame_step(encoder)].clone())
-            pooled.setdefault(row, []).append(torch.cat([values.mean(dim=0), values.std(dim=0)]))
+            frames.setdefault(row, []).append(values[:: _frame_step(encoder)].clone().cpu())
+            pooled.setdefault(row, []).append(torch.cat([values.mean(dim=0), values.std(dim=0)]).cpu())
     report.check_any(len(kept), "one of the splits")
     return kept, {row: Features(torch.stack(frames[row]), torch.stack(pooled[row])) for row in frames}
 

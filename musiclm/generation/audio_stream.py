@@ -55,7 +55,7 @@ class AudioStream:
 
     def listen(self) -> list[Audio]:
         """Every sample whole."""
-        waveforms = torch.empty(self.num, 1, self.length)
+        waveforms = torch.empty(self.num, 1, self.length, device="cpu")
         place = 0
         for block in self:
             waveforms[:, :, place : place + block.shape[2]] = block

@@ -48,9 +48,8 @@ class MelodyTokenizer:
 
 def check_pitched(audio: Audio) -> None:
     """Raise ValueError for noise: hardly a moment of it has a pitch."""
-    spectrum = torch.stft(
-        audio.waveform[0], SPECTRUM, HOP, window=torch.hann_window(SPECTRUM), return_complex=True
-    )
+    window = torch.hann_window(SPECTRUM, device=audio.waveform.device)
+    spectrum = torch.stft(audio.waveform[0], SPECTRUM, HOP, window=window, return_complex=True)
     spectrum = spectrum.abs().square()  # [bins, moments]
     bin_width = audio.sample_rate / SPECTRUM
     power = spectrum[round(LOWEST / bin_width) : round(HIGHEST / bin_width)].T + 1e-12  # [moments, bins]

@@ -177,8 +177,8 @@ class MusicLM:
             continue_: a recording of 1 to 600 s to go on from: the result begins with it, its last 0.1 s
                 cross-faded with the music that follows.
             on_progress: called as the stages advance.
-            on_semantic: called with semantic tokens [1, 1, t] as they are drawn, before any sound is made of
-                them.
+            on_semantic: called with semantic tokens [1, 1, t] as they are drawn, on the CPU, before any sound
+                is made of them.
             clip: the old name of `continue_`.
 
         Warns:

@@ -181,7 +181,7 @@ def recording_seconds(recording: AudioInput) -> float:
 
 
 def read_mono(what: str, recording: AudioInput, sample_rate: int) -> Audio:
-    """A recording as [1, L] at `sample_rate`, mended where it can be.
+    """A recording as [1, L] at `sample_rate`, on the CPU, mended where it can be.
 
     Warns:
         RecordingNotice: what was mended, or will be heard.
@@ -192,7 +192,7 @@ def read_mono(what: str, recording: AudioInput, sample_rate: int) -> Audio:
     faults: list[str] = []
     if isinstance(recording, Audio):
         try:
-            waveform, mended = check_waveform(recording.waveform)
+            waveform, mended = check_waveform(recording.waveform.cpu())
         except ValueError as error:
             raise ValueError(f"expected a {what} of finite samples: {error}") from None
         faults += mended

@@ -59,7 +59,7 @@ class SemanticSampler:
         generators: the source of each row's randomness.
         prefix: tokens [1, 1, T] of the audio prompt that they go on from.
         on_progress: called as the stage advances.
-        on_semantic: called with new tokens [rows, 1, t].
+        on_semantic: called with new tokens [rows, 1, t], on the CPU.
     """
 
     def __init__(
@@ -128,4 +128,4 @@ class SemanticSampler:
         )
         new = drawn[:, :, done - start :]
         self.tokens = torch.cat([self.tokens, new], dim=2)
-        self.on_semantic(new)
+        self.on_semantic(new.cpu())

@@ -56,7 +56,7 @@ def generate(
     """
     layout, device = stage.layout, stage.embedding.weight.device
     _check_sampling(temperature, top_k, top_p, guidance, layout)
-    codes, batch = _check_conditions(layout, conditions, prompt, frames)
+    codes, batch = _check_conditions(layout, conditions, prompt, frames, device)
     known = 0 if prompt is None else prompt.shape[2]
     if known == frames:
         assert prompt is not None
@@ -64,7 +64,6 @@ def generate(
     if guidance != 1.0:
         codes = {name: torch.cat([value, _absent(layout, name, value)]) for name, value in codes.items()}
     rows = batch if guidance == 1.0 else 2 * batch  # conditional rows, then unconditional ones
-    codes = {name: value.to(device) for name, value in codes.items()}
 
     steps, first = layout.steps(frames), layout.known_steps(known)
     tokens = torch.full((batch, steps, layout.columns), layout.blank, device=device)  # [B, N, K]
@@ -181,9 +180,13 @@ def _absent(layout: Layout, name: str, codes: Tensor) -> Tensor:
 
 
 def _check_conditions(
-    layout: Layout, conditions: Mapping[str, Tensor | None], prompt: Tensor | None, frames: int
+    layout: Layout,
+    conditions: Mapping[str, Tensor | None],
+    prompt: Tensor | None,
+    frames: int,
+    device: torch.device,
 ) -> tuple[dict[str, Tensor], int]:
-    """Every condition as codes ready to be laid, and the number of rows."""
+    """Every condition as codes ready to be laid, on the device, and the number of rows."""
     if frames < 1:
         raise ValueError(f"frames must be at least 1, got {frames}")
     expected = [segment.name for segment in layout.conditions]
@@ -200,7 +203,7 @@ def _check_conditions(
             )
         check_range(layout.target, prompt)
     return {
-        segment.name: layout.check_condition(segment, conditions.get(segment.name), batch, frames)
+        segment.name: layout.check_condition(segment, conditions.get(segment.name), batch, frames, device)
         for segment in layout.conditions
     }, batch
 

@@ -299,7 +299,14 @@ class Layout:
                 whole[segment.name] = F.pad(given, (0, lacking), value=ABSENT)
         return whole
 
-    def check_condition(self, segment: Segment, codes: Tensor | None, batch: int, frames: int) -> Tensor:
+    def check_condition(
+        self,
+        segment: Segment,
+        codes: Tensor | None,
+        batch: int,
+        frames: int,
+        device: torch.device | None = None,
+    ) -> Tensor:
         """A user's codes for one condition, ready to be laid: [B, levels, T], `ABSENT` where there is none.
 
         One that is optional and has a clock may end early; in a prefix it is taken as long as it is given, so
@@ -312,7 +319,7 @@ class Layout:
         if codes is None:
             if not segment.optional:
                 raise ValueError(f"{segment.name} is not optional, give its codes")
-            return torch.full((batch, segment.levels, needed), ABSENT)
+            return torch.full((batch, segment.levels, needed), ABSENT, device=device)
         least = 1 if segment.optional else needed
         shape = f"[{batch}, {segment.levels}, T >= {least}]"
         if codes.dim() != 3 or codes.shape[:2] != (batch, segment.levels) or codes.shape[2] < least:
@@ -323,7 +330,7 @@ class Layout:
         cut = segment in self.unfolded or (segment in self.prefix and not segment.optional)
         if segment.frame_rate and cut:
             codes = codes[..., :needed]  # as long as in training; an aligned one may look further ahead
-        return codes.long()
+        return codes.to(device, torch.int64)
 
     def _sharing(self) -> list[Segment]:
         """Segments whose ids are those of the shared table."""

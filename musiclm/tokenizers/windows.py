@@ -7,7 +7,6 @@ side, and of the outcome only the window's own frames are kept.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 
@@ -48,10 +47,12 @@ def join(pieces: Iterable[Tensor], frames: int) -> Tensor:
 
     torch.cat would hold all pieces beside the outcome, twice what is needed.
     """
-    place, whole = 0, torch.empty(0)
+    place = 0
+    whole: Tensor | None = None
     for piece in pieces:
-        if place == 0:
+        if whole is None:
             whole = piece.new_empty(piece.shape[0], frames, *piece.shape[2:])
         whole[:, place : place + piece.shape[1]] = piece
         place += piece.shape[1]
+    assert whole is not None
     return whole

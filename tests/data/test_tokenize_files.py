@@ -56,7 +56,7 @@ def semantic(monkeypatch: pytest.MonkeyPatch) -> Iterator[Levels]:
         embed_windows=lambda waveform: torch.ones(1, 4),
     )  # fmt: skip
     tokenizers = Tokenizers(Levels(50, (3,)), semantic, mulan)  # type: ignore[arg-type]
-    monkeypatch.setattr(Tokenizers, "load", lambda bundle: tokenizers)
+    monkeypatch.setattr(Tokenizers, "load", lambda bundle, device="cpu": tokenizers)
     kept = musiclm.data.tokenize._tokenizers
     kept.cache_clear()
     yield semantic
@@ -364,7 +364,7 @@ def test_a_store_is_refused_until_tokenize_has_come_to_its_end(
 def test_tokenizers_that_cannot_be_loaded_are_the_reason_given(
     tmp_path: Path, semantic: Levels, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def broken(bundle: Path) -> Tokenizers:
+    def broken(bundle: Path, device: str) -> Tokenizers:
         raise ImportError("libsndfile.so.1: cannot open shared object file")
 
     monkeypatch.setattr(musiclm.data.tokenize, "_tokenizers", broken)
@@ -381,3 +381,22 @@ def test_identical_recordings_are_on_one_side_and_reported(tmp_path: Path, seman
     assert report(tmp_path / "tokens") == {
         str(music / "tone00.wav"): f"taken, but identical to {music / held_out}.wav"
     }
+
+
+def test_a_gpu_has_one_process_however_many_were_asked_for(
+    tmp_path: Path, semantic: Levels, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[int] = []
+
+    def in_this_process(work: Callable[[Any], Any], items: list[Any], processes: int) -> Iterator[Any]:
+        asked.append(processes)
+        yield from map(work, items)
+
+    monkeypatch.setattr(musiclm.data.tokenize, "choose_device", torch.device)
+    monkeypatch.setattr(musiclm.data.tokenize, "in_processes", in_this_process)
+    music = folder_of_tones(tmp_path / "music", 2, seconds=0.4)
+    for number, workers in enumerate(("0", "3")):
+        words = ["tokenize", str(music), "--workers", workers, "--device", "cuda:0"]
+        main([*words, "--out", str(tmp_path / f"tokens{number}")])
+        assert ("one process on cuda:0, not 3" in capsys.readouterr().err) == (workers == "3")
+    assert asked == [1, 1]

@@ -27,6 +27,8 @@ def test_the_command_fails_where_a_line_falls_short(
     class Deaf:
         """A model that makes the same silence of every prompt."""
 
+        device = torch.device("cpu")
+
         def __init__(self) -> None:
             self.joint_embedding = self
 
@@ -39,7 +41,7 @@ def test_the_command_fails_where_a_line_falls_short(
         def embed_text(self, texts: list[str]) -> torch.Tensor:
             return torch.ones(len(texts), 4) / 2
 
-    monkeypatch.setattr(module.MusicLM, "from_pretrained", lambda bundle: Deaf())
+    monkeypatch.setattr(module.MusicLM, "from_pretrained", lambda bundle, device: Deaf())
     with pytest.raises(SystemExit) as stop:
         module.adherence(seconds=2.0)
     assert stop.value.code == 1

@@ -60,7 +60,7 @@ def makes(music: Callable[[Audio], Audio]) -> Callable[..., Any]:
         def generate(self, text: str, *, seconds: float, seed: int, melody: Audio) -> Audio:
             return music(melody)
 
-    return lambda name: Made()
+    return lambda name, device: Made()
 
 
 def test_the_command_fails_where_the_tune_is_not_followed(

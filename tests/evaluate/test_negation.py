@@ -22,6 +22,8 @@ PROMPTS = Exclusions(
 class Model:
     """Plays bursts of noise where it takes a prompt to ask for drums."""
 
+    device = torch.device("cpu")
+
     def __init__(self, *, understands: bool) -> None:
         self.understands = understands
         self.joint_embedding = self
@@ -52,7 +54,8 @@ def test_a_model_that_hears_only_the_name_is_told_from_one_that_understands(
     understands: bool, figure: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(module, "read_exclusions", lambda: PROMPTS)
-    monkeypatch.setattr(module.MusicLM, "from_pretrained", lambda bundle: Model(understands=understands))
+    model = Model(understands=understands)
+    monkeypatch.setattr(module.MusicLM, "from_pretrained", lambda bundle, device: model)
     module.negation(seconds=1.0)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("  ")[0] for line in lines[1:]] == [
