@@ -54,7 +54,7 @@ lint: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports --quiet
+	@$(BIN)/lint-imports
 
 # The variable keeps Material for MkDocs from advertising its successor. Not --quiet: what is not said is no error.
 docs: $(READY)

@@ -41,7 +41,7 @@ from musiclm.data.store import (
     write_shard,
 )
 from musiclm.generation.pipeline import MusicLM
-from musiclm.stages.decoding import generate
+from musiclm.stages.decoding import sample_codes
 from musiclm.stages.stage import Stage
 
 SAMPLES = 512  # sequences of 125 tokens
@@ -78,7 +78,7 @@ def sampled_tokens(stage: Stage, count: int = SAMPLES) -> Tensor:
     mulan = next(segment for segment in stage.layout.segments if segment.key == "mulan")
     conditions = torch.randint(mulan.codebook_size, (count, mulan.levels, 1))
     generator = torch.Generator().manual_seed(0)
-    return generate(stage, {"mulan": conditions}, frames=CONTINUATION, generator=generator)[:, 0]
+    return sample_codes(stage, {"mulan": conditions}, frames=CONTINUATION, generator=generator)[:, 0]
 
 
 def pairs_per_second(samples: Tensor, centroids: Tensor, pairs: int = PAIRS) -> dict[str, Any]:

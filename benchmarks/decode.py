@@ -31,7 +31,7 @@ from benchmarks.report import Bar, judge, say, table
 from benchmarks.sizes import SIZES
 from musiclm.bundle import Bundle
 from musiclm.stages.coarse import Coarse
-from musiclm.stages.decoding import forced_logits, generate, sample
+from musiclm.stages.decoding import forced_logits, sample, sample_codes
 from musiclm.stages.native import Int8Cache
 from musiclm.stages.precision import Precision, prepare_to_decode
 from musiclm.stages.semantic import Semantic
@@ -169,7 +169,7 @@ def draw(stage: Stage, batch: int, steps: int) -> list[float]:
         )
         for segment in stage.layout.conditions
     }
-    generate(stage, conditions, frames=steps, on_step=note)
+    sample_codes(stage, conditions, frames=steps, on_step=note)
     if device.type != "cpu":  # no waiting in between: that would be what is measured
         synchronise(device)
         total, count = time.perf_counter() - times[0], stage.layout.steps(steps)
@@ -288,7 +288,7 @@ def precision_losses(frames: int = 60) -> Iterator[dict[str, Any]]:
         stage = stage_in("float32", name)
         names = [segment.name for segment in stage.layout.conditions]
         given = {name: codes[name] for name in names if name in codes}  # all but a melody
-        codes[name] = given[name] = generate(stage, given, frames=length, generator=generator)
+        codes[name] = given[name] = sample_codes(stage, given, frames=length, generator=generator)
         expected = forced_logits(stage, given).log_softmax(-1)
         for precision in PRECISIONS[1:]:
             got = forced_logits(stage_in(precision, name), given).log_softmax(-1)

@@ -23,7 +23,7 @@ from musiclm.bundle import Bundle, load_component
 from musiclm.data.token_crops import TokenCrops
 from musiclm.metrics.frechet import frechet_distance
 from musiclm.stages.coarse import Coarse
-from musiclm.stages.decoding import generate
+from musiclm.stages.decoding import sample_codes
 from musiclm.stages.precision import prepare_to_decode
 from musiclm.stages.stage import Stage
 from musiclm.training.stages import level_losses
@@ -80,12 +80,14 @@ def measure(stage: Stage, crops: list[dict[str, Tensor]], bundle: Bundle) -> dic
     for batch in crops:
         codes = stage.layout.pick(batch)
         target = codes.pop(stage.layout.target.name)  # [B, Q, T]
-        drawn = generate(stage, codes, frames=target.shape[2], temperature=TEMPERATURE, generator=generator)
+        drawn = sample_codes(
+            stage, codes, frames=target.shape[2], temperature=TEMPERATURE, generator=generator
+        )
         made += [mulan.embed_audio(codec.decode(row[None])) for row in drawn]
         real += [mulan.embed_audio(codec.decode(row[None])) for row in target]
     one = {name: value[:1] for name, value in codes.items()}
     start = time.perf_counter()
-    generate(stage, one, frames=target.shape[2], temperature=TEMPERATURE, generator=generator)
+    sample_codes(stage, one, frames=target.shape[2], temperature=TEMPERATURE, generator=generator)
     return {
         "nats_per_frame": float(losses.mean(dim=0).sum()),
         "nats_per_code": [round(float(loss), 3) for loss in losses.mean(dim=0)],

@@ -19,7 +19,7 @@ from musiclm.evaluate.seams import borders_of
 from musiclm.generation.token_decoder import TokenDecoder
 from musiclm.metrics.seams import seams
 from musiclm.stages import native
-from musiclm.stages.decoding import forced_logits, generate
+from musiclm.stages.decoding import forced_logits, sample_codes
 from musiclm.stages.precision import Precision
 from musiclm.stages.stage import Stage
 from musiclm.tokenizers.mulan_towers import normalise
@@ -123,7 +123,7 @@ def test_fewer_bits_hardly_change_what_the_stages_say(precision: Precision) -> N
         stage = stages(exact)[name]
         names = [segment.name for segment in stage.layout.conditions]
         conditions = {name: codes[name] for name in names if name in codes}  # all but a melody
-        drawn = generate(stage, conditions, frames=frames, generator=generator)
+        drawn = sample_codes(stage, conditions, frames=frames, generator=generator)
         codes[name] = drawn
         given = {**conditions, name: drawn}
         expected = forced_logits(stage, given).log_softmax(-1)

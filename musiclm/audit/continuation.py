@@ -18,7 +18,7 @@ from musiclm.data.store import StoreDescription, TokenRow
 from musiclm.data.token_crops import crop_embedding
 from musiclm.device import device_of
 from musiclm.files import replacing
-from musiclm.stages.decoding import generate
+from musiclm.stages.decoding import sample_codes
 from musiclm.stages.stage import Stage
 from musiclm.tokenizers.rvq import ResidualQuantizer
 
@@ -103,7 +103,7 @@ def continuations(
         file = folder / f"{subject.name}-{prompt_tokens}-{temperature:g}-{first:06d}.npy"
         rows = slice(first, first + ROWS_AT_ONCE)
         if not file.is_file():
-            tokens = generate(
+            tokens = sample_codes(
                 stage,
                 {"mulan": subject.mulan[rows]},
                 frames=prompt_tokens + CONTINUATION,

@@ -16,7 +16,7 @@ from torch import Tensor
 from musiclm.generation.conditioning import ConditioningSchedule
 from musiclm.generation.settings import SemanticSettings
 from musiclm.generation.windows import OnProgress, WindowSchedule, counting
-from musiclm.stages.decoding import generate as sample
+from musiclm.stages.decoding import sample_codes
 from musiclm.stages.stage import Stage
 
 
@@ -115,7 +115,7 @@ class SemanticSampler:
             begin=(start - self.known) / self.frame_rate,
             length=self.windows.length / self.frame_rate,
         )
-        drawn = sample(
+        drawn = sample_codes(
             self.stage,
             conditions,
             frames=end - start,

@@ -17,7 +17,7 @@ from musiclm.generation.conditioning import ConditioningSchedule
 from musiclm.generation.semantic_sampler import SemanticTokens
 from musiclm.generation.settings import CoarseSettings, CodecSettings, FineSettings
 from musiclm.generation.windows import OnProgress, WindowSchedule, counting
-from musiclm.stages.decoding import generate as sample
+from musiclm.stages.decoding import sample_codes
 from musiclm.stages.stage import Stage
 from musiclm.tokenizers.protocols import AcousticTokenizer
 
@@ -161,7 +161,7 @@ class AcousticCodes:
             length=self.windows.length / self.frame_rate,
         )
         semantic = self.semantic.first(last)[:, :, first:]
-        return sample(
+        return sample_codes(
             self.coarse,
             {**conditions, "semantic": semantic.expand(rows, -1, -1)},
             frames=end - start,
@@ -182,7 +182,7 @@ class AcousticCodes:
         seen = torch.cat([coarse, coarse[:, :, -1:].expand(-1, -1, ahead)], dim=2)
         windows = torch.stack([seen[:, :, start : start + window + ahead] for start in starts], dim=1)
         made, all_frames = done - self.known, self.frames - self.known
-        fine = sample(
+        fine = sample_codes(
             self.fine,
             {"coarse": windows.flatten(0, 1)},  # a sample's windows beside each other
             frames=window,

@@ -2,7 +2,7 @@
 
 At each step the layout says which levels are due and only their logits are computed, so that no code
 outside its level's range can come out. All randomness comes from the generator passed in, or from one for
-each take that the rows are of, so that a take is drawn as it would be alone; temperature 0 takes the most
+each sample that the rows are of, so that it is drawn as it would be alone; temperature 0 takes the most
 likely code.
 """
 
@@ -20,7 +20,7 @@ Generators = torch.Generator | Sequence[torch.Generator] | None
 
 
 @torch.inference_mode()
-def generate(
+def sample_codes(
     stage: Stage,
     conditions: Mapping[str, Tensor | None],
     *,

@@ -1,7 +1,7 @@
 """A stage: a layout, a transformer, and the embeddings and heads between them.
 
-`forward` takes codes by segment name and returns the logits of every target code; `decoding.generate` draws
-new ones. The three stages of MusicLM (sec. 3.2) are this class with three layouts: `semantic.py`,
+`forward` takes codes by segment name and returns the logits of every target code; `decoding.sample_codes`
+draws new ones. The three stages of MusicLM (sec. 3.2) are this class with three layouts: `semantic.py`,
 `coarse.py`, `fine.py` say only which segments there are.
 """
 

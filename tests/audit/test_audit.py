@@ -98,7 +98,7 @@ def test_a_killed_audit_goes_on_and_finds_the_same(
     import musiclm.audit.continuation as module
 
     made: list[int] = []
-    generate = module.generate
+    generate = module.sample_codes
 
     def dying(*arguments: Any, **values: Any) -> torch.Tensor:
         made.append(values["frames"])
@@ -106,7 +106,7 @@ def test_a_killed_audit_goes_on_and_finds_the_same(
             raise KeyboardInterrupt
         return generate(*arguments, **values)
 
-    monkeypatch.setattr(module, "generate", dying)
+    monkeypatch.setattr(module, "sample_codes", dying)
     with pytest.raises(KeyboardInterrupt):
         audit(store, tmp_path / "report", str(stage), examples=COUNT, **FEW)
     assert not list((tmp_path / "report").glob("report.*"))

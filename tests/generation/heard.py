@@ -17,7 +17,7 @@ class Heard:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         from musiclm.generation import semantic_sampler, token_decoder
 
-        draw = semantic_sampler.sample
+        draw = semantic_sampler.sample_codes
         self.calls: list[tuple[str, dict[str, Tensor | None], int, int]] = []
 
         def record(stage: Stage, conditions: dict[str, Tensor | None], **values: Any) -> Tensor:
@@ -26,7 +26,7 @@ class Heard:
             return draw(stage, conditions, **values)
 
         for module in (semantic_sampler, token_decoder):
-            monkeypatch.setattr(module, "sample", record)
+            monkeypatch.setattr(module, "sample_codes", record)
 
     def of(self, name: str) -> list[tuple[dict[str, Tensor | None], int, int]]:
         return [call[1:] for call in self.calls if call[0] == name]

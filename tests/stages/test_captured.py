@@ -8,7 +8,7 @@ from torch import Tensor
 
 import musiclm.stages.captured as captured
 from musiclm.stages.captured import CapturedStep
-from musiclm.stages.decoding import generate
+from musiclm.stages.decoding import sample_codes
 from musiclm.stages.precision import prepare_to_decode
 from musiclm.stages.transformer import Transformer
 from tests.stages.tiny_stages import TINY, conditions_of, make_stage, random_codes
@@ -84,6 +84,6 @@ def test_a_captured_graph_draws_what_eager_steps_draw(name: str) -> None:
     stage = make_stage(name).cuda()
     codes = random_codes(stage, 300)
     prepare_to_decode(stage, "float32")
-    graph = generate(stage, conditions_of(stage, codes), frames=300, temperature=0)
+    graph = sample_codes(stage, conditions_of(stage, codes), frames=300, temperature=0)
     stage.transformer.fused_step = None
-    assert torch.equal(graph, generate(stage, conditions_of(stage, codes), frames=300, temperature=0))
+    assert torch.equal(graph, sample_codes(stage, conditions_of(stage, codes), frames=300, temperature=0))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from musiclm.stages.decoding import generate, sample
+from musiclm.stages.decoding import sample, sample_codes
 from musiclm.stages.layout import ABSENT
 from tests.stages.tiny_stages import STAGES, conditions_of, make_stage, random_codes
 
@@ -23,7 +23,7 @@ def test_greedy_codes_are_the_uncached_models_at_every_step(name: str, known: in
     codes = random_codes(stage, frames, batch=2)
     target = stage.layout.target.name
     prompt = codes[target][:, :, :known] if known else None
-    drawn = generate(stage, conditions_of(stage, codes), frames=frames, prompt=prompt, temperature=0)
+    drawn = sample_codes(stage, conditions_of(stage, codes), frames=frames, prompt=prompt, temperature=0)
     with torch.no_grad():
         logits = stage({**codes, target: drawn})  # [B, Q, T, V]
     assert torch.equal(drawn[:, :, known:], logits.argmax(-1)[:, :, known:])
@@ -45,7 +45,7 @@ def test_cached_logits_are_the_uncached_ones_at_every_step(
         return sample(logits, **options)
 
     monkeypatch.setattr("musiclm.stages.decoding.sample", spy)
-    drawn = generate(stage, conditions_of(stage, codes), frames=frames, generator=seeded())
+    drawn = sample_codes(stage, conditions_of(stage, codes), frames=frames, generator=seeded())
     with torch.no_grad():
         whole = stage({**codes, target: drawn})  # [B, Q, T, V]
     steps = stage.layout.step_of(frames)
@@ -60,7 +60,7 @@ def test_cached_logits_are_the_uncached_ones_at_every_step(
 def test_every_sampled_code_lies_in_its_codebook(name: str) -> None:
     stage = make_stage(name)
     codes = random_codes(stage, 12, batch=3)
-    drawn = generate(stage, conditions_of(stage, codes), frames=12, temperature=50.0, generator=seeded())
+    drawn = sample_codes(stage, conditions_of(stage, codes), frames=12, temperature=50.0, generator=seeded())
     target = stage.layout.target
     assert drawn.shape == (3, target.levels, 12)
     assert drawn.dtype == torch.int64
@@ -73,29 +73,29 @@ def test_every_sampled_code_lies_in_its_codebook(name: str) -> None:
 def test_a_row_of_a_batch_is_what_it_is_alone(name: str) -> None:
     stage = make_stage(name)
     codes = conditions_of(stage, random_codes(stage, 8, batch=3))
-    batch = generate(stage, codes, frames=8, temperature=0)
+    batch = sample_codes(stage, codes, frames=8, temperature=0)
     for row in range(3):
         alone = {name: value[row : row + 1] for name, value in codes.items()}
-        assert torch.equal(generate(stage, alone, frames=8, temperature=0)[0], batch[row])
+        assert torch.equal(sample_codes(stage, alone, frames=8, temperature=0)[0], batch[row])
 
 
 @pytest.mark.parametrize("name", STAGES)
 def test_a_prompt_goes_on_as_if_it_had_been_drawn(name: str) -> None:
     stage = make_stage(name)
     conditions = conditions_of(stage, random_codes(stage, 10))
-    whole = generate(stage, conditions, frames=10, temperature=0)
+    whole = sample_codes(stage, conditions, frames=10, temperature=0)
     for known in (1, 4, 9, 10):
-        again = generate(stage, conditions, frames=10, prompt=whole[:, :, :known], temperature=0)
+        again = sample_codes(stage, conditions, frames=10, prompt=whole[:, :, :known], temperature=0)
         assert torch.equal(again, whole)
 
 
 def test_the_same_seed_draws_the_same_codes_and_another_one_others() -> None:
     stage = make_stage("coarse delay")
     conditions = conditions_of(stage, random_codes(stage, 12))
-    first = generate(stage, conditions, frames=12, generator=seeded(1))
+    first = sample_codes(stage, conditions, frames=12, generator=seeded(1))
     torch.rand(7)  # the global generator has no say
-    assert torch.equal(generate(stage, conditions, frames=12, generator=seeded(1)), first)
-    assert not torch.equal(generate(stage, conditions, frames=12, generator=seeded(2)), first)
+    assert torch.equal(sample_codes(stage, conditions, frames=12, generator=seeded(1)), first)
+    assert not torch.equal(sample_codes(stage, conditions, frames=12, generator=seeded(2)), first)
 
 
 @pytest.mark.parametrize("name", GUIDED)
@@ -115,7 +115,7 @@ def test_guidance_of_one_is_off_and_more_weighs_the_condition_more(
 
     def first_logits(conditions: dict[str, Tensor | None], guidance: float) -> Tensor:
         seen.clear()
-        generate(stage, conditions, frames=4, temperature=0, guidance=guidance)
+        sample_codes(stage, conditions, frames=4, temperature=0, guidance=guidance)
         return seen[0]
 
     guided = first_logits(conditions, 1.0)
@@ -136,7 +136,7 @@ def test_progress_counts_the_new_frames() -> None:
         codes = random_codes(stage, 6)
         done: list[int] = []
         prompt = codes[stage.layout.target.name][:, :, :2]
-        generate(stage, conditions_of(stage, codes), frames=6, prompt=prompt, on_step=done.append)
+        sample_codes(stage, conditions_of(stage, codes), frames=6, prompt=prompt, on_step=done.append)
         assert done[0] == 1
         assert done[-1] == 4
         assert done == sorted(done)
@@ -185,7 +185,7 @@ def test_conditions_that_do_not_fit_are_refused_in_one_line(changes: dict, words
     conditions = {**conditions_of(stage, random_codes(stage, 8)), **changes}
     conditions = {name: value for name, value in conditions.items() if value is not ...}
     with pytest.raises(ValueError, match=words) as caught:
-        generate(stage, conditions, frames=8)
+        sample_codes(stage, conditions, frames=8)
     assert "\n" not in str(caught.value)
 
 
@@ -206,10 +206,10 @@ def test_conditions_that_do_not_fit_are_refused_in_one_line(changes: dict, words
 def test_sampling_values_that_make_no_sense_are_refused(options: dict, words: str) -> None:
     stage = make_stage(COARSE)
     with pytest.raises(ValueError, match=words):
-        generate(stage, conditions_of(stage, random_codes(stage, 8)), **{"frames": 8, **options})
+        sample_codes(stage, conditions_of(stage, random_codes(stage, 8)), **{"frames": 8, **options})
 
 
 def test_guidance_without_an_optional_condition_is_refused() -> None:
     stage = make_stage("fine delay")
     with pytest.raises(ValueError, match="needs an optional condition"):
-        generate(stage, conditions_of(stage, random_codes(stage, 4)), frames=4, guidance=2.0)
+        sample_codes(stage, conditions_of(stage, random_codes(stage, 4)), frames=4, guidance=2.0)

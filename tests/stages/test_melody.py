@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from musiclm.stages.coarse import Coarse
-from musiclm.stages.decoding import generate
+from musiclm.stages.decoding import sample_codes
 from musiclm.stages.layout import ABSENT, Layout, Segment
 from musiclm.stages.melody import HOP_SECONDS, melody_segments
 from musiclm.stages.semantic import Semantic
@@ -130,11 +130,15 @@ def test_generation_follows_a_melody_that_ends_early_or_goes_on(name: str) -> No
     frames = 2 * windowed(stage)
     conditions = conditions_of(stage, random_codes(stage, frames))
     first = conditions["melody"][:, :, :1]
-    early = generate(stage, {**conditions, "melody": first}, frames=frames, temperature=0)
+    early = sample_codes(stage, {**conditions, "melody": first}, frames=frames, temperature=0)
     marked = torch.cat([first, torch.full_like(first, ABSENT)], dim=2)
-    assert torch.equal(generate(stage, {**conditions, "melody": marked}, frames=frames, temperature=0), early)
+    assert torch.equal(
+        sample_codes(stage, {**conditions, "melody": marked}, frames=frames, temperature=0), early
+    )
     beyond = torch.cat([marked, torch.ones_like(first)], dim=2)
-    assert torch.equal(generate(stage, {**conditions, "melody": beyond}, frames=frames, temperature=0), early)
+    assert torch.equal(
+        sample_codes(stage, {**conditions, "melody": beyond}, frames=frames, temperature=0), early
+    )
 
 
 def test_a_stage_without_melody_has_no_weights_of_one() -> None:
@@ -159,4 +163,4 @@ def test_a_melody_of_other_levels_is_refused() -> None:
     conditions = conditions_of(stage, random_codes(stage, 4))
     melody = torch.zeros(1, MELODY["melody_levels"] + 1, 2, dtype=torch.int64)
     with pytest.raises(ValueError, match=r"melody must be codes \[1, 2, T >= 1\]"):
-        generate(stage, {**conditions, "melody": melody}, frames=4)
+        sample_codes(stage, {**conditions, "melody": melody}, frames=4)

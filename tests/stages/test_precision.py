@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import musiclm.stages.native as native
-from musiclm.stages.decoding import forced_logits, generate
+from musiclm.stages.decoding import forced_logits, sample_codes
 from musiclm.stages.precision import Int8Matrix, Precision, StoredMatrix, prepare_to_decode
 from tests.stages.tiny_stages import STAGES, conditions_of, make_stage, random_codes
 
@@ -57,7 +57,7 @@ def test_drawing_sees_the_logits_that_are_measured(name: str, precision: Precisi
     """Greedy codes are the arg max of the same codes' forced logits: figures are of what is drawn."""
     stage = prepare_to_decode(make_stage(name), precision)
     codes = random_codes(stage, 6)
-    drawn = generate(stage, conditions_of(stage, codes), frames=6, temperature=0)
+    drawn = sample_codes(stage, conditions_of(stage, codes), frames=6, temperature=0)
     assert torch.equal(drawn, forced_logits(stage, {**codes, stage.layout.target.name: drawn}).argmax(-1))
 
 

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from musiclm.bundle import Bundle, load_component
 from musiclm.stages.coarse import Coarse
-from musiclm.stages.decoding import generate
+from musiclm.stages.decoding import sample_codes
 from musiclm.stages.fine import Fine
 from musiclm.stages.layout import ABSENT
 from musiclm.stages.semantic import Semantic
@@ -91,7 +91,7 @@ def test_a_tiny_stage_learns_two_songs_and_gives_them_back(pattern: str, tmp_pat
     for song in range(2):
         item = Songs(2)[song]
         conditions = {name: item[name][None] for name in ("mulan", "semantic")}
-        drawn = generate(stage, conditions, frames=10, temperature=0)
+        drawn = sample_codes(stage, conditions, frames=10, temperature=0)
         assert torch.equal(drawn[0], item["acoustic"][:3])
 
 
@@ -232,7 +232,7 @@ def test_a_stage_learns_to_follow_the_melody_and_the_loss_without_it_is_told(tmp
     assert trainer.callback_metrics["val/loss_without_melody"] > math.log(2) / 9 - 1e-4
     for song in range(2):
         conditions = {name: Tunes(2)[song][name][None] for name in ("mulan", "melody")}
-        drawn = generate(training.part.eval(), conditions, frames=9, temperature=0)
+        drawn = sample_codes(training.part.eval(), conditions, frames=9, temperature=0)
         assert torch.equal(drawn[0], Tunes(2)[song]["semantic"])
 
 
@@ -315,5 +315,5 @@ def test_the_recipe_trains_a_stage_from_a_token_store_and_keeps_it(
         segment.name: torch.zeros(1, segment.levels, 10 if segment.frame_rate else 1, dtype=torch.int64)
         for segment in stage.layout.conditions
     }
-    drawn = generate(stage, conditions, frames=10, generator=torch.Generator().manual_seed(0))
+    drawn = sample_codes(stage, conditions, frames=10, generator=torch.Generator().manual_seed(0))
     assert drawn.shape == (1, stage.layout.target.levels, 10)
