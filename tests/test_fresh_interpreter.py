@@ -50,7 +50,7 @@ def entries() -> list[tuple[str, str]]:
     load = "from musiclm.bundle import Bundle; Bundle.find('default').load"
     jobs += [(f"part {name}", f"{load}({name!r})") for name in bundle.components]
     start = "from musiclm.data.tokenize import _tokenizers; from pathlib import Path; _tokenizers"
-    return [*jobs, ("tokenize's worker", f"{start}(Path({str(bundle.path)!r}))")]
+    return [*jobs, ("tokenize's worker", f"{start}(Path({str(bundle.path)!r}), 'cpu')")]
 
 
 @pytest.mark.slow

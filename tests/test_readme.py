@@ -108,7 +108,7 @@ def test_more_forms_work_as_written(run: Shell, tmp_path: Path) -> None:
     commands = commands.replace("--at 0:15", "--seconds 2 --at 0:01").replace(
         "--num 4", "--num 4 --seconds 1"
     )
-    takes = [f"takes-{number}.wav" for number in (1, 2, 3, 4)]
+    takes = [f"four-{number}.wav" for number in (1, 2, 3, 4)]
     melody(2.0, seed=0).save(tmp_path / "hum.wav")
     assert run(commands, tmp_path) == ["long.wav", "waltz.wav", "story.wav", *takes, "longer.wav"]
     lengths = {path.name: Audio.load(path).seconds for path in tmp_path.glob("*.wav")}

@@ -27,7 +27,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from musiclm.fidelity import MelDistance
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -40,6 +39,7 @@ from musiclm.data.sources import Recording
 from musiclm.data.tokenize import Tokenizers
 from musiclm.evaluate import codec as module_of_codec
 from musiclm.generation import audio_prompt, melody_prompt, pipeline
+from musiclm.metrics.fidelity import MelDistance
 from musiclm.stages.captured import CapturedStep
 from musiclm.tokenizers.fairseq2_models import BatchLayout
 from musiclm.tokenizers.mulan import MuLan
