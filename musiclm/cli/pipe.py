@@ -1,7 +1,8 @@
 """Sound to standard output while it is made: `musiclm generate ... --out - | aplay`."""
 
-import struct
+import io
 import sys
+import wave
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Literal
@@ -49,7 +50,10 @@ def writing_to_pipe(
 
 def wav_header(sample_rate: int, length: int) -> bytes:
     """What stands before `length` mono samples of 16 bits in a WAV file: 44 bytes."""
-    size = 2 * length
-    form = struct.pack("<4sI4s", b"RIFF", 36 + size, b"WAVE")
-    layout = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, sample_rate, 2 * sample_rate, 2, 16)
-    return form + layout + struct.pack("<4sI", b"data", size)
+    content = io.BytesIO()
+    with wave.open(content, "wb") as file:
+        file.setparams((1, 2, sample_rate, length, "NONE", ""))
+        file.writeframesraw(
+            b""
+        )  # which writes the header; closing would put right what it says of the length
+        return content.getvalue()

@@ -8,7 +8,7 @@ evenly they are read, is how long it takes. `prepare_to_decode` puts a stage's m
 - `int8`: a quarter of the bytes, one scale per output; what is multiplied is brought to 8 bits too. CPU only.
 
 Keys and values are kept in the same precision. On a CPU a step is compiled (`native.py`),
-on a GPU it is captured (`captured.py`). Where there was no C compiler at installation, torch runs a step
+on a GPU it is captured (`cuda_graph.py`). Where there was no C compiler at installation, torch runs a step
 operation by operation, and keys and values stay in float32.
 
 docs/performance.md tells what each loses (as KL divergence from float32) and gains.
@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from musiclm.stages import native
-from musiclm.stages.captured import CapturedStep
+from musiclm.stages.cuda_graph import CudaGraphStep
 from musiclm.stages.stage import Stage
 from musiclm.stages.transformer import Block, TransformerConfig
 
@@ -164,7 +164,7 @@ def prepare_to_decode(stage: Stage, precision: Precision = "float32") -> Stage:
             block.attention_norm = StepNorm(cast(nn.RMSNorm, block.attention_norm))
             block.feed_forward_norm = StepNorm(cast(nn.RMSNorm, block.feed_forward_norm))
     if device.type == "cuda" or (device.type == "cpu" and native.available()):
-        fused = CapturedStep if device.type == "cuda" else native.NativeStep
+        fused = CudaGraphStep if device.type == "cuda" else native.NativeStep
         stage.transformer.fused_step = fused(stage.transformer, kept_in(stage.config, precision))
     if device.type == "cpu" and native.available():
         for name in ("embedding_in", "head_in"):  # in float32 whatever the precision: they are small

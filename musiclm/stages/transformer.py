@@ -80,7 +80,7 @@ class KVCache:
         bias: [B * H, 1, S] relative position bias, farthest distance first: the last n serve n known steps.
         length: steps filled.
         work: memory of the compiled step (`native.py`).
-        graphs: recorded steps, by how far they reach (`captured.py`).
+        graphs: recorded steps, by how far they reach (`cuda_graph.py`).
     """
 
     keys: Tensor
@@ -199,7 +199,7 @@ class Transformer(nn.Module):
         )
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.final_norm = nn.RMSNorm(config.width, eps=1e-6)
-        # All blocks of a step in one call: compiled (`native.py`) or captured on a GPU (`captured.py`).
+        # All blocks of a step in one call: compiled (`native.py`) or captured on a GPU (`cuda_graph.py`).
         self.fused_step: Callable[[Tensor, KVCache], Tensor] | None = None
         self.recomputes = False  # inner values of a block in the backward pass, instead of keeping them
 

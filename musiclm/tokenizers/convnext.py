@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from musiclm.tokenizers.phase import GRIFFIN_LIM_ROUNDS, InventedPhase, invent_phase
+from musiclm.tokenizers.phase import GRIFFIN_LIM_ROUNDS, PhaseReconstruction, reconstruct_phase
 from musiclm.tokenizers.running_norm import RunningNorm
-from musiclm.tokenizers.streaming import Held, Residual, Sliding, Stream, chain, convolution, each
+from musiclm.tokenizers.streaming import Residual, Sliding, Stream, StreamBuffer, chain, convolution, each
 
 KERNEL_SIZE = 7  # frames; ConvNeXt, arXiv 2201.03545, sec. 2.5
 MIN_MAGNITUDE = 1e-4
@@ -57,7 +57,7 @@ class Spectrum(nn.Module):
         return signal / weight.clamp_min(1e-3)
 
     def sound(self, magnitude: Tensor, prefix: Tensor | None = None) -> Tensor:
-        """Waveform [B, 1, T * hop] of magnitudes [B, T, F]; phases beyond its beginning are invented.
+        """Waveform [B, 1, T * hop] of magnitudes [B, T, F]; phases beyond its beginning are reconstructed.
 
         Args:
             magnitude: non-negative.
@@ -72,7 +72,7 @@ class Spectrum(nn.Module):
             beyond = -(-self.margin // self.hop)  # frames that reach over its end
             known = known[:, : max(known.shape[1] - beyond, 0)]
         return self.inverse(
-            invent_phase(magnitude, known, hop=self.hop, consistent=lambda s: self(self.inverse(s)))
+            reconstruct_phase(magnitude, known, hop=self.hop, consistent=lambda s: self(self.inverse(s)))
         )
 
     def stream(self) -> Stream:
@@ -90,8 +90,10 @@ class Spectrum(nn.Module):
         return _StreamedInverse(self)
 
     def sound_stream(self) -> Stream:
-        """`sound` chunk by chunk, of magnitudes [B, F, T], with all phases invented."""
-        phase = InventedPhase(hop=self.hop, consistent=lambda: chain([self.inverse_stream(), self.stream()]))
+        """`sound` chunk by chunk, of magnitudes [B, F, T], with all phases reconstructed."""
+        phase = PhaseReconstruction(
+            hop=self.hop, consistent=lambda: chain([self.inverse_stream(), self.stream()])
+        )
         return chain([phase, self.inverse_stream()])
 
     def _of_windows(self, signal: Tensor) -> Tensor:
@@ -112,21 +114,21 @@ class _StreamedInverse:
 
     def __init__(self, spectrum: Spectrum) -> None:
         self.spectrum = spectrum
-        self.held = Held()  # frames whose windows reach beyond what was given out
+        self.buffer = StreamBuffer()  # frames whose windows reach beyond what was given out
         self.dropped = 0  # frames
         self.given = 0  # samples
 
     def __call__(self, spectra: Tensor, last: bool) -> Tensor:
-        self.held.add(spectra)
-        frames, hop, margin = len(self.held), self.spectrum.hop, self.spectrum.margin
+        self.buffer.add(spectra)
+        frames, hop, margin = len(self.buffer), self.spectrum.hop, self.spectrum.margin
         if frames == 0:
             return spectra.real.new_zeros(len(spectra), 1, 0)
         begin = self.dropped * hop
         certain = max(begin + frames * hop - (0 if last else margin), self.given)
         # What lies under the windows of frames dropped is false here, but was given out before.
-        sound = self.spectrum.inverse(self.held.first(frames).mT)[..., self.given - begin : certain - begin]
+        sound = self.spectrum.inverse(self.buffer.first(frames).mT)[..., self.given - begin : certain - begin]
         surplus = max(frames - 2 * margin // hop, 0)  # their windows end where the next sample begins
-        self.held.drop(surplus)
+        self.buffer.drop(surplus)
         self.dropped += surplus
         self.given = certain
         return sound
@@ -252,7 +254,7 @@ class ConvNeXtDecoder(nn.Module):
         return self.spectrum.sound(self._magnitude(self.blocks(frames)), prefix)
 
     def stream(self) -> Stream:
-        """`forward` chunk by chunk, with phases invented from the first frame on."""
+        """`forward` chunk by chunk, with phases reconstructed from the first frame on."""
         margin = KERNEL_SIZE // 2
         embed = convolution(self.embed, before=margin, after=margin)
         norm = each(lambda frames: self.norm_in(frames.mT).mT)

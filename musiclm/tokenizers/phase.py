@@ -15,16 +15,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from musiclm.tokenizers.streaming import Held, Stream
+from musiclm.tokenizers.streaming import Stream, StreamBuffer
 
 GRIFFIN_LIM_ROUNDS = 8
 MOMENTUM = 0.99  # of fast Griffin-Lim; the paper's best
 
 
-def invent_phase(
+def reconstruct_phase(
     magnitude: Tensor, known: Tensor, *, hop: int, consistent: Callable[[Tensor], Tensor]
 ) -> Tensor:
-    """Complex spectra [B, T, F] of `magnitude`, with `known` phases first and invented ones after.
+    """Complex spectra [B, T, F] of `magnitude`, with `known` phases first and reconstructed ones after.
 
     Args:
         magnitude: [B, T, F], non-negative, of frames `hop` samples apart; phases count from their middle.
@@ -33,7 +33,7 @@ def invent_phase(
         consistent: spectra to the spectra of the sound that they make; one round of Griffin-Lim.
     """
     fixed = known / known.abs().clamp_min(1e-9)  # [B, n, F]
-    phase = run_on(magnitude, fixed.angle(), hop)
+    phase = propagate(magnitude, fixed.angle(), hop)
     spectra = torch.polar(magnitude, phase)
     before: Tensor | None = None
     for _ in range(GRIFFIN_LIM_ROUNDS):
@@ -50,8 +50,8 @@ def agreeing(magnitude: Tensor, now: Tensor, before: Tensor | None) -> Tensor:
     return torch.polar(magnitude, moved.angle())
 
 
-class InventedPhase:
-    """`invent_phase` chunk by chunk from the first frame on: magnitudes [B, F, T] to spectra [B, F, T].
+class PhaseReconstruction:
+    """`reconstruct_phase` chunk by chunk from the first frame on: magnitudes [B, F, T] to spectra [B, F, T].
 
     The phases run on from frame to frame, and each round of Griffin-Lim looks as far ahead as windows
     overlap: so all of it can be streamed.
@@ -79,10 +79,10 @@ class InventedPhase:
         if magnitude.shape[-1] == 0:
             return magnitude
         if self.last_magnitude is None or self.last_phase is None:
-            phase = run_on(magnitude.mT, magnitude.mT[:, :0], self.hop)
+            phase = propagate(magnitude.mT, magnitude.mT[:, :0], self.hop)
         else:
             known = torch.cat([self.last_magnitude, magnitude], dim=-1)
-            phase = run_on(known.mT, self.last_phase, self.hop)[:, 1:]
+            phase = propagate(known.mT, self.last_phase, self.hop)[:, 1:]
         self.last_magnitude, self.last_phase = magnitude[..., -1:], phase[:, -1:]
         return phase.mT
 
@@ -92,7 +92,7 @@ class _Round:
 
     def __init__(self, consistent: Stream) -> None:
         self.consistent = consistent
-        self.magnitude, self.before = Held(), Held()
+        self.magnitude, self.before = StreamBuffer(), StreamBuffer()
 
     def __call__(
         self, magnitude: Tensor, spectra: Tensor, before: Tensor | None, last: bool
@@ -107,7 +107,7 @@ class _Round:
         return magnitude, agreeing(magnitude, now, before), now
 
 
-def run_on(magnitude: Tensor, known: Tensor, hop: int) -> Tensor:
+def propagate(magnitude: Tensor, known: Tensor, hop: int) -> Tensor:
     """Phases [B, T, F]: the first frames' are `known` [B, n, F], then each peak runs on at its frequency."""
     num_frames, num_bins = magnitude.shape[1:]
     peak, frequency = peaks(magnitude)  # [B, T, F] each

@@ -14,7 +14,8 @@ trunk (SoundStream, sec. III-E) holds nothing back; one with centred windows wai
 
 The arithmetic is the same, but a product of matrices of other sizes may round otherwise: latents agree to
 about 1e-6 of their size, and a code differs only where two entries are as near as that. The sound of the
-paper's trunk agrees to 1e-5. Where phases are invented (`phase.py`), such a difference may choose another
+paper's trunk agrees to 1e-5. Where phases are reconstructed (`phase.py`), such a difference may choose
+another
 peak: there the error lies 45 dB and more below the sound, as between two machines.
 """
 
@@ -205,17 +206,17 @@ class Sliding:
         self.function = function
         self.span, self.stride = span, stride
         self.after = after
-        self.held = Held(before)
+        self.buffer = StreamBuffer(before)
 
     def __call__(self, chunk: Tensor, last: bool) -> Tensor:
         if last:
             chunk = F.pad(chunk, (0, self.after))
-        self.held.add(chunk)
-        windows = max((len(self.held) - self.span) // self.stride + 1, 0)
+        self.buffer.add(chunk)
+        windows = max((len(self.buffer) - self.span) // self.stride + 1, 0)
         if windows == 0:  # the function only tells how many channels the nothing has
             return self.function(chunk.new_zeros(*chunk.shape[:2], self.span))[..., :0]
-        outputs = self.function(self.held.first((windows - 1) * self.stride + self.span))
-        self.held.drop(windows * self.stride)
+        outputs = self.function(self.buffer.first((windows - 1) * self.stride + self.span))
+        self.buffer.drop(windows * self.stride)
         return outputs
 
 
@@ -224,15 +225,15 @@ class Residual:
 
     def __init__(self, branch: Stream) -> None:
         self.branch = branch
-        self.held = Held()
+        self.buffer = StreamBuffer()
 
     def __call__(self, chunk: Tensor, last: bool) -> Tensor:
-        self.held.add(chunk)
+        self.buffer.add(chunk)
         outputs = self.branch(chunk, last)
-        return self.held.take(outputs.shape[-1]) + outputs
+        return self.buffer.take(outputs.shape[-1]) + outputs
 
 
-class Held:
+class StreamBuffer:
     """Samples [B, C, l] that wait for what comes after them, `zeros` ahead of the first."""
 
     def __init__(self, zeros: int = 0) -> None:

@@ -190,7 +190,7 @@ class SoundStreamTraining(LightningModule):
         output = self.part.decode(codes)[..., : target.shape[-1]]
         size = len(target)
         self.log("val/mel_distance", self.mel_distance(output, target), batch_size=size, prog_bar=True)
-        # With the target's phases: of invented ones, SI-SDR says nothing.
+        # With the target's phases: of reconstructed ones, SI-SDR says nothing.
         self.log("val/si_sdr", si_sdr(coded.waveform, target).mean(), batch_size=size, prog_bar=True)
         self.log("val/mel_loss", self.mel_loss(output, target), batch_size=size)
         for level in range(self.part.num_quantizers):

@@ -10,7 +10,7 @@ import torch
 from musiclm import Audio, MusicLM
 from musiclm.cli import main
 from musiclm.data.store import TokenStore
-from musiclm.stages.captured import CapturedStep
+from musiclm.stages.cuda_graph import CudaGraphStep
 from tests.tiny import folder_of_tones, melody
 from tests.tiny_model import OTHER, PROMPT, make_bundle
 
@@ -48,7 +48,7 @@ def test_auto_decodes_in_bfloat16_and_by_graphs(model: MusicLM) -> None:
     for stage in (model.semantic_stage, decoder.coarse, decoder.fine):
         assert stage.embedding.weight.device == torch.device("cuda", 0)
         step = stage.transformer.fused_step
-        assert isinstance(step, CapturedStep)
+        assert isinstance(step, CudaGraphStep)
         assert step.kept_in == torch.bfloat16
         assert {each.matrix.dtype for each in stage.level_heads.matrices} == {torch.bfloat16}
 

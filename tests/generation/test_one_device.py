@@ -40,7 +40,7 @@ from musiclm.data.tokenize import Tokenizers
 from musiclm.evaluate import codec as module_of_codec
 from musiclm.generation import audio_prompt, melody_prompt, pipeline
 from musiclm.metrics.fidelity import MelDistance
-from musiclm.stages.captured import CapturedStep
+from musiclm.stages.cuda_graph import CudaGraphStep
 from musiclm.tokenizers.fairseq2_models import BatchLayout
 from musiclm.tokenizers.mulan import MuLan
 from tests.tiny_model import OTHER, PROMPT, make_bundle
@@ -208,7 +208,7 @@ def check(samples: list[Audio], *, num: int, seconds: float) -> None:
 
 
 def test_text_becomes_music_on_one_device(model: MusicLM) -> None:
-    assert isinstance(model.semantic_stage.transformer.fused_step, CapturedStep)
+    assert isinstance(model.semantic_stage.transformer.fused_step, CudaGraphStep)
     heard: list[torch.device] = []
     made = model.generate(PROMPT, seconds=2.5, on_semantic=lambda tokens: heard.append(tokens.device))
     check([made], num=1, seconds=2.5)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from musiclm.tokenizers.convnext import Spectrum
-from musiclm.tokenizers.phase import invent_phase, peaks
+from musiclm.tokenizers.phase import peaks, reconstruct_phase
 
 HOP = 480
 SPECTRUM = Spectrum(1920, HOP)
@@ -50,7 +50,7 @@ def test_a_chord_comes_back_with_the_spectrum_it_had() -> None:
 
 def test_phases_that_are_known_are_kept() -> None:
     spectra = SPECTRUM(tone(440.0, 660.0))
-    whole = invent_phase(
+    whole = reconstruct_phase(
         spectra.abs(), spectra[:, :10], hop=HOP, consistent=lambda s: SPECTRUM(SPECTRUM.inverse(s))
     )
     torch.testing.assert_close(whole[:, :10], spectra[:, :10], atol=1e-4, rtol=1e-4)

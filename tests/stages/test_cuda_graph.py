@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-import musiclm.stages.captured as captured
-from musiclm.stages.captured import CapturedStep
+import musiclm.stages.cuda_graph as cuda_graph
+from musiclm.stages.cuda_graph import CudaGraphStep
 from musiclm.stages.decoding import sample_codes
 from musiclm.stages.precision import prepare_to_decode
 from musiclm.stages.transformer import Transformer
@@ -16,7 +16,7 @@ from tests.stages.tiny_stages import TINY, conditions_of, make_stage, random_cod
 
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> Transformer:
-    monkeypatch.setattr(captured, "REACH", 8)
+    monkeypatch.setattr(cuda_graph, "REACH", 8)
     torch.manual_seed(0)
     model = Transformer(TINY).eval().requires_grad_(False)
     torch.nn.init.normal_(model.position_bias.weight)
@@ -34,14 +34,14 @@ def hidden_states(model: Transformer, x: Tensor, opening: int) -> Tensor:
 def test_fixed_shapes_change_no_step(model: Transformer, opening: int) -> None:
     x = torch.randn(3, 30, TINY.width)  # beyond several reaches
     eager = hidden_states(model, x, opening)
-    model.fused_step = CapturedStep(model)
+    model.fused_step = CudaGraphStep(model)
     torch.testing.assert_close(hidden_states(model, x, opening), eager, atol=1e-6, rtol=1e-5)
 
 
 def test_a_cache_is_lent_again_and_remembers_nothing(model: Transformer) -> None:
     first, second = torch.randn(2, 2, 20, TINY.width)
     alone = hidden_states(model, second, 3)
-    model.fused_step = step = CapturedStep(model)
+    model.fused_step = step = CudaGraphStep(model)
     hidden_states(model, first, 3)
     gc.collect()
     (kept,) = step.free
@@ -53,7 +53,7 @@ def test_a_cache_is_lent_again_and_remembers_nothing(model: Transformer) -> None
 
 
 def test_a_generation_that_went_wrong_spoils_no_later_one(model: Transformer) -> None:
-    model.fused_step = CapturedStep(model)
+    model.fused_step = CudaGraphStep(model)
     wrong = torch.randn(1, 20, TINY.width).index_fill(1, torch.tensor([15]), torch.nan)
     with torch.inference_mode():
         assert hidden_states(model, wrong, 3).isnan().any()
@@ -63,8 +63,8 @@ def test_a_generation_that_went_wrong_spoils_no_later_one(model: Transformer) ->
 
 
 def test_only_the_latest_caches_are_kept(model: Transformer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(captured, "KEPT", 3)
-    model.fused_step = step = CapturedStep(model)
+    monkeypatch.setattr(cuda_graph, "KEPT", 3)
+    model.fused_step = step = CudaGraphStep(model)
     for length in range(1, 100, 8):
         model.new_cache(2, length)
     gc.collect()
@@ -72,7 +72,7 @@ def test_only_the_latest_caches_are_kept(model: Transformer, monkeypatch: pytest
 
 
 def test_two_generations_at_once_do_not_share_a_cache(model: Transformer) -> None:
-    model.fused_step = CapturedStep(model)
+    model.fused_step = CudaGraphStep(model)
     one, other = model.new_cache(1, 8), model.new_cache(1, 8)
     assert one.keys.data_ptr() != other.keys.data_ptr()
 

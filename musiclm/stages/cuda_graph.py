@@ -23,7 +23,7 @@ KEPT = 8  # caches that wait to be lent
 WARM_UP = 3  # runs before recording: libraries allocate and choose kernels in their first ones
 
 
-class CapturedStep:
+class CudaGraphStep:
     """All blocks of a transformer for one step, as `Transformer.fused_step`.
 
     On a CPU, where nothing can be captured, the same computation runs as it is: that is what tests compare.
