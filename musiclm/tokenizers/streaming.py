@@ -15,8 +15,7 @@ trunk (SoundStream, sec. III-E) holds nothing back; one with centred windows wai
 The arithmetic is the same, but a product of matrices of other sizes may round otherwise: latents agree to
 about 1e-6 of their size, and a code differs only where two entries are as near as that. The sound of the
 paper's trunk agrees to 1e-5. Where phases are reconstructed (`phase.py`), such a difference may choose
-another
-peak: there the error lies 45 dB and more below the sound, as between two machines.
+another peak: there the error lies 45 dB and more below the sound, as between two machines.
 """
 
 from collections.abc import Callable, Sequence
