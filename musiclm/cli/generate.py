@@ -1,10 +1,13 @@
 """`musiclm generate` and `musiclm story`: what is asked for is checked, made, and written block by block."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import torch
+from torch import Tensor
 
 from musiclm.audio import check_writable, writing
 from musiclm.cli.pipe import StreamFormat, check_pipe, writing_to_pipe
@@ -165,78 +168,72 @@ def _make(
             check_writable(file)
     model = MusicLM.from_pretrained(bundle, device=device, precision=precision)
     with Stages() as stages:
-        if guarding is not None:
-            _make_guarded(request, title, model, guarding, files=files, format=format, on_progress=stages)
+        if guarding is None:
+            stream = model.perform(request, stages)
+            seeds = range(request.seed, request.seed + request.num)
+            music = Music(stream, stream.sample_rate, stream.length, [Made(seed) for seed in seeds])
         else:
-            _make_at_once(request, title, model, files=files, format=format, on_progress=stages)
+            music = _guarded(request, model, guarding, stages)
+            for file, made in zip(files, music.made, strict=True):
+                name = f"{file}: " if len(files) > 1 else ""
+                print(f"guard: {name}{made.verdict}", file=sys.stderr)
+        if out == STDOUT:
+            with writing_to_pipe(music.sample_rate, music.length, format) as write:
+                for block in music.blocks:
+                    write(block[0])
+        else:
+            first = music.made[0].seed
+            _write(files, music, [_metadata(request, title, model, made, first) for made in music.made])
     if out != STDOUT:
         print(*files, sep="\n")
 
 
-def _make_at_once(
-    request: Request,
-    title: str,
-    model: MusicLM,
-    *,
-    files: Sequence[Path],
-    format: StreamFormat,
-    on_progress: OnProgress,
-) -> None:
-    """Write block by block, as the music is made."""
-    stream = model.perform(request, on_progress)
-    if files == [STDOUT]:
-        with writing_to_pipe(stream.sample_rate, stream.length, format) as write:
-            for block in stream:
-                write(block[0])
-        return
-    with ExitStack() as stack:
-        writers = [
-            stack.enter_context(
-                writing(
-                    file,
-                    stream.sample_rate,
-                    _metadata(request, title, model, request.seed + n, request.seed),
-                )
-            )
-            for n, file in enumerate(files)
-        ]
-        for block in stream:  # [N, 1, l]
-            for writer, row in zip(writers, block, strict=True):
-                writer(row)
+@dataclass(frozen=True)
+class Made:
+    """A sample's seed, and what a guard says of it."""
+
+    seed: int
+    verdict: str = ""
 
 
-def _make_guarded(
-    request: Request,
-    title: str,
-    model: MusicLM,
-    guarding: Guarding,
-    *,
-    files: Sequence[Path],
-    format: StreamFormat,
-    on_progress: OnProgress,
-) -> None:
-    """Write when all of the music has passed the guard."""
+@dataclass(frozen=True)
+class Music:
+    """Blocks [N, 1, l] of N samples, `length` long in all, on their way into files or a pipe."""
+
+    blocks: Iterable[Tensor]
+    sample_rate: int
+    length: int
+    made: Sequence[Made]  # of each sample
+
+
+def _guarded(request: Request, model: MusicLM, guarding: Guarding, on_progress: OnProgress) -> Music:
+    """The music in one block, when all of it has passed the guard."""
     from musiclm.audit.guard import Guard
 
     samples = Guard.of(guarding.tokens, model).generate(
         model, request, action=guarding.action, tries=guarding.tries, on_progress=on_progress
     )
-    for file, sample in zip(files, samples, strict=True):
-        name = f"{file}: " if len(files) > 1 else ""
-        print(f"guard: {name}{sample.verdict}", file=sys.stderr)
-    for file, sample in zip(files, samples, strict=True):
-        if file == STDOUT:
-            with writing_to_pipe(sample.audio.sample_rate, sample.audio.waveform.shape[1], format) as write:
-                write(sample.audio.waveform)
-        else:
-            metadata = _metadata(request, title, model, sample.seed, samples[0].seed)
-            metadata["comment"] += f", {sample.verdict}"
-            sample.audio.save(file, metadata)
+    whole = torch.stack([sample.audio.waveform for sample in samples])  # [N, 1, L]
+    made = [Made(sample.seed, str(sample.verdict)) for sample in samples]
+    return Music([whole], samples[0].audio.sample_rate, whole.shape[2], made)
 
 
-def _metadata(request: Request, title: str, model: MusicLM, seed: int, first: int) -> dict[str, str]:
-    """What a file says of the sample of a seed; `first` is that of the first one."""
-    words = f"seed {seed}"
+def _write(files: Sequence[Path], music: Music, metadata: Sequence[dict[str, str]]) -> None:
+    """A file for each sample, block by block as the music comes; all of them or none."""
+    with ExitStack() as stack:
+        writers = [
+            stack.enter_context(writing(file, music.sample_rate, words))
+            for file, words in zip(files, metadata, strict=True)
+        ]
+        for block in music.blocks:  # [N, 1, l]
+            for writer, row in zip(writers, block, strict=True):
+                writer(row)
+
+
+def _metadata(request: Request, title: str, model: MusicLM, made: Made, first: int) -> dict[str, str]:
+    """What a file says of a sample; `first` is the seed of the first one."""
+    words = f"seed {made.seed}"
     if request.keep == "semantic":
         words = f"seed {first}, sound of {words}"
-    return {"title": title, "comment": f"{words}, bundle {model.fingerprint}", "software": "musiclm"}
+    words = f"{words}, bundle {model.fingerprint}" + (f", {made.verdict}" if made.verdict else "")
+    return {"title": title, "comment": words, "software": "musiclm"}
