@@ -221,11 +221,16 @@ def _add_own_arguments(parser: "ArgumentParser", function: Callable[..., None]) 
 
 def _in_plain_words(words: str) -> str:
     """jsonargparse's message, with what it expected called as users call it."""
-    words = " ".join(words.split())
+    words = re.sub(r'^Parser key "([\w.]+)":', r"--\1:", " ".join(words.split()))
     # Of what may also be left out it says so at length.
     words = re.sub(
         r"Does not validate against any of the Union subtypes.*?Expected a ([^-]*?) - .*Given value: (.*)",
         r"Expected a \1. Got value: \2",
+        words,
+    )
+    words = re.sub(
+        r"Expected a typing\.Literal\[(.*?)\]\. Got value: (.*)",
+        lambda found: f"expected one of {found[1].replace(chr(39), '')}, got {found[2]}",
         words,
     )
     for kind, plain in (

@@ -114,7 +114,8 @@ def test_a_seed_that_is_no_number_is_one_mistake(capsys: pytest.CaptureFixture[s
 def test_what_was_expected_is_said_in_the_users_words(capsys: pytest.CaptureFixture[str]) -> None:
     for words, said in (
         (["audit", "--prompt_tokens", "0,25"], "expected a list such as [0,25], got 0,25"),
-        (["generate", "a tune", "--seconds", "ten"], "expected a number, got ten"),
+        (["generate", "a tune", "--seconds", "ten"], "--seconds: expected a number, got ten"),
+        (["generate", "a tune", "--format", "mp3"], "--format: expected one of wav, raw, got mp3"),
     ):
         with pytest.raises(SystemExit):
             main(words)
