@@ -5,6 +5,7 @@ and the distance is that between the two distributions. 0 is alike; clips need n
 is the bundle's MuLan, so that figures compare with others of the same MuLan only.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from musiclm.audio import Audio
 from musiclm.bundle import Bundle
 from musiclm.data.left_out import Report
-from musiclm.data.sources import find_recordings
+from musiclm.data.sources import Recording, find_recordings
 from musiclm.device import Device, choose_device, device_of
 from musiclm.files import shown
 from musiclm.metrics.frechet import frechet_distance
@@ -39,22 +40,41 @@ def fad(
     """
     place = choose_device(device)
     joint: JointEmbedding = Bundle.find(bundle).load("joint_embedding").to(place)
-    first, second = (embed_files(joint, paths, strict=strict) for paths in (generated, [reference]))
+    found = [Found.at(paths, strict=strict) for paths in (generated, [reference])]  # both, before long work
+    first, second = (embed(joint, each) for each in found)
     print(f"FAD {frechet_distance(first, second):.4f}   ({len(first)} and {len(second)} windows)")
 
 
-def embed_files(joint: JointEmbedding, paths: list[Path], *, strict: bool = False) -> Tensor:
-    """Embeddings [N, dimension] of every window of every recording at some paths.
+@dataclass(frozen=True)
+class Found:
+    """Recordings at some paths, and the report of those that cannot be used."""
+
+    paths: list[Path]
+    recordings: list[Recording]
+    report: Report
+
+    @classmethod
+    def at(cls, paths: list[Path], *, strict: bool = False) -> "Found":
+        """What is there.
+
+        Raises:
+            FileNotFoundError: there is nothing.
+        """
+        report = Report(strict=strict)
+        return cls(paths, find_recordings(paths, report), report)
+
+
+def embed(joint: JointEmbedding, found: Found) -> Tensor:
+    """Embeddings [N, dimension] of every window of every recording.
 
     Raises:
-        FileNotFoundError, ValueError: there are none that can be read, or not all can and `strict` is set.
+        ValueError: none can be read, or not all can and `strict` was set.
     """
-    report = Report(strict=strict)
-    recordings = find_recordings(paths, report)
+    report, recordings = found.report, found.recordings
     chosen = progress(recordings, total=len(recordings), description="embed")
     sounds = report.each(chosen, lambda recording: Audio.load_mono(recording.path, joint.sample_rate))
     device = device_of(joint)
     vectors = [joint.embed_windows(audio.waveform[None].to(device)).cpu() for _, audio in sounds]
-    report.check_any(len(vectors), ", ".join(map(shown, paths)))
+    report.check_any(len(vectors), ", ".join(map(shown, found.paths)))
     report.close(len(vectors))
     return torch.cat(vectors)
