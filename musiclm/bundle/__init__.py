@@ -10,6 +10,10 @@ plain data (`plain.py`), and only classes of this project can be named in it (`b
 formats and versions called otherwise stands in `aliases.py`.
 """
 
+import warnings
+from typing import Any
+
+from musiclm.bundle import aliases
 from musiclm.bundle.build import build
 from musiclm.bundle.commands import info, pack
 from musiclm.bundle.reading import SHIPPED, Bundle, load_component, only_role
@@ -28,3 +32,12 @@ __all__ = [
     "pack",
     "save_component",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Names of version 0.1; they go with version 0.2.
+    if name not in aliases.FUNCTIONS:
+        raise AttributeError(f"module 'musiclm.bundle' has no attribute {name!r}")
+    new = aliases.FUNCTIONS[name]
+    warnings.warn(f"musiclm.bundle.{name} is called {new} now", DeprecationWarning, stacklevel=2)
+    return globals()[new]

@@ -32,6 +32,8 @@ SETTINGS = {
     "fine_temperature": ("fine_stage", "temperature"),
     "decoder_context": ("codec", "context"),
 }
+# Functions of this package, in Python.
+FUNCTIONS = {"load_part": "load_component", "save_part": "save_component"}
 # Classes that have moved: where a bundle may say that they are, and where they are.
 CLASSES: dict[str, str] = {}
 

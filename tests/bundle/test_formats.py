@@ -9,6 +9,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+import musiclm.bundle
 from musiclm.bundle import Bundle, aliases, load_component, merge
 from musiclm.bundle.component import fingerprint_of
 from musiclm.data.store import DESCRIPTION, QUANTIZER, TokenStore
@@ -89,6 +90,14 @@ def test_old_names_of_roles_are_understood_with_a_warning() -> None:
     with pytest.warns(DeprecationWarning, match="role soundstream is called codec now"):
         old = bundle.load(OLD_NAME)
     assert type(old) is type(bundle.load("codec"))
+
+
+def test_old_names_of_functions_work_with_a_warning() -> None:
+    with pytest.warns(DeprecationWarning, match="load_part is called load_component now"):
+        old = musiclm.bundle.load_part
+    assert old is load_component
+    with pytest.raises(AttributeError, match="no attribute 'load_parts'"):
+        _ = musiclm.bundle.load_parts
 
 
 def test_an_old_store_is_of_the_same_tokenizers_and_still_trains(tmp_path: Path) -> None:
