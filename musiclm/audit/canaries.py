@@ -18,9 +18,11 @@ import numpy as np
 from musiclm.data.store import (
     CODEBOOKS,
     DESCRIPTION,
+    MELODY_QUANTIZER,
     QUANTIZER,
     TokenRow,
     TokenStore,
+    quantizer_of,
     shard_path,
     write_shard,
 )
@@ -85,7 +87,9 @@ def _write_store(folder: Path, rows: Sequence[TokenRow], times: dict[str, int], 
         write_shard(shard_path(folder, index), rows[first : first + ROWS_IN_SHARD])
     for name in (CODEBOOKS, DESCRIPTION):
         shutil.copyfile(tokens / name, folder / name)
-    shutil.copytree(tokens / QUANTIZER, folder / QUANTIZER)
+    for name in (QUANTIZER, MELODY_QUANTIZER):
+        if (quantizer := quantizer_of(tokens, name)).is_dir():
+            shutil.copytree(quantizer, folder / name)
     (folder / CANARIES).write_text(json.dumps(times, indent=1), encoding="utf-8")
 
 
