@@ -1,11 +1,11 @@
-"""Objects from plain data: parts from the specs of a bundle, settings from the lines of a YAML file.
+"""Objects from plain data: modules from the specs of a bundle, settings from the lines of a YAML file.
 
 A spec is `class_path` and `init_args`, as jsonargparse has it in training configurations. But a bundle may
 come from a stranger, and jsonargparse imports whatever a file names before it looks at what it has imported.
 So specs are resolved here, without it:
 
-1. A class is looked up only where parts are kept (`FOLDERS`), in a file that exists, and only classes count
-   that this very file defines. Nothing else is imported, and no function is ever called by its name.
+1. A class is looked up only where components are kept (`FOLDERS`), in a file that exists, and only classes
+   count that this very file defines. Nothing else is imported, and no function is ever called by its name.
 2. The type hints of the class's constructor say what each value may be. Numbers, words and lists are copied,
    never interpreted: nothing is a path to read, an expression or a name to import.
 3. All of that is checked before the first constructor runs.
@@ -26,7 +26,7 @@ from torch import nn
 from musiclm.bundle import aliases
 
 PACKAGE = Path(__file__).parents[1]
-FOLDERS = ("tokenizers", "stages")  # of the package: where the parts are
+FOLDERS = ("tokenizers", "stages")  # of the package: where the classes of components are
 CLASS_PATH = re.compile(rf"musiclm\.({'|'.join(FOLDERS)})\.([a-z]\w*)\.([A-Za-z]\w*)", re.ASCII)
 PIPELINE_PATH = re.compile(r"musiclm\.generation\.([a-z]\w*)\.([A-Za-z]\w*)", re.ASCII)
 EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", re.ASCII)  # YAML 1.1 takes 1e-3 for a word
@@ -67,12 +67,12 @@ class Blueprint:
 
 
 def build(class_path: str, init_args: dict[str, Any], place: str = "its spec") -> Any:
-    """A part from its spec: `check`, then the constructors."""
+    """A module from its spec: `check`, then the constructors."""
     return check(class_path, init_args, place).build()
 
 
 def check(class_path: str, init_args: dict[str, Any], place: str = "its spec") -> Blueprint:
-    """What a part's spec names, found to be this project's and of the right types; nothing is built.
+    """What a spec names, found to be this project's and of the right types; nothing is built.
 
     Args:
         class_path, init_args: the spec.
@@ -81,7 +81,7 @@ def check(class_path: str, init_args: dict[str, Any], place: str = "its spec") -
     Raises:
         ValueError: the spec names something else, or does not fit the constructor.
     """
-    return _part(nn.Module, {"class_path": class_path, "init_args": init_args}, place)
+    return _module(nn.Module, {"class_path": class_path, "init_args": init_args}, place)
 
 
 def read(kind: type[Kind], values: Any, place: str) -> Kind:
@@ -113,22 +113,22 @@ def find_pipeline(spec: Any, place: str) -> Any:
     )
 
 
-def _part(base: type, spec: Any, place: str) -> Blueprint:
+def _module(base: type, spec: Any, place: str) -> Blueprint:
     """The blueprint of a spec whose class is a `base`."""
     if (
         not isinstance(spec, dict)
         or "class_path" not in spec
         or not spec.keys() <= {"class_path", "init_args"}
     ):
-        raise ValueError(f"expected class_path and init_args of a part at {place}, got {_short(spec)}")
+        raise ValueError(f"expected class_path and init_args of a class at {place}, got {_short(spec)}")
     cls = _class_of(spec["class_path"], f"{place}.class_path")
     if not issubclass(cls, base):
-        raise ValueError(f"expected a part of class {base.__name__} at {place}, got {cls.__name__}")
+        raise ValueError(f"expected a module of class {base.__name__} at {place}, got {cls.__name__}")
     return _arguments(cls, spec.get("init_args") or {}, f"{place}.init_args")
 
 
 def _class_of(class_path: Any, place: str) -> type:
-    """The part's class of a name, looked up in the files of this project alone."""
+    """The class of a name, looked up in the files of this project alone."""
     class_path = aliases.class_path(class_path)
     found = CLASS_PATH.fullmatch(class_path) if isinstance(class_path, str) else None
     if found and (PACKAGE / found[1] / f"{found[2]}.py").is_file():
@@ -138,7 +138,7 @@ def _class_of(class_path: Any, place: str) -> type:
         if isinstance(cls, type) and issubclass(cls, nn.Module) and cls.__module__ == module.__name__:
             return cls
     raise ValueError(
-        f"expected a part of this project (musiclm.tokenizers.… or musiclm.stages.…) at {place}, "
+        f"expected a class of this project (musiclm.tokenizers.… or musiclm.stages.…) at {place}, "
         f"got {_short(class_path)}: nothing else is imported"
     )
 
@@ -184,7 +184,7 @@ def _value(kind: Any, value: Any, place: str) -> Any:
             raise ValueError(f"expected values by name at {place}, got {_short(value)}")
         return value
     if isinstance(kind, type) and issubclass(kind, nn.Module):
-        return _part(kind, value, place)
+        return _module(kind, value, place)
     if dataclasses.is_dataclass(kind):
         return _arguments(kind, value, place)  # type: ignore[arg-type]
     return _scalar(kind, value, place)

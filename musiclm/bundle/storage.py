@@ -14,12 +14,12 @@ SCALE = ".scale"  # suffix of the per-row scales beside an int8 matrix
 SMALL = 4096  # elements; statistics and biases below this stay float32
 
 
-def pack_weights(part: nn.Module, storage: Storage) -> dict[str, Tensor]:
-    """The state of a part as it is stored, without what only its training needs."""
-    training_only = training_state(part)
-    parameters = {key for key, _ in part.named_parameters()}
+def pack_weights(module: nn.Module, storage: Storage) -> dict[str, Tensor]:
+    """The state of a module as it is stored, without what only its training needs."""
+    training_only = training_state(module)
+    parameters = {key for key, _ in module.named_parameters()}
     packed = {}
-    for key, value in part.state_dict().items():
+    for key, value in module.state_dict().items():
         if matches(key, training_only):
             continue
         value = value.detach().cpu().contiguous()
@@ -48,9 +48,9 @@ def unpack_weights(packed: dict[str, Tensor]) -> dict[str, Tensor]:
     return state
 
 
-def training_state(part: nn.Module) -> tuple[str, ...]:
+def training_state(component: nn.Module) -> tuple[str, ...]:
     """Beginnings and endings of the state's keys that only training needs."""
-    return tuple(name for module in part.modules() for name in getattr(module, "training_state", ()))
+    return tuple(name for module in component.modules() for name in getattr(module, "training_state", ()))
 
 
 def matches(key: str, names: tuple[str, ...]) -> bool:

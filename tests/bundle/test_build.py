@@ -129,8 +129,8 @@ def test_whatever_a_spec_names_nothing_foreign_is_imported(spec: dict[str, Any])
 def test_the_message_names_the_key(form: Any) -> None:
     spec = deepcopy(PARTS["codec"])
     spec["init_args"]["encoder"] = form
-    with pytest.raises(ValueError, match=r"part.* at model\.yaml: parts\.soundstream\.init_args\.encoder"):
-        build(**spec, place="model.yaml: parts.soundstream")
+    with pytest.raises(ValueError, match=r"class.* at model\.yaml: components\.codec\.init_args\.encoder"):
+        build(**spec, place="model.yaml: components.codec")
 
 
 def test_a_spec_makes_the_part_that_it_names() -> None:
@@ -173,7 +173,7 @@ def test_what_a_constructor_needs_is_asked_for() -> None:
     tower = deepcopy(PARTS["joint_embedding"])
     tower["init_args"]["audio"] = tower["init_args"]["text"]
     with pytest.raises(
-        ValueError, match=r"expected a part of class AudioTower at x\.init_args\.audio, got TextTower"
+        ValueError, match=r"expected a module of class AudioTower at x\.init_args\.audio, got TextTower"
     ):
         build(**tower, place="x")
 
