@@ -59,8 +59,9 @@ class StoredMatrix(nn.Module):
 class Int8Matrix(nn.Module):
     """Product of [..., inputs] with a matrix [outputs, inputs] of 8-bit entries, by torch's dynamic linear.
 
-    What is multiplied has one scale for all rows, so that a row depends a little on its neighbours.
-    `reduce_range` takes 7 bits of it: without VNNI instructions a CPU sums in 16 bits, and 8 would overflow.
+    What is multiplied at once has one scale, so the rows of a batch are multiplied one by one: none depends
+    on another, and a sample of several is what it is alone. `reduce_range` takes 7 bits of it: without VNNI
+    instructions a CPU sums in 16 bits, and 8 would overflow.
     """
 
     def __init__(self, weight: Tensor) -> None:
@@ -72,7 +73,8 @@ class Int8Matrix(nn.Module):
         self.packed = torch.ops.quantized.linear_prepack(rounded, None)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.ops.quantized.linear_dynamic(x, self.packed, reduce_range=True)
+        rows = [torch.ops.quantized.linear_dynamic(row, self.packed, reduce_range=True) for row in x.split(1)]
+        return torch.cat(rows)  # [B, ..., outputs]
 
 
 class StepNorm(nn.Module):
