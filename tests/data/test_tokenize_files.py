@@ -1,88 +1,23 @@
-"""`musiclm tokenize` and the files that people have: nothing stops it, nothing is lost, nothing is stale."""
+"""`musiclm tokenize` and the files that people have: nothing stops it, each is taken or named."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 import torch
-from torch import Tensor
 
 import musiclm.data.tokenize
-from musiclm.cli import main
-from musiclm.data.sources import as_text, content_hash, split_of
-from musiclm.data.store import TokenStore, shard_path
+from musiclm.data.sources import as_text
+from musiclm.data.store import TokenStore
 from musiclm.data.tokenize import Tokenizers
-from musiclm.files import only_writer, shown
-from tests.data.old_store import without_sources
+from musiclm.files import shown
+from tests.data.tokenizing import Levels, fails, report, run
 from tests.tiny import SAMPLE_RATE, folder_of_tones, melody, tone
-
-
-class Levels:
-    """Tokens that tell recordings apart, by a sample of each frame: as a codec, and as semantic tokens."""
-
-    sample_rate = SAMPLE_RATE
-    codebook_size = 8
-    num_quantizers = 3
-
-    def __init__(self, frame_rate: int, levels: tuple[int, ...] = ()) -> None:
-        self.frame_rate = float(frame_rate)
-        self.levels = levels
-        self.codebooks = torch.zeros(*(levels or (1,)), 8, 2)
-        self.calls = 0
-        self.refuses = -1  # which call raises
-
-    def encode(self, waveform: Tensor) -> Tensor:
-        self.calls += 1
-        if self.calls == self.refuses:
-            raise RuntimeError("kernel size can't be greater than actual input size")
-        hop = round(self.sample_rate / self.frame_rate)
-        frames = torch.nn.functional.pad(waveform[0, 0], (0, -waveform.shape[2] % hop)).view(-1, hop)
-        codes = (frames[:, 7].abs() * 997).long() % 8
-        return codes.expand(1, *self.levels, -1)
-
-
-@pytest.fixture
-def semantic(monkeypatch: pytest.MonkeyPatch) -> Iterator[Levels]:
-    """The semantic tokenizer of all that is tokenized here, in this process."""
-    semantic = Levels(25)
-    mulan = SimpleNamespace(
-        sample_rate=SAMPLE_RATE, dimension=4, window_seconds=10.0,
-        embed_windows=lambda waveform: torch.ones(1, 4),
-    )  # fmt: skip
-    tokenizers = Tokenizers(Levels(50, (3,)), semantic, mulan)  # type: ignore[arg-type]
-    monkeypatch.setattr(Tokenizers, "load", lambda bundle, device="cpu": tokenizers)
-    kept = musiclm.data.tokenize._tokenizers
-    kept.cache_clear()
-    yield semantic
-    kept.cache_clear()
-
-
-def run(out: Path, *words: str | Path) -> TokenStore:
-    main(["tokenize", *map(os.fspath, words), "--out", str(out), "--workers", "1"])
-    return TokenStore(out)
-
-
-def fails(capsys: pytest.CaptureFixture[str], out: Path, *words: str | Path) -> str:
-    """The last line that a run says which exits with 2."""
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as stop:
-        run(out, *words)
-    assert stop.value.code == 2
-    return capsys.readouterr().err.splitlines()[-1]
-
-
-def report(out: Path) -> dict[str, str]:
-    """Reasons by path."""
-    if not (out / "left_out.tsv").exists():
-        return {}
-    lines = (out / "left_out.tsv").read_text(encoding="utf-8").splitlines()[1:]
-    return dict(line.split("\t") for line in lines)
 
 
 def names(folder: Path, save: Callable[[str], None]) -> None:
@@ -211,58 +146,6 @@ def test_all_folders_together_are_tokenized_in_one_run(
     assert [row.semantic.tolist() for row in store if row.id == "names/good.wav"]  # told from the others
 
 
-def test_tokens_of_other_recordings_of_the_same_names_are_not_kept(tmp_path: Path, semantic: Levels) -> None:
-    for number, album in enumerate(("A", "B")):
-        for track in range(2):
-            (tmp_path / album).mkdir(exist_ok=True)
-            melody(0.5, seed=10 * number + track).save(tmp_path / album / f"track{track}.wav")
-    first = [row.semantic.tolist() for row in run(tmp_path / "tokens", tmp_path / "A")]
-    store = run(tmp_path / "tokens", tmp_path / "B")
-    assert store.ids() == ["track0", "track1"]
-    assert [row.source.hash for row in store] == [
-        content_hash(tmp_path / "B" / f"track{track}.wav") for track in range(2)
-    ]
-    assert [row.semantic.tolist() for row in store] != first
-
-
-def test_a_recording_is_tokenized_once_wherever_it_goes_and_whatever_is_said_of_it(
-    tmp_path: Path, semantic: Levels
-) -> None:
-    music = folder_of_tones(tmp_path / "music", 3, seconds=0.4)
-    before = {row.id: row.semantic.tolist() for row in run(tmp_path / "tokens", music)}
-    assert semantic.calls == 3
-    shard = shard_path(tmp_path / "tokens", 0)
-    made = shard.stat().st_mtime_ns
-    run(tmp_path / "tokens", music)
-    assert (semantic.calls, shard.stat().st_mtime_ns) == (3, made)  # nothing to do
-
-    music = music.rename(tmp_path / "moved")
-    (music / "tone01.txt").write_text("other words")
-    tone(0.4, pitch=100.0).save(music / "a new one.wav")
-    store = run(tmp_path / "tokens", music, "--shard_size", "2")
-    assert semantic.calls == 4
-    assert store.ids() == ["a new one", *before]
-    assert {row.id: row.semantic.tolist() for row in store if row.id in before} == before
-    assert store[2].captions == ["other words"]
-    assert all(Path(row.path).parent == music for row in store)
-
-    tone(0.4, pitch=150.0).save(music / "tone00.wav")  # other content under the same name
-    assert run(tmp_path / "tokens", music)[1].source.hash == content_hash(music / "tone00.wav")
-    assert semantic.calls == 5
-    assert not shard_path(tmp_path / "tokens", 1).exists()
-
-
-def test_a_store_without_hashes_loads_and_is_made_again(tmp_path: Path, semantic: Levels) -> None:
-    music = folder_of_tones(tmp_path / "music", 2, seconds=0.4)
-    rows = [row.semantic.tolist() for row in run(tmp_path / "tokens", music)]
-    without_sources(shard_path(tmp_path / "tokens", 0))
-    old = TokenStore(tmp_path / "tokens")
-    assert [row.semantic.tolist() for row in old] == rows
-    assert old[0].source.hash == ""
-    assert all(row.source.hash for row in run(tmp_path / "tokens", music))
-    assert semantic.calls == 4
-
-
 def test_one_that_fails_while_it_is_tokenized_is_left_out_and_tried_again(
     tmp_path: Path, semantic: Levels, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -330,73 +213,3 @@ def test_recordings_of_more_than_two_hours_are_left_out_by_name(
     tone(0.6).save(music / "long.wav")
     assert run(tmp_path / "tokens", music).ids() == ["tone00", "tone01"]
     assert "at most two" in report(tmp_path / "tokens")[str(music / "long.wav")]
-
-
-def test_the_second_of_two_at_one_store_is_told_of_the_first(
-    tmp_path: Path, semantic: Levels, capsys: pytest.CaptureFixture[str]
-) -> None:
-    music, out = folder_of_tones(tmp_path / "music", 1, seconds=0.4), tmp_path / "tokens"
-    with only_writer(out):
-        line = fails(capsys, out, music)
-    assert f"process {os.getpid()} on" in line
-    assert list(out.iterdir()) == []
-
-
-def test_a_store_is_refused_until_tokenize_has_come_to_its_end(
-    tmp_path: Path, semantic: Levels, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    music, out = folder_of_tones(tmp_path / "music", 3, seconds=0.4), tmp_path / "tokens"
-
-    def full_disk(path: Path, rows: Any, write: Any = musiclm.data.tokenize.write_shard) -> None:
-        if path == shard_path(out, 2):
-            raise OSError(28, "No space left on device")
-        write(path, rows)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(musiclm.data.tokenize, "write_shard", full_disk)
-        assert "No space left" in fails(capsys, out, music, "--shard_size", "1")
-    with pytest.raises(ValueError, match="run it again, it goes on where it was"):
-        TokenStore(out)
-    assert len(run(out, music, "--shard_size", "1")) == 3
-    assert semantic.calls == 4  # one of them for the shard that was not written
-
-
-def test_tokenizers_that_cannot_be_loaded_are_the_reason_given(
-    tmp_path: Path, semantic: Levels, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def broken(bundle: Path, device: str) -> Tokenizers:
-        raise ImportError("libsndfile.so.1: cannot open shared object file")
-
-    monkeypatch.setattr(musiclm.data.tokenize, "_tokenizers", broken)
-    line = fails(capsys, tmp_path / "tokens", folder_of_tones(tmp_path / "music", 1, seconds=0.4))
-    assert "cannot be loaded: ImportError: libsndfile.so.1" in line
-
-
-def test_identical_recordings_are_on_one_side_and_reported(tmp_path: Path, semantic: Levels) -> None:
-    held_out = next(name for name in map(str, range(100)) if split_of(name) == "valid")
-    music = folder_of_tones(tmp_path / "music", 1, seconds=0.4)
-    (music / f"{held_out}.wav").write_bytes((music / "tone00.wav").read_bytes())
-    store = run(tmp_path / "tokens", music)
-    assert set(store.splits()) == {"train"}
-    assert report(tmp_path / "tokens") == {
-        str(music / "tone00.wav"): f"taken, but identical to {music / held_out}.wav"
-    }
-
-
-def test_a_gpu_has_one_process_however_many_were_asked_for(
-    tmp_path: Path, semantic: Levels, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    asked: list[int] = []
-
-    def in_this_process(work: Callable[[Any], Any], items: list[Any], processes: int) -> Iterator[Any]:
-        asked.append(processes)
-        yield from map(work, items)
-
-    monkeypatch.setattr(musiclm.data.tokenize, "choose_device", torch.device)
-    monkeypatch.setattr(musiclm.data.tokenize, "in_processes", in_this_process)
-    music = folder_of_tones(tmp_path / "music", 2, seconds=0.4)
-    for number, workers in enumerate(("0", "3")):
-        words = ["tokenize", str(music), "--workers", workers, "--device", "cuda:0"]
-        main([*words, "--out", str(tmp_path / f"tokens{number}")])
-        assert ("one process on cuda:0, not 3" in capsys.readouterr().err) == (workers == "3")
-    assert asked == [1, 1]

@@ -1,0 +1,28 @@
+"""The tokenizers of all that tests tokenize."""
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+import musiclm.data.tokenize
+from musiclm.data.tokenize import Tokenizers
+from tests.data.tokenizing import Levels
+from tests.tiny import SAMPLE_RATE
+
+
+@pytest.fixture
+def semantic(monkeypatch: pytest.MonkeyPatch) -> Iterator[Levels]:
+    """The semantic tokenizer of all that is tokenized here, in this process."""
+    semantic = Levels(25)
+    mulan = SimpleNamespace(
+        sample_rate=SAMPLE_RATE, dimension=4, window_seconds=10.0,
+        embed_windows=lambda waveform: torch.ones(1, 4),
+    )  # fmt: skip
+    tokenizers = Tokenizers(Levels(50, (3,)), semantic, mulan)  # type: ignore[arg-type]
+    monkeypatch.setattr(Tokenizers, "load", lambda bundle, device="cpu": tokenizers)
+    kept = musiclm.data.tokenize._tokenizers
+    kept.cache_clear()
+    yield semantic
+    kept.cache_clear()
