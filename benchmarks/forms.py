@@ -177,9 +177,9 @@ def audible_seams(model: MusicLM, seconds: float = 60.0) -> dict[str, Any]:
 
 
 @torch.inference_mode()
-def story_parts(model: MusicLM, seconds: float = 60.0) -> dict[str, Any]:
+def story_parts(model: MusicLM, seconds: float = 60.0, seed: int = 0) -> dict[str, Any]:
     """MuLan's similarity of each part of a story to its own text, and to those of the others."""
-    audio = model.story(STORY, seconds=seconds)
+    audio = model.story(STORY, seconds=seconds, seed=seed)
     texts = model.joint_embedding.embed_text([text for _, text in STORY])
     ends = [start for start, _ in STORY[1:]] + [seconds]
     rows = []

@@ -23,6 +23,7 @@ from tests.tiny import publish_encodec
 
 if TYPE_CHECKING:
     from encodec import EncodecModel
+    from xdist.workermanage import WorkerController
 
 ROOT = Path(__file__).parent.parent
 
@@ -31,6 +32,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Where several processes share the work, long files come first: short ones fill up the end."""
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: item.getparent(pytest.Module).get_closest_marker("slow") is None)
+
+
+def pytest_testnodedown(node: "WorkerController", error: object) -> None:
+    """How a worker ended that should not have: a negative code is a signal; -9 mostly means: out of memory."""
+    if error:
+        code = node.gateway._io.popen.wait(timeout=10)
+        print(f"worker {node.gateway.id} ended with {code}: {error}", file=sys.stderr)
 
 
 def pytest_collection_finish() -> None:

@@ -148,10 +148,11 @@ def test_no_seam_is_heard_where_windows_meet(model: MusicLM) -> None:
 def test_each_part_of_a_story_is_nearer_to_its_own_text(model: MusicLM) -> None:
     from benchmarks.forms import story_parts
 
-    figures = story_parts(model)
-    # Without the compiled step, codes are drawn that round otherwise: another piece, with a luck of its own.
-    assert figures["story_parts_nearer_to_their_own"] >= (1 if native.available() else 0.75)
-    assert figures["story_own"] > figures["story_others"] + 0.2
+    # Three stories: each machine rounds otherwise, and so draws other pieces, which have a luck of their own.
+    stories = [story_parts(model, seed=seed) for seed in range(3)]
+    assert sum(4 * story["story_parts_nearer_to_their_own"] for story in stories) >= 10  # of 12; by chance 3
+    for story in stories:
+        assert story["story_own"] > story["story_others"] + 0.4
 
 
 def test_the_prompt_changes_the_music_and_the_seed_does_too(model: MusicLM) -> None:
