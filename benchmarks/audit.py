@@ -32,7 +32,6 @@ from musiclm.audit.sinkhorn import (
 )
 from musiclm.bundle import Bundle, merge
 from musiclm.data.store import (
-    QUANTIZER,
     StoreDescription,
     TokenRow,
     shard_path,
@@ -40,9 +39,11 @@ from musiclm.data.store import (
     write_description,
     write_shard,
 )
+from musiclm.data.stream_makers import acoustic_codes, joint_embeddings
 from musiclm.generation.pipeline import MusicLM
 from musiclm.stages.decoding import sample_codes
 from musiclm.stages.stage import Stage
+from musiclm.streams import MADE_BY, Stream
 
 SAMPLES = 512  # sequences of 125 tokens
 PAIRS = 20_000
@@ -103,20 +104,18 @@ def make_store(folder: Path, bundle: Bundle, samples: Tensor, *, recordings: int
         bundle.load(name) for name in ("joint_embedding", "codec", "semantic_quantizer")
     )
     rate = bundle.load("semantic_stage").layout.target.frame_rate
+    streams = (
+        Stream("semantic", 1, centroids.num_centroids, rate, made_by=MADE_BY["semantic"]),
+        acoustic_codes(acoustic).stream,
+        joint_embeddings(mulan).stream,
+    )
     description = StoreDescription(
-        semantic_frame_rate=rate,
-        semantic_codebook_size=centroids.num_centroids,
-        acoustic_frame_rate=acoustic.frame_rate,
-        acoustic_codebook_size=acoustic.codebook_size,
-        num_quantizers=acoustic.num_quantizers,
-        mulan_dimension=mulan.dimension,
-        mulan_window_seconds=mulan.window_seconds,
-        mulan_stride_seconds=1.0,
-        fingerprints={name: bundle.fingerprint(name) for name in bundle.components},
+        streams, {role: bundle.fingerprint(role) for stream in streams for role in stream.made_by}
     )
     write_description(folder, description)
     write_codebooks(folder, {"semantic": centroids.centroids[None], "acoustic": acoustic.codebooks})
-    merge([bundle], folder / QUANTIZER, {}, only=[QUANTIZER])
+    quantizer = description["mulan"].made_by[-1]
+    merge([bundle], folder / quantizer, {}, only=[quantizer])
     random = np.random.default_rng(0)
     pieces = samples.numpy().astype(np.uint16)
 
@@ -136,9 +135,11 @@ def make_store(folder: Path, bundle: Bundle, samples: Tensor, *, recordings: int
                 licence="",
                 split="train" if index % 8 else "valid",
                 captions=[],
-                semantic=tokens_of_a_recording(),
-                acoustic=random.integers(0, 1024, (acoustic.num_quantizers, frames), dtype=np.uint16),
-                mulan=random.normal(size=(31, mulan.dimension)).astype(np.float16),
+                streams={
+                    "semantic": tokens_of_a_recording()[None],
+                    "acoustic": random.integers(0, 1024, (acoustic.num_quantizers, frames), dtype=np.uint16),
+                    "mulan": random.normal(size=(31, mulan.dimension)).astype(np.float16),
+                },
             )
             for index in range(first, min(first + 1000, recordings))
         ]

@@ -20,9 +20,9 @@ from benchmarks.command import begin
 from benchmarks.hardware import describe, usual_time
 from benchmarks.report import Bar, judge, say, table
 from musiclm.bundle import Bundle
-from musiclm.data.tokenize import Tokenizers
 from musiclm.tokenizers.seanet import SEANetDecoder, SEANetEncoder
 from musiclm.tokenizers.soundstream import SoundStream
+from musiclm.tokenizers.w2v_bert import W2VBertTokens
 
 SECONDS, QUICK_SECONDS = 60.0, 20.0  # above 10 s MuLan's windows overlap: each second is seen ten times
 PAPER_SECONDS = 10.0  # for the paper's trunk, the slowest
@@ -37,10 +37,11 @@ def main() -> None:
     )
     say({"machine": describe(CPU), "threads": torch.get_num_threads()})
     seconds = QUICK_SECONDS if options.quick else SECONDS
-    tokenizers = Tokenizers.load(Bundle.find("default"))
-    cases = [say(case) for case in measure(tokenizers, music(seconds, tokenizers.acoustic.sample_rate))]
+    bundle = Bundle.find("default")
+    codec = bundle.load("codec")
+    cases = [say(case) for case in measure(bundle, codec, music(seconds, codec.sample_rate))]
     if not options.quick:
-        waveform = music(PAPER_SECONDS, tokenizers.acoustic.sample_rate)
+        waveform = music(PAPER_SECONDS, codec.sample_rate)
         cases += [say(case) for case in codec_cases("SoundStream, paper", paper_codec(), waveform)]
     print()
     print(compare(cases))
@@ -75,13 +76,14 @@ def paper_codec() -> SoundStream:
     return codec.eval()
 
 
-def measure(tokenizers: Tokenizers, waveform: Tensor) -> Iterator[dict[str, Any]]:
+def measure(bundle: Bundle, codec: SoundStream, waveform: Tensor) -> Iterator[dict[str, Any]]:
     """What `musiclm tokenize` does with a recording [1, 1, L], and the codec's way back."""
-    rate = tokenizers.acoustic.sample_rate
-    assert isinstance(tokenizers.acoustic, SoundStream)
-    yield from codec_cases("SoundStream", tokenizers.acoustic, waveform)
-    yield timed("w2v-BERT, k-means", "encode", lambda: tokenizers.semantic.encode(waveform), waveform, rate)
-    yield timed("MuLan", "encode", lambda: tokenizers.mulan.embed_windows(waveform), waveform, rate)
+    semantic = W2VBertTokens(bundle.load("semantic_encoder"), bundle.load("semantic_quantizer"))
+    mulan = bundle.load("joint_embedding")
+    rate = codec.sample_rate
+    yield from codec_cases("SoundStream", codec, waveform)
+    yield timed("w2v-BERT, k-means", "encode", lambda: semantic.encode(waveform), waveform, rate)
+    yield timed("MuLan", "encode", lambda: mulan.embed_windows(waveform), waveform, rate)
 
 
 def codec_cases(name: str, codec: SoundStream, waveform: Tensor) -> Iterator[dict[str, Any]]:

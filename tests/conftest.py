@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_testnodedown(node: "WorkerController", error: object) -> None:
-    """How a worker ended that should not have: a negative code is a signal; -9 mostly means: out of memory."""
+    """How a worker ended that should not have: by a signal where it is negative, -9 mostly for memory."""
     if error:
         code = node.gateway._io.popen.wait(timeout=10)
         print(f"worker {node.gateway.id} ended with {code}: {error}", file=sys.stderr)

@@ -33,6 +33,7 @@ from benchmarks import (
 )
 from musiclm import bundle as bundles
 from musiclm.bundle import Bundle, build, merge, save_component
+from musiclm.data.token_crops import TokenCrops
 from musiclm.stages import native
 from musiclm.stages.coarse import Coarse
 from musiclm.stages.transformer import TransformerConfig
@@ -342,13 +343,19 @@ def test_patterns(
     monkeypatch.setattr(patterns, "ROWS", 2)
     monkeypatch.setattr(patterns, "SECONDS", 1.0)
     make_token_store(tmp_path / "tokens", (3.0, 3.0))
-    words: dict[str, Any] = {"mulan_levels": 3, "mulan_codebook_size": 8, "semantic_codebook_size": 8}
+    words: dict[str, Any] = {}
+    streams = TokenCrops(tmp_path / "tokens", 1.0).streams
     runs = [tmp_path / pattern for pattern in ("delay", "flatten")]
     for folder in runs:
         words["pattern"] = folder.name
-        spec = words_of("stages.coarse.Coarse", transformer=vars(TINY["small"]), **words)
+        known = {"streams": [stream.words() for stream in streams]}
+        spec = words_of("stages.coarse.Coarse", transformer=vars(TINY["small"]), **words, **known)
         save_component(
-            folder / "part", "coarse_stage", Coarse(TINY["small"], **words), storage="float32", **spec
+            folder / "part",
+            "coarse_stage",
+            Coarse(TINY["small"], streams=streams, **words),
+            storage="float32",
+            **spec,
         )
     sizes = {"num_quantizers": 12, "codebook_size": 1024}
     spec = words_of("tokenizers.soundstream.SoundStream", **PARTS["codec"]["init_args"] | sizes)

@@ -270,7 +270,12 @@ def variants(chain: Path) -> Path:
     source, folder = TokenStore(chain / "tokens"), chain / "variants"
     row, random = source[0], np.random.default_rng(0)
     others = [
-        replace(row, id=f"variant {turn}", semantic=random.permutation(row.semantic), split="train")
+        replace(
+            row,
+            id=f"variant {turn}",
+            streams=row.streams | {"semantic": random.permutation(row.semantic)[None]},
+            split="train",
+        )
         for turn in range(8)
     ]
     shutil.copytree(chain / "tokens", folder)

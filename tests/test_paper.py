@@ -46,8 +46,8 @@ STAGE = {
 PROMPTED = {
     **STAGE,
     "model.condition_dropout": (0.0, "M has no guidance"),
-    "data.mulan_noise": (0.0, "M has none"),
-    "data.melody_noise": (0.0, "M has none"),
+    "data.noise.mulan": (0.0, "M has none"),
+    "data.noise.melody": (0.0, "M has none"),
     "data.clear_of_end": (0.0, "M has none"),
 }
 CONFIGS: dict[str, dict[str, tuple[Any, str]]] = {

@@ -178,7 +178,7 @@ def test_the_stages_train_on_it_and_make_music_by_another_path_alone(part: Path,
     words = ["--bundle", str(tokenizers), "--out", str(tokens), "--workers", "1"]
     main(["tokenize", str(music), *words])
     store = TokenStore(tokens)
-    assert (store.description.acoustic_frame_rate, store.description.num_quantizers) == (75.0, 8)
+    assert (store.description["acoustic"].rate, store.description["acoustic"].levels) == (75.0, 8)
     assert store[0].acoustic.shape == (8, 150)
 
     for name in ("coarse", "fine"):

@@ -22,8 +22,6 @@ from musiclm.bundle import save_component
 from musiclm.corpus.melodies import TABLE_NAME, table_of
 from musiclm.data.sources import split_of
 from musiclm.data.store import (
-    MELODY_QUANTIZER,
-    QUANTIZER,
     StoreDescription,
     TokenRow,
     shard_path,
@@ -31,6 +29,7 @@ from musiclm.data.store import (
     write_description,
     write_shard,
 )
+from musiclm.streams import MADE_BY, Stream
 from musiclm.tokenizers.rvq import ResidualQuantizer
 from musiclm.tokenizers.w2v_bert import W2VBert
 
@@ -88,18 +87,7 @@ def make_token_store(
     if melody:
         fingerprints |= {"melody_embedding": "0123", "melody_quantizer": "0123"}
     description = StoreDescription(
-        semantic_frame_rate=25.0,
-        semantic_codebook_size=semantic_size,
-        acoustic_frame_rate=50.0,
-        acoustic_codebook_size=1024,
-        num_quantizers=12,
-        mulan_dimension=4,
-        mulan_window_seconds=10.0,
-        mulan_stride_seconds=1.0,
-        fingerprints=fingerprints,
-        melody_dimension=6 if melody else 0,
-        melody_window_seconds=4.0 if melody else 0.0,
-        melody_stride_seconds=1.0 if melody else 0.0,
+        streams_of(semantic=semantic_size, acoustic=(12, 1024), mulan=4, melody=6 * melody), fingerprints
     )
     random = np.random.default_rng(0)
     rows = [
@@ -110,12 +98,16 @@ def make_token_store(
             licence="CC0-1.0",
             split="valid" if index >= len(lengths) - held_out else "train",
             captions=["a tune"],
-            semantic=(
-                semantic[index] if len(semantic) else random.integers(0, semantic_size, round(25 * seconds))
-            ).astype(np.uint16),
-            acoustic=random.integers(0, 1024, (12, round(50 * seconds))).astype(np.uint16),
-            mulan=random.normal(size=(3, 4)).astype(np.float16),
-            melody=random.normal(size=(math.ceil(seconds) * melody, 6)).astype(np.float16),
+            streams={
+                "semantic": (
+                    semantic[index]
+                    if len(semantic)
+                    else random.integers(0, semantic_size, round(25 * seconds))
+                ).astype(np.uint16)[None],
+                "acoustic": random.integers(0, 1024, (12, round(50 * seconds))).astype(np.uint16),
+                "mulan": random.normal(size=(3, 4)).astype(np.float16),
+            }
+            | ({"melody": random.normal(size=(math.ceil(seconds), 6)).astype(np.float16)} if melody else {}),
         )
         for index, seconds in enumerate(lengths)
     ]
@@ -126,9 +118,25 @@ def make_token_store(
     write_codebooks(
         folder, {"acoustic": acoustic, "semantic": torch.randn(1, semantic_size, 6, generator=seeded)}
     )
-    save_quantizer(folder, QUANTIZER, dimension=4, num_quantizers=3)
+    save_quantizer(folder, "joint_quantizer", dimension=4, num_quantizers=3)
     if melody:
-        save_quantizer(folder, MELODY_QUANTIZER, dimension=6, num_quantizers=2)
+        save_quantizer(folder, "melody_quantizer", dimension=6, num_quantizers=2)
+
+
+def streams_of(
+    *, semantic: int, acoustic: tuple[int, int], mulan: int, melody: int = 0
+) -> tuple[Stream, ...]:
+    """The streams of a store: sizes of codebooks, levels and size, dimensions; no melody where that is 0."""
+    embeddings = {"kind": "embeddings", "levels": 1, "rate": 1.0}
+    streams = [
+        Stream("semantic", 1, semantic, 25.0, made_by=MADE_BY["semantic"]),
+        Stream("acoustic", *acoustic, 50.0, made_by=MADE_BY["acoustic"]),
+        Stream("mulan", size=mulan, window=10.0, made_by=MADE_BY["mulan"], **embeddings),
+    ]
+    if melody:
+        times = {"hop": 3.0, "window": 4.0}
+        streams.append(Stream("melody", size=melody, made_by=MADE_BY["melody"], **times, **embeddings))
+    return tuple(streams)
 
 
 def save_quantizer(folder: Path, name: str, *, dimension: int, num_quantizers: int) -> None:

@@ -19,8 +19,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "codec": {"context": 4},
 }
 SMALL = {"width": 16, "layers": 1, "heads": 2, "feed_forward": 24, "dropout": 0.0}
-CODES = {"acoustic_codebook_size": 8}
-WORDS = {"mulan_levels": 2, "mulan_codebook_size": 8, "semantic_codebook_size": 8}
+STREAMS = [
+    {"name": "mulan", "levels": 2, "size": 8, "rate": 0.0},
+    {"name": "semantic", "levels": 1, "size": 8, "rate": 25.0},
+    {"name": "acoustic", "levels": 3, "size": 8, "rate": 50.0},
+]
 TRUNK = {"dimension": 6, "width": 16, "hidden": 24, "depth": 1}
 
 
@@ -76,14 +79,16 @@ PARTS = {
     "joint_quantizer": words_of(
         "tokenizers.rvq.ResidualQuantizer", dimension=8, num_quantizers=2, codebook_size=8
     ),
-    "semantic_stage": words_of("stages.semantic.Semantic", transformer=SMALL, pattern="delay", **WORDS),
+    "semantic_stage": words_of(
+        "stages.semantic.Semantic", transformer=SMALL, pattern="delay", streams=STREAMS,
+    ),
     "coarse_stage": words_of(
         "stages.coarse.Coarse",
-        transformer=SMALL, pattern="delay", lookahead=2, num_coarse=2, **WORDS, **CODES,
+        transformer=SMALL, pattern="delay", lookahead=2, num_coarse=2, streams=STREAMS,
     ),
     "fine_stage": words_of(
         "stages.fine.Fine",
-        transformer=SMALL, pattern="delay", lookahead=2, num_coarse=2, acoustic_levels=3, **CODES,
+        transformer=SMALL, pattern="delay", lookahead=2, num_coarse=2, streams=STREAMS,
     ),
 }  # fmt: skip
 
@@ -93,7 +98,8 @@ MELODY_SETTINGS = {
     "semantic_stage": {"window": 5.0, "stride": 3.0, "guidance": 2.0},
     "coarse_stage": {"window": 5.0, "carry": 1.0},
 }
-KNOWN = {"melody_levels": 2, "melody_codebook_size": 8, "melody_width": 4}
+MELODY_STREAMS = [*STREAMS, {"name": "melody", "levels": 2, "size": 8, "rate": 1 / 3}]
+KNOWN = {"streams": MELODY_STREAMS, "unfolded_width": 4}
 MELODY_PARTS = {
     "melody_embedding": words_of(
         "tokenizers.melody.MelodyEmbedding",

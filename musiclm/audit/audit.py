@@ -262,7 +262,7 @@ def _listen(
     whole = set(acoustic.ROLES) <= set(model.components)
     if not whole or not model.component("codec").is_known_as(made_by):
         return None
-    rate = store.description.semantic_frame_rate
+    rate = store.description["semantic"].rate
     codec = model.load("codec").to(choose_device(device))
     return acoustic.listen(
         MusicLM.from_pretrained(name, device=device), codec, nearest, frame_rate=rate, seed=seed
@@ -272,7 +272,7 @@ def _listen(
 def _describe_pairs(
     nearest: Sequence[tuple[Continued, int]], heard: Heard | None, store: TokenStore
 ) -> list[Pair]:
-    rate = store.description.semantic_frame_rate
+    rate = store.description["semantic"].rate
     pairs = [findings.describe_pair(each, index, rate) for each, index in nearest]
     if heard is None:
         return pairs
@@ -304,7 +304,7 @@ def _describe_protocol(request: Request, material: Material, store: TokenStore) 
         control_examples=material.count("held-out"),
         prompt_tokens=list(request.prompt_tokens),
         continuation_tokens=CONTINUATION,
-        frame_rate=store.description.semantic_frame_rate,
+        frame_rate=store.description["semantic"].rate,
         seed=request.seed,
         precision=request.precision,
         temperature=request.temperature,

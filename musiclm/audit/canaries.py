@@ -18,11 +18,10 @@ import numpy as np
 from musiclm.data.store import (
     CODEBOOKS,
     DESCRIPTION,
-    MELODY_QUANTIZER,
-    QUANTIZER,
     TokenRow,
     TokenStore,
     quantizer_of,
+    read_description,
     shard_path,
     write_shard,
 )
@@ -87,9 +86,9 @@ def _write_store(folder: Path, rows: Sequence[TokenRow], times: dict[str, int], 
         write_shard(shard_path(folder, index), rows[first : first + ROWS_IN_SHARD])
     for name in (CODEBOOKS, DESCRIPTION):
         shutil.copyfile(tokens / name, folder / name)
-    for name in (QUANTIZER, MELODY_QUANTIZER):
-        if (quantizer := quantizer_of(tokens, name)).is_dir():
-            shutil.copytree(quantizer, folder / name)
+    for stream in read_description(tokens).embeddings:
+        quantizer = stream.made_by[-1]
+        shutil.copytree(quantizer_of(tokens, quantizer), folder / quantizer)
     (folder / CANARIES).write_text(json.dumps(times, indent=1), encoding="utf-8")
 
 

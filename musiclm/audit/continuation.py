@@ -56,10 +56,11 @@ class Subject:
         description: StoreDescription,
     ) -> "Subject":
         """Stretches of `length` tokens, conditioned as training crops are (without the noise)."""
-        rate = description.semantic_frame_rate
+        rate = description["semantic"].rate
         places = list(zip(examples.recordings, examples.starts, strict=True))
+        stream = description["mulan"]
         embeddings = [
-            crop_embedding(rows[r], description, start=s / rate, seconds=length / rate) for r, s in places
+            crop_embedding(rows[r], stream, start=s / rate, seconds=length / rate) for r, s in places
         ]
         mulan = quantizer.encode(torch.from_numpy(np.stack(embeddings)).float())[..., None]
         semantic = tokens_at(rows, examples.recordings, examples.starts, length)

@@ -122,7 +122,7 @@ class Guard:
 
     def _check_length(self, tokens: int) -> None:
         if tokens < WINDOW:
-            seconds = WINDOW / self.search.store.description.semantic_frame_rate
+            seconds = WINDOW / self.search.store.description["semantic"].rate
             raise ValueError(f"expected at least {seconds:g} s of music to guard: ask for more --seconds")
 
     def generate(
@@ -147,7 +147,7 @@ class Guard:
         Raises:
             ValueError: there is not enough music to look at, or a sample does not pass.
         """
-        self._check_length(round(request.new_seconds * self.search.store.description.semantic_frame_rate))
+        self._check_length(round(request.new_seconds * self.search.store.description["semantic"].rate))
         assert tries >= 1
         made: dict[int, Sample] = {}
         missing = list(range(request.num))

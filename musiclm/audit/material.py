@@ -13,7 +13,7 @@ from musiclm.audit.canaries import canary_of, canary_rows, read_canaries
 from musiclm.audit.continuation import CONTINUATION, Subject
 from musiclm.audit.examples import Examples, draw, never_heard, stretches
 from musiclm.bundle import load_component
-from musiclm.data.store import QUANTIZER, TokenRow, TokenStore, quantizer_of
+from musiclm.data.store import TokenRow, TokenStore, quantizer_of
 from musiclm.generation.request import check_seed
 from musiclm.stages.precision import Precision
 
@@ -93,7 +93,7 @@ def gather(store: TokenStore, request: Request) -> Material:
     """
     training = [row for row in store if row.split == "train"]
     held_out = [row for row in store if row.split != "train"]
-    rate = store.description.semantic_frame_rate
+    rate = store.description["semantic"].rate
     length = max(request.prompt_tokens) + CONTINUATION
     cut = partial(
         stretches,
@@ -118,7 +118,7 @@ def gather(store: TokenStore, request: Request) -> Material:
     subject = partial(
         Subject.of,
         length=length,
-        quantizer=load_component(quantizer_of(store.folder, QUANTIZER)),
+        quantizer=load_component(quantizer_of(store.folder, store.description["mulan"].made_by[-1])),
         description=store.description,
     )
     drawn: Sequence[tuple[str, list[TokenRow], Examples]] = (

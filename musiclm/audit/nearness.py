@@ -119,7 +119,7 @@ def null_costs(
             costs = search.nearest(torch.from_numpy(tokens[kept]), not_of=not_of).costs
             if np.isfinite(costs).any():
                 return Null(costs[np.isfinite(costs)], source)
-    seconds = WINDOW / store.description.semantic_frame_rate
+    seconds = WINDOW / store.description["semantic"].rate
     raise ValueError(
         f"expected unrelated recordings of at least {seconds:g} s in {store.folder} to compare with, found "
         "none: tokenize more music"

@@ -92,7 +92,7 @@ class WindowSearch:
         points = np.concatenate([np.zeros((0, projected.shape[1]), dtype=np.float32), *means])
         if not len(points):
             raise ValueError(
-                f"expected recordings of at least {WINDOW / store.description.semantic_frame_rate:g} s in "
+                f"expected recordings of at least {WINDOW / store.description['semantic'].rate:g} s in "
                 f"{store.folder} to search, found none"
             )
         return cls(
@@ -188,7 +188,7 @@ class WindowSearch:
     def place(self, window: int) -> tuple[str, float]:
         """The id of a window's recording, and where in it the window begins, in seconds."""
         row = self.store.table.column("id")[int(self.recordings[window])].as_py()
-        return row, int(self.starts[window]) / self.store.description.semantic_frame_rate
+        return row, int(self.starts[window]) / self.store.description["semantic"].rate
 
     def tokens(self, windows: np.ndarray) -> Tensor:
         """Semantic tokens [P, WINDOW] of windows [P]."""

@@ -152,6 +152,8 @@ def _arguments(cls: type, values: Any, place: str) -> Blueprint:
         for name, each in inspect.signature(cls, eval_str=True).parameters.items()
         if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
     }
+    if "streams" in parameters:
+        values = aliases.stage_values(values)
     if unknown := [name for name in values if name not in parameters]:
         raise ValueError(
             f"{cls.__name__} has no {_short(unknown[0])}, got at {place}: it has {', '.join(parameters)}"

@@ -1,14 +1,13 @@
 """The token store: recordings as tokens, one row each, in memory-mapped Arrow shards.
 
-A folder holds shards `tokens-00000.arrow` …, `store.yaml` (what the tokens mean, which tokenizers made them),
-`codebooks.safetensors` (what each semantic and acoustic code stands for) and `joint_quantizer/`, the residual
-quantizer as a bundle of one, which turns the MuLan embedding of any crop into conditioning tokens; where the
-store has melodies, `melody_quantizer/` does the same for theirs. So the stages train from the folder alone,
-where neither fairseq2 nor audio is present.
+A folder holds shards `tokens-00000.arrow` …, `store.yaml` (its streams, and which tokenizers made them),
+`codebooks.safetensors` (what each semantic and acoustic code stands for), and for each stream of embeddings
+its residual quantizer as a bundle of one, `joint_quantizer/` for MuLan's, which turns those of any crop into
+conditioning tokens. So the stages train from the folder alone, where neither fairseq2 nor audio is present.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,38 +18,47 @@ from torch import Tensor
 from musiclm.bundle import Bundle, aliases
 from musiclm.bundle.reading import MODEL_FILE
 from musiclm.files import replacing, write_whole
+from musiclm.streams import Stream, by_name
 
 DESCRIPTION = "store.yaml"
 CODEBOOKS = "codebooks.safetensors"
 SHARD = "tokens-{index:05d}.arrow"
-QUANTIZER = "joint_quantizer"
-MELODY_QUANTIZER = "melody_quantizer"
 SOURCE = ("hash", "size", "modified")  # columns of a row's SourceFile
-UNFINISHED = "unfinished"  # a file that is there while `musiclm tokenize` is at work, and if it was stopped
-MADE_BY = {  # the tokenizers behind each source of codes, by their roles in a bundle
-    "mulan": ("joint_embedding", QUANTIZER),
-    "melody": ("melody_embedding", MELODY_QUANTIZER),
-    "semantic": ("semantic_encoder", "semantic_quantizer"),
-    "acoustic": ("codec",),
+SHAPES: dict[str, Callable[[Stream], tuple[int, int]]] = {  # of a stream's values in a row, by its kind
+    "tokens": lambda stream: (stream.levels, -1),
+    "embeddings": lambda stream: (-1, stream.size),
+    "latents": lambda stream: (stream.size, -1),
 }
+UNFINISHED = "unfinished"  # a file that is there while `musiclm tokenize` is at work, and if it was stopped
 
 
 @dataclass(frozen=True)
 class StoreDescription:
-    """What the tokens of a store mean."""
+    """What a store holds.
 
-    semantic_frame_rate: float  # tokens per second
-    semantic_codebook_size: int
-    acoustic_frame_rate: float  # frames per second
-    acoustic_codebook_size: int
-    num_quantizers: int
-    mulan_dimension: int
-    mulan_window_seconds: float
-    mulan_stride_seconds: float
-    fingerprints: dict[str, str]  # of the tokenizers, by role
-    melody_dimension: int = 0  # 0: the store has no melodies
-    melody_window_seconds: float = 0.0
-    melody_stride_seconds: float = 0.0
+    Args:
+        streams: each a column of the rows.
+        fingerprints: of the components that made them, by role.
+    """
+
+    streams: tuple[Stream, ...]
+    fingerprints: dict[str, str]
+
+    def __getitem__(self, name: str) -> Stream:
+        """The stream of a name.
+
+        Raises:
+            KeyError: the store has none.
+        """
+        return by_name(self.streams)[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in by_name(self.streams)
+
+    @property
+    def embeddings(self) -> tuple[Stream, ...]:
+        """Those whose quantizers make tokens of them as they are used."""
+        return tuple(stream for stream in self.streams if stream.kind == "embeddings")
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,12 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class TokenRow:
-    """One recording as tokens."""
+    """One recording as tokens.
+
+    Args:
+        streams: by name: tokens uint16 [levels, T], embeddings float16 [T, size], latents float16 [size, T].
+        source: its file; of old stores unknown.
+    """
 
     id: str
     path: str
@@ -72,11 +85,18 @@ class TokenRow:
     licence: str
     split: str
     captions: list[str]
-    semantic: np.ndarray  # uint16 [T]
-    acoustic: np.ndarray  # uint16 [Q, T]
-    mulan: np.ndarray  # float16 [windows, dimension], one window per second
-    melody: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float16))  # as mulan
-    source: SourceFile = SourceFile()  # of old stores unknown
+    streams: dict[str, np.ndarray]
+    source: SourceFile = SourceFile()
+
+    @property
+    def semantic(self) -> np.ndarray:
+        """The semantic tokens uint16 [T]."""
+        return self.streams["semantic"][0]
+
+    @property
+    def acoustic(self) -> np.ndarray:
+        """The codec's codes uint16 [Q, T]."""
+        return self.streams["acoustic"]
 
 
 def write_description(folder: Path, description: StoreDescription, source: Bundle | None = None) -> None:
@@ -103,7 +123,9 @@ def write_description(folder: Path, description: StoreDescription, source: Bundl
                 "name another folder, or remove it"
             )
         return
-    write_whole(folder / DESCRIPTION, yaml.safe_dump(asdict(description), sort_keys=False).encode())
+    words: dict[str, Any] = {"streams": [stream.words() for stream in description.streams]}
+    words |= {"fingerprints": description.fingerprints}
+    write_whole(folder / DESCRIPTION, yaml.safe_dump(words, sort_keys=False).encode())
 
 
 def read_description(folder: Path) -> StoreDescription:
@@ -119,8 +141,12 @@ def read_description(folder: Path) -> StoreDescription:
         )
     try:
         words = yaml.safe_load(file.read_text(encoding="utf-8"))
-        return StoreDescription(**words | {"fingerprints": aliases.by_role(words["fingerprints"])})
-    except (yaml.YAMLError, TypeError, LookupError, AttributeError) as error:
+        streams = words["streams"] if "streams" in words else aliases.store_streams(words)
+        return StoreDescription(
+            tuple(Stream(**{**each, "made_by": tuple(each["made_by"])}) for each in streams),
+            aliases.by_role(words["fingerprints"]),
+        )
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise ValueError(
             f"expected a description of tokens in {file}: {' '.join(str(error).split())}"
         ) from None
@@ -170,7 +196,7 @@ def write_shard(path: Path, rows: Sequence[TokenRow]) -> None:
     """Write one shard under a temporary name, then rename: a shard that exists is whole."""
     import pyarrow
 
-    table = pyarrow.Table.from_pylist([_to_arrow(row) for row in rows], schema=_schema())
+    table = pyarrow.Table.from_pylist([_to_arrow(row) for row in rows], schema=_schema(rows))
     with (
         replacing(path) as temporary,
         pyarrow.OSFile(str(temporary), "wb") as sink,
@@ -193,18 +219,16 @@ def read_shard(path: Path) -> Any | None:
 def row_of(table: Any, index: int, description: StoreDescription) -> TokenRow:
     """A row of a shard's table, or of several put together, as views of the mapped file."""
     row = {name: table.column(name)[index] for name in table.column_names}
-    names = ["semantic", "acoustic", "mulan", *(["melody"] if description.melody_dimension else [])]
-    tokens = {name: row[name].values.to_numpy(zero_copy_only=True) for name in names}
-    shapes = {
-        "semantic": (-1,),
-        "acoustic": (description.num_quantizers, -1),
-        "mulan": (-1, description.mulan_dimension),
-        "melody": (-1, description.melody_dimension),
+    streams = {
+        stream.name: row[stream.name]
+        .values.to_numpy(zero_copy_only=True)
+        .reshape(SHAPES[stream.kind](stream))
+        for stream in description.streams
     }
     source = {name: row[name].as_py() for name in SOURCE if name in row}
     return TokenRow(
         **{name: row[name].as_py() for name in ("id", "path", "seconds", "licence", "split", "captions")},
-        **{name: values.reshape(shapes[name]) for name, values in tokens.items()},
+        streams=streams,
         source=SourceFile(**{name: value for name, value in source.items() if value is not None}),
     )
 
@@ -250,7 +274,7 @@ class TokenStore:
     def check_learned_by(self, model: Bundle) -> None:
         """Raise ValueError where the semantic stage of a model has learned other tokens than the store's."""
         own, learned = _current(self.description, model), model.component("semantic_stage").trained_on
-        names = [*MADE_BY["mulan"], *MADE_BY["semantic"]]
+        names = [*self.description["mulan"].made_by, *self.description["semantic"].made_by]
         other = [name for name in names if name in learned and learned[name] != own.get(name)]
         if other:
             raise ValueError(
@@ -274,9 +298,10 @@ class TokenStore:
         return (self[index] for index in range(len(self)))
 
 
-def _schema() -> Any:
+def _schema(rows: Sequence[TokenRow]) -> Any:
     import pyarrow
 
+    streams = rows[0].streams if rows else {}
     return pyarrow.schema(
         {
             "id": pyarrow.string(),
@@ -285,10 +310,7 @@ def _schema() -> Any:
             "licence": pyarrow.string(),
             "split": pyarrow.string(),
             "captions": pyarrow.list_(pyarrow.string()),
-            "semantic": pyarrow.list_(pyarrow.uint16()),
-            "acoustic": pyarrow.list_(pyarrow.uint16()),  # [Q, T] flattened
-            "mulan": pyarrow.list_(pyarrow.float16()),  # [windows, dimension] flattened
-            "melody": pyarrow.list_(pyarrow.float16()),  # as mulan
+            **{name: pyarrow.list_(pyarrow.from_numpy_dtype(each.dtype)) for name, each in streams.items()},
             "hash": pyarrow.string(),  # of the recording's file, as the next two
             "size": pyarrow.int64(),
             "modified": pyarrow.int64(),
@@ -298,11 +320,5 @@ def _schema() -> Any:
 
 def _to_arrow(row: TokenRow) -> dict[str, Any]:
     columns = vars(row) | vars(row.source)
-    del columns["source"]
-    return {
-        **columns,
-        "semantic": row.semantic,
-        "acoustic": row.acoustic.ravel(),
-        "mulan": row.mulan.ravel(),
-        "melody": row.melody.ravel(),
-    }
+    del columns["source"], columns["streams"]
+    return columns | {name: values.ravel() for name, values in row.streams.items()}

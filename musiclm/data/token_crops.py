@@ -1,11 +1,12 @@
 """Random crops of a token store: what the stages train on.
 
-A batch is a dict of codes: `mulan` [B, 12, 1], `semantic` [B, 1, T], `acoustic` [B, Q, T'] and, of a store
-with melodies, `melody` [B, 24, W], all of the same stretch of music. As in `musiclm.data.crops`, which crop
-comes when depends on seed and step alone.
+A batch is a dict of codes by stream, [B, levels, frames], all of the same stretch of music: `mulan`
+[B, 12, 1], `semantic` [B, 1, T], `acoustic` [B, Q, T'] and what else the store has, as `melody` [B, 24, W].
+As in `musiclm.data.crops`, which crop comes when depends on seed and step alone.
 """
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,6 @@ from musiclm.data.loading import (
     no_validation,
 )
 from musiclm.data.store import (
-    MELODY_QUANTIZER,
-    QUANTIZER,
     StoreDescription,
     TokenRow,
     TokenStore,
@@ -34,13 +33,14 @@ from musiclm.data.store import (
     read_description,
 )
 from musiclm.files import shown
-from musiclm.tokenizers.melody import HOP_SECONDS
+from musiclm.streams import MADE_BY, Stream
 
 
 class TokenCropDataset(Dataset[dict[str, Tensor]]):
-    """Item `i` is the i-th random crop: MuLan embedding [D], semantic [1, T], acoustic [Q, T'].
+    """Item `i` is the i-th random crop: of each stream its tokens int64 [levels, T] or latents [size, T] of
+    that time, or its embeddings, [D] of the whole crop or [W, D] one every hop.
 
-    Of a store with melodies, also their embeddings [W, D]; crops then begin where a window of them does.
+    Crops begin where a semantic token does, and a window of every embedding that is told along the crop.
     """
 
     def __init__(
@@ -50,19 +50,17 @@ class TokenCropDataset(Dataset[dict[str, Tensor]]):
         seconds: float,
         *,
         seed: int,
-        mulan_noise: float = 0.0,
-        melody_noise: float = 0.0,
+        noise: Mapping[str, float] | None = None,
         clear_of_end: float = 0.0,
     ) -> None:
-        self.mulan_noise = mulan_noise
-        self.melody_noise = melody_noise
+        self.noise = noise or {}
         self.clear_of_end = clear_of_end
         self.description = description
         self.seconds = seconds
         self.seed = seed
-        self.tokens = round(seconds * description.semantic_frame_rate)
+        self.clock = description["semantic"].rate
+        self.tokens = round(seconds * self.clock)
         self.grid = grid_of(description)
-        self.ratio = description.acoustic_frame_rate / description.semantic_frame_rate
         self.rows = [row for row in rows if self._places(row) > 0]
         if not self.rows:
             raise ValueError(
@@ -76,34 +74,36 @@ class TokenCropDataset(Dataset[dict[str, Tensor]]):
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + index)
         row = self.rows[int(torch.multinomial(self.weights, 1, generator=generator))]
         first = int(torch.randint(self._places(row), (), generator=generator)) * self.grid
-        semantic = row.semantic[first : first + self.tokens]
-        start, end = round(first * self.ratio), round((first + self.tokens) * self.ratio)
-        begin = first / self.description.semantic_frame_rate
-        embedding = crop_embedding(row, self.description, start=begin, seconds=self.seconds)
-        crop = {
-            "mulan": blurred(torch.from_numpy(embedding), self.mulan_noise, generator),  # [D]
-            "semantic": torch.from_numpy(semantic.astype(np.int64))[None],
-            "acoustic": torch.from_numpy(row.acoustic[:, start:end].astype(np.int64)),
-        }
-        if self.description.melody_dimension:
-            windows = crop_melody(row, self.description, start=begin, seconds=self.seconds)
-            crop["melody"] = blurred(torch.from_numpy(windows), self.melody_noise, generator)  # [W, D]
-        return crop
+        return {stream.name: self._cut(row, stream, first, generator) for stream in self.description.streams}
+
+    def _cut(self, row: TokenRow, stream: Stream, first: int, generator: torch.Generator) -> Tensor:
+        """A stream of the crop that begins at a semantic token."""
+        if stream.kind == "embeddings":
+            cut = crop_windows if stream.hop else crop_embedding
+            vectors = cut(row, stream, start=first / self.clock, seconds=self.seconds)
+            return blurred(torch.from_numpy(vectors), self.noise.get(stream.name, 0.0), generator)
+        ratio = stream.rate / self.clock
+        values = row.streams[stream.name][:, round(first * ratio) : round((first + self.tokens) * ratio)]
+        return torch.from_numpy(values.astype(np.int64 if stream.kind == "tokens" else np.float32))
 
     def _places(self, row: TokenRow) -> int:
         return places(row, self.description, self.seconds, clear_of_end=self.clear_of_end)
 
 
 def grid_of(description: StoreDescription) -> int:
-    """How many semantic tokens apart crops begin: where a window of the melody does, if there are any."""
-    stride = description.melody_stride_seconds * description.semantic_frame_rate
-    return round(stride) if description.melody_dimension else 1
+    """How many semantic tokens apart crops begin: where a window does, if any are told along the crop."""
+    clock = description["semantic"].rate
+    return max((round(clock / stream.rate) for stream in description.embeddings if stream.hop), default=1)
 
 
 def places(row: TokenRow, description: StoreDescription, seconds: float, *, clear_of_end: float = 0.0) -> int:
     """How many places a crop of a recording may begin at; none (0 or fewer) in one shorter than a crop."""
-    rate = description.semantic_frame_rate
-    length = min(len(row.semantic), int(row.acoustic.shape[1] / (description.acoustic_frame_rate / rate)))
+    rate = description["semantic"].rate
+    length = min(
+        int(row.streams[stream.name].shape[1] / (stream.rate / rate))
+        for stream in description.streams
+        if stream.kind != "embeddings"
+    )
     free = length - round(clear_of_end * rate) - round(seconds * rate)
     return free // grid_of(description) + 1
 
@@ -114,28 +114,27 @@ def blurred(vectors: Tensor, noise: float, generator: torch.Generator) -> Tensor
     return torch.nn.functional.normalize(vectors + noise * random, dim=-1)
 
 
-def crop_embedding(
-    row: TokenRow, description: StoreDescription, *, start: float, seconds: float
-) -> np.ndarray:
-    """The MuLan embedding [D] of a stretch: mean of the windows whose middle lies in it, or the nearest one.
+def crop_embedding(row: TokenRow, stream: Stream, *, start: float, seconds: float) -> np.ndarray:
+    """The embedding [D] of a stretch: mean of the windows whose middle lies in it, or the nearest one.
 
     The paper averages windows over the crop (sec. 4.1); so do we, but our crops may be shorter than a window,
     so it may reach beyond them by half its length on either side.
     """
-    half = description.mulan_window_seconds / 2
-    middles = np.arange(len(row.mulan)) * description.mulan_stride_seconds + half
+    windows = row.streams[stream.name]
+    middles = np.arange(len(windows)) / stream.rate + stream.window / 2
     inside = (middles >= start) & (middles <= start + seconds)
     if not inside.any():
         inside[np.abs(middles - (start + seconds / 2)).argmin()] = True
-    mean = row.mulan[inside].astype(np.float32).mean(axis=0)
+    mean = windows[inside].astype(np.float32).mean(axis=0)
     return mean / max(float(np.linalg.norm(mean)), 1e-8)
 
 
-def crop_melody(row: TokenRow, description: StoreDescription, *, start: float, seconds: float) -> np.ndarray:
-    """The melody embeddings [W, D] of a stretch, a window every 3 s from its start, W = ceil(seconds / 3)."""
-    begins = start + HOP_SECONDS * np.arange(math.ceil(seconds / HOP_SECONDS))
-    rows = np.round(begins / description.melody_stride_seconds).astype(np.int64)
-    return row.melody[rows.clip(max=len(row.melody) - 1)].astype(np.float32)
+def crop_windows(row: TokenRow, stream: Stream, *, start: float, seconds: float) -> np.ndarray:
+    """The embeddings [W, D] of a stretch, a window every hop from its start, W = ceil(seconds / hop)."""
+    windows = row.streams[stream.name]
+    begins = start + stream.hop * np.arange(math.ceil(seconds / stream.hop))
+    rows = np.round(begins * stream.rate).astype(np.int64)
+    return windows[rows.clip(max=len(windows) - 1)].astype(np.float32)
 
 
 class TokenCrops(lightning.LightningDataModule):
@@ -147,10 +146,10 @@ class TokenCrops(lightning.LightningDataModule):
         batch_size: crops in a batch.
         crops_per_epoch: an epoch is this many crops.
         validation_crops: fixed crops of held-out recordings.
-        mulan_noise: length of a random vector added to a training crop's embedding, itself of length 1.
-            From few recordings, a stage would learn their exact conditioning tokens by heart, and find none
-            of them in a prompt's; the noise should be about as long as text and audio are apart.
-        melody_noise: the same for the melody's embeddings; about as far as a hum and the music are apart.
+        noise: by stream, the length of a random vector added to a training crop's embeddings, themselves of
+            length 1. From few recordings, a stage would learn their exact conditioning tokens by heart, and
+            find none of them in a prompt's; MuLan's noise should be about as long as text and audio are
+            apart, the melody's as a hum and the music.
         clear_of_end: seconds at the end of every training recording that no crop reaches. A stage that has
             heard pieces fade out and stop does the same in the middle of what it generates.
         seed: of the draw of crops.
@@ -164,8 +163,7 @@ class TokenCrops(lightning.LightningDataModule):
         batch_size: int = 16,
         crops_per_epoch: int = 4096,
         validation_crops: int = 64,
-        mulan_noise: float = 0.0,
-        melody_noise: float = 0.0,
+        noise: dict[str, float] | None = None,
         clear_of_end: float = 0.0,
         seed: int = 0,
     ) -> None:
@@ -176,29 +174,30 @@ class TokenCrops(lightning.LightningDataModule):
         self.batch_size = batch_size
         self.crops_per_epoch = crops_per_epoch
         self.validation_crops = validation_crops
-        self.mulan_noise = mulan_noise
-        self.melody_noise = melody_noise
+        self.noise = noise or {}
         self.clear_of_end = clear_of_end
         self.seed = seed
         self.description = read_description(self.tokens)
-        self.quantizers = {"mulan": load_component(quantizer_of(self.tokens, QUANTIZER))}
-        if self.description.melody_dimension:
-            self.quantizers["melody"] = load_component(quantizer_of(self.tokens, MELODY_QUANTIZER))
-        # By source, what the stages' embeddings start from
+        self.quantizers = {
+            stream.name: load_component(quantizer_of(self.tokens, stream.made_by[-1]))
+            for stream in self.description.embeddings
+        }
+        if unknown := [name for name in self.noise if name not in {*self.quantizers, *MADE_BY}]:
+            raise ValueError(f"expected noise of {', '.join(self.quantizers)}, got that of {unknown[0]!r}")
+        # By stream, what the stages' embeddings start from
         self.codebooks = read_codebooks(self.tokens)
         self.codebooks |= {name: quantizer.codebooks for name, quantizer in self.quantizers.items()}
         self._rows: list[TokenRow] = []
-        # What the stages are linked to (`musiclm.training.cli.LINKS`)
-        self.mulan_levels = self.quantizers["mulan"].num_quantizers
-        self.mulan_codebook_size = self.quantizers["mulan"].codebook_size
-        melody = self.quantizers.get("melody")
-        self.melody_levels = melody.num_quantizers if melody else 0
-        self.melody_codebook_size = melody.codebook_size if melody else 0
-        self.semantic_codebook_size = self.description.semantic_codebook_size
-        self.semantic_frame_rate = self.description.semantic_frame_rate
-        self.acoustic_codebook_size = self.description.acoustic_codebook_size
-        self.acoustic_frame_rate = self.description.acoustic_frame_rate
-        self.acoustic_levels = self.description.num_quantizers
+
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        """The streams of a batch: what stages are built for."""
+        return tuple(
+            stream.as_tokens(quantizer.num_quantizers, quantizer.codebook_size)
+            if (quantizer := self.quantizers.get(stream.name))
+            else stream
+            for stream in self.description.streams
+        )
 
     def split(self, name: str) -> list[TokenRow]:
         """The rows of a split; those of `valid` may be none.
@@ -232,8 +231,7 @@ class TokenCrops(lightning.LightningDataModule):
             self.description,
             self.seconds,
             seed=self.seed,
-            mulan_noise=self.mulan_noise,
-            melody_noise=self.melody_noise,
+            noise=self.noise,
             clear_of_end=self.clear_of_end,
         )
         sampler = ResumableSampler(self.crops_per_epoch, self)

@@ -6,12 +6,11 @@ unusable is left out and reported; the work goes on.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,14 +19,11 @@ from torch import Tensor
 from musiclm.audio import Audio
 from musiclm.bundle import Bundle, merge
 from musiclm.cpus import usable_cpus
-from musiclm.data.check_tokens import check_codes_made, check_embeddings_made
 from musiclm.data.left_out import LeftOut, Report, counted, reason_of
 from musiclm.data.processes import in_processes
 from musiclm.data.reuse import KnownRows, source_file
 from musiclm.data.sources import MANY, Recording, as_text, find_recordings
 from musiclm.data.store import (
-    MELODY_QUANTIZER,
-    QUANTIZER,
     UNFINISHED,
     StoreDescription,
     TokenRow,
@@ -37,59 +33,35 @@ from musiclm.data.store import (
     write_description,
     write_shard,
 )
-from musiclm.device import Device, choose_device, device_of
+from musiclm.data.stream_makers import MAKERS, StreamMaker
+from musiclm.device import Device, choose_device
 from musiclm.files import only_writer, shown
 from musiclm.progress import Progress, progress
-from musiclm.tokenizers.embedding_windows import STRIDE_SECONDS
-from musiclm.tokenizers.melody import WINDOW_SECONDS, MelodyEmbedding
-from musiclm.tokenizers.protocols import AcousticTokenizer, JointEmbedding, SemanticTokenizer
-from musiclm.tokenizers.w2v_bert import W2VBertTokens
 
-TOKENIZERS = ("codec", "semantic_encoder", "semantic_quantizer", "joint_embedding", QUANTIZER)
-MELODY = ("melody_embedding", MELODY_QUANTIZER)  # of bundles that have them
+MELODY = ("melody_embedding", "melody_quantizer")  # of bundles that have them
 MAX_SECONDS = 7200.0  # two hours, 0.7 GB as a waveform: a longer recording is left out
 
 
-@dataclass(frozen=True)
 class Tokenizers:
-    """The frozen tokenizers that a store needs."""
+    """The frozen tokenizers that a store needs, as makers of its streams."""
 
-    acoustic: AcousticTokenizer
-    semantic: SemanticTokenizer
-    mulan: JointEmbedding
-    melody: MelodyEmbedding | None = None
+    def __init__(self, makers: Iterable[StreamMaker]) -> None:
+        self.makers = tuple(makers)
+        self.sample_rate = max(maker.sample_rate for maker in self.makers)
 
     @classmethod
     def load(cls, bundle: Bundle, device: str = "cpu") -> "Tokenizers":
-        def load(role: str) -> Any:
-            return bundle.load(role).to(device)
-
-        return cls(
-            acoustic=load("codec"),
-            semantic=W2VBertTokens(load("semantic_encoder"), load("semantic_quantizer")),
-            mulan=load("joint_embedding"),
-            melody=load("melody_embedding") if "melody_embedding" in bundle.components else None,
-        )
+        """Those of a bundle."""
+        made = (maker(bundle, device) for maker in MAKERS)
+        return cls(maker for maker in made if maker is not None)
 
     def describe(self, fingerprints: dict[str, str]) -> StoreDescription:
-        return StoreDescription(
-            semantic_frame_rate=self.semantic.frame_rate,
-            semantic_codebook_size=self.semantic.codebook_size,
-            acoustic_frame_rate=self.acoustic.frame_rate,
-            acoustic_codebook_size=self.acoustic.codebook_size,
-            num_quantizers=self.acoustic.num_quantizers,
-            mulan_dimension=self.mulan.dimension,
-            mulan_window_seconds=self.mulan.window_seconds,
-            mulan_stride_seconds=STRIDE_SECONDS,
-            fingerprints=fingerprints,
-            melody_dimension=self.melody.dimension if self.melody else 0,
-            melody_window_seconds=WINDOW_SECONDS if self.melody else 0.0,
-            melody_stride_seconds=STRIDE_SECONDS if self.melody else 0.0,
-        )
+        """What they make, by components of these fingerprints."""
+        return StoreDescription(tuple(maker.stream for maker in self.makers), fingerprints)
 
     def codebooks(self) -> dict[str, Tensor]:
-        """What the codes stand for, [levels, codebook_size, D] by source."""
-        return {"acoustic": self.acoustic.codebooks, "semantic": self.semantic.codebooks}
+        """What the codes stand for, [levels, codebook_size, D] by stream."""
+        return {maker.stream.name: maker.codebooks for maker in self.makers if maker.codebooks is not None}
 
     @torch.inference_mode()
     def tokenize(self, recording: Recording, warn: Callable[[str], None] | None = None) -> TokenRow:
@@ -99,22 +71,11 @@ class Tokenizers:
             OSError, ValueError: it cannot be read, or a tokenizer makes nothing of it that can be kept.
         """
         # The waveform is held whole, 0.7 GB for two hours; all else goes window by window.
-        audio = Audio.load_mono(recording.path, self.acoustic.sample_rate, warn=warn)
-        device = device_of(self.semantic)
-        waveform = audio.waveform[None].to(device)  # [1, 1, L]
-        semantic = self.semantic.encode(waveform)  # [1, T]
-        acoustic = self.acoustic.encode(waveform)  # [1, Q, T]
-        mulan = self.mulan.embed_windows(
-            audio.resample(self.mulan.sample_rate).waveform[None].to(device)
-        )  # [windows, D]
-        check_codes_made("the semantic tokenizer", semantic, self.semantic.codebook_size)
-        check_codes_made("the codec", acoustic, self.acoustic.codebook_size)
-        check_embeddings_made("MuLan", mulan)
-        melody = torch.empty(0, 0)
-        if self.melody:
-            sound = audio.resample(self.melody.sample_rate).waveform[None]
-            melody = self.melody.embed_windows(sound.to(device), hop_seconds=STRIDE_SECONDS)  # [windows, D]
-            check_embeddings_made("the melody embedding", melody)
+        audio = Audio.load_mono(recording.path, self.sample_rate, warn=warn)
+        streams = {}
+        for maker in self.makers:
+            kept = np.uint16 if maker.stream.kind == "tokens" else np.float16
+            streams[maker.stream.name] = maker(audio).cpu().numpy().astype(kept)
         return TokenRow(
             id=recording.id,
             path=as_text(str(recording.path)),
@@ -122,10 +83,7 @@ class Tokenizers:
             licence=recording.licence,
             split=recording.split,
             captions=list(recording.captions),
-            semantic=semantic[0].cpu().numpy().astype(np.uint16),
-            acoustic=acoustic[0].cpu().numpy().astype(np.uint16),
-            mulan=mulan.cpu().numpy().astype(np.float16),
-            melody=melody.cpu().numpy().astype(np.float16),
+            streams=streams,
         )
 
 
@@ -214,10 +172,12 @@ def _make_store(
 ) -> None:
     """Bring the store up to date: it holds these recordings, and no others."""
     tokenizers = Tokenizers.load(source)
-    makers = [*TOKENIZERS, *(MELODY if tokenizers.melody else ())]
-    description = tokenizers.describe({name: source.fingerprint(name) for name in makers})
+    streams = tokenizers.describe({}).streams
+    makers = [role for stream in streams for role in stream.made_by]
+    description = StoreDescription(streams, {role: source.fingerprint(role) for role in makers})
     write_description(out, description, source)
-    for quantizer in {QUANTIZER, MELODY_QUANTIZER}.intersection(makers):
+    for stream in description.embeddings:
+        quantizer = stream.made_by[-1]
         if not quantizer_of(out, quantizer).is_dir():
             merge([source], out / quantizer, {}, only=[quantizer])
     write_codebooks(out, tokenizers.codebooks())

@@ -36,9 +36,8 @@ class AcousticDecoder(Protocol):
     def joint_length(self) -> int:
         """Samples at the end of an audio prompt that it makes again, cross-faded with what is new."""
 
-    @property
-    def follows_melody(self) -> bool:
-        """Whether a schedule may have a melody."""
+    def follows(self, condition: str) -> bool:
+        """Whether it has learned what a stream of conditions says, as `melody`."""
 
     def decode(
         self,

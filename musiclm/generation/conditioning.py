@@ -1,4 +1,4 @@
-"""What the music is to be over time: the prompt's tokens and, where it follows a melody, the melody's.
+"""What the music is to be over time: the prompt's tokens, and those of what else it follows, as a melody.
 
 A plain prompt is a schedule of one section, a story one of several (MusicLM, sec. 4.2), and what blends two
 texts is only more sections, each of a second, whose embeddings lie between theirs.
@@ -6,15 +6,14 @@ texts is only more sections, each of a second, whose embeddings lie between thei
 
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from musiclm.stages.layout import ABSENT
-from musiclm.stages.melody import HOP_SECONDS
+from musiclm.stages.layout import ABSENT, Segment
 from musiclm.stages.stage import Stage
 from musiclm.tokenizers.rvq import ResidualQuantizer
 
@@ -28,12 +27,13 @@ class ConditioningSchedule:
     Args:
         starts: where the sections begin, ascending, the first 0.
         joint: tokens [1, 12, 1] of each section's joint embedding.
-        melody: codes [1, 24, W], the w-th of the seconds from 3 w on; None without a melody.
+        codes: of other conditions, [1, levels, T] by stream, from the beginning on at the stream's rate: of a
+            melody [1, 24, W], the w-th of the seconds from 3 w on. Past their end there is none.
     """
 
     starts: tuple[float, ...]
     joint: tuple[Tensor, ...]
-    melody: Tensor | None = None
+    codes: Mapping[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -43,7 +43,7 @@ class ConditioningSchedule:
         quantizer: ResidualQuantizer,
         *,
         blend: float = 0.0,
-        melody: Tensor | None = None,
+        codes: Mapping[str, Tensor] | None = None,
     ) -> "ConditioningSchedule":
         """The schedule of sections with joint embeddings [sections, D], each going over into the next.
 
@@ -53,7 +53,7 @@ class ConditioningSchedule:
             quantizer: makes tokens of them.
             blend: seconds from a section's start on over which the text goes over from the one before; 0
                 switches.
-            melody: codes [1, 24, W].
+            codes: of other conditions, by stream.
         """
         points = [(starts[0], embeddings[0])]
         for index in range(1, len(starts)):
@@ -66,7 +66,7 @@ class ConditioningSchedule:
             if steps * BLEND_STEP < room:
                 points.append((starts[index] + steps * BLEND_STEP, after))
         tokens = quantizer.encode(torch.stack([point for _, point in points]))[..., None]  # [points, 12, 1]
-        return cls(tuple(start for start, _ in points), tuple(tokens.split(1)), melody)
+        return cls(tuple(start for start, _ in points), tuple(tokens.split(1)), codes or {})
 
     def next_start(self, seconds: float) -> float:
         """Where the section after the one of a moment begins; infinite in the last."""
@@ -78,7 +78,7 @@ class ConditioningSchedule:
     ) -> dict[str, Tensor | None]:
         """What a stage draws a window under, [rows, levels, frames] by name.
 
-        The melody's codes cover a window of full length, as in training, however much of it is drawn.
+        Conditions with a clock cover a window of full length, as in training, however much of it is drawn.
 
         Args:
             stage: whose conditions are wanted.
@@ -89,18 +89,26 @@ class ConditioningSchedule:
         """
         found: dict[str, Tensor | None] = {"mulan": self._joint_at(moment).expand(rows, -1, -1)}
         for segment in stage.layout.conditions:
-            if segment.name == "melody":
-                found["melody"] = self._melody_from(begin, length, segment.levels).expand(rows, -1, -1)
+            if segment.optional and segment.name != "mulan":
+                found[segment.name] = self._codes_of(segment, begin, length).expand(rows, -1, -1)
         return found
+
+    def hop(self, stage: Stage) -> float:
+        """Seconds of the longest frame of a condition that a stage follows: windows begin where one does.
+
+        0 where there are none but the prompt.
+        """
+        timed = [each for each in stage.layout.conditions if each.name in self.codes and each.frame_rate]
+        return max((1 / segment.frame_rate for segment in timed), default=0.0)
 
     def _joint_at(self, seconds: float) -> Tensor:
         """Tokens [1, 12, 1] of a moment's section."""
         return self.joint[max(bisect_right(self.starts, seconds + 1e-6) - 1, 0)]
 
-    def _melody_from(self, seconds: float, length: float, levels: int) -> Tensor:
-        """Melody codes [1, levels, ceil(length / 3)] from a moment of the 3 s grid; absent past its end."""
-        first, count = round(seconds / HOP_SECONDS), math.ceil(length / HOP_SECONDS - 1e-6)
-        device = self.joint[0].device
-        nothing = torch.empty(1, levels, 0, dtype=torch.int64, device=device)
-        codes = (nothing if self.melody is None else self.melody)[..., first : first + count]
+    def _codes_of(self, segment: Segment, seconds: float, length: float) -> Tensor:
+        """A condition's codes [1, levels, frames] from a moment on; absent past their end."""
+        rate = segment.frame_rate
+        nothing = torch.empty(1, segment.levels, 0, dtype=torch.int64, device=self.joint[0].device)
+        first, count = (round(seconds * rate), math.ceil(length * rate - 1e-6)) if rate else (0, 1)
+        codes = self.codes.get(segment.name, nothing)[..., first : first + count]
         return functional.pad(codes, (0, count - codes.shape[2]), value=ABSENT)

@@ -11,8 +11,7 @@ from torch.nn import functional
 
 from musiclm.audio import Audio
 from musiclm.generation.request import AudioInput, check_sounding, read_mono
-from musiclm.stages.melody import HOP_SECONDS
-from musiclm.tokenizers.melody import MelodyEmbedding
+from musiclm.tokenizers.melody import HOP_SECONDS, MelodyEmbedding
 from musiclm.tokenizers.rvq import ResidualQuantizer
 
 LOWEST, HIGHEST = 80.0, 4_000.0  # Hz; tunes lie between

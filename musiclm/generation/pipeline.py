@@ -51,9 +51,8 @@ class MusicLM:
         semantic_stage: draws semantic tokens.
         decoder: makes sound of them.
         settings: how semantic tokens are drawn.
-        bundle: where the components are that only some forms need: semantic encoder and quantizer to go on
-            from an audio prompt, melody embedding and quantizer to follow a melody. They are loaded when they
-            are first used.
+        bundle: where the components are that only some forms need, loaded when they are first used: semantic
+            encoder and quantizer to go on from an audio prompt, those of the melody to follow one.
     """
 
     def __init__(
@@ -273,7 +272,7 @@ class MusicLM:
         Raises:
             ValueError, FileNotFoundError: a recording cannot be used, or the bundle lacks a component for it.
         """
-        on_progress, on_semantic = on_progress or _say_nothing, on_semantic or _hear_nothing
+        on_progress, on_semantic = on_progress or _ignore, on_semantic or _ignore
         length = max(round(request.new_seconds * self.sample_rate), 1)
         prompt = None
         if request.continue_ is not None:
@@ -306,7 +305,7 @@ class MusicLM:
         tokens = GivenTokens(semantic.to(self.device), self.semantic_stage.layout.target.frame_rate)
         length = round(semantic.shape[2] / tokens.frame_rate * self.sample_rate)
         schedule = ConditioningSchedule((0.0,), (joint.to(self.device),))
-        stream = self._stream(tokens, schedule, length, [self._generator(seed)], None, _say_nothing)
+        stream = self._stream(tokens, schedule, length, [self._generator(seed)], None, _ignore)
         return stream.listen()[0]
 
     @cached_property
@@ -323,15 +322,18 @@ class MusicLM:
     def melody_tokenizer(self) -> MelodyTokenizer:
         """What hears a melody as codes, in a bundle that has learned to follow one."""
         embedding, quantizer = self._components("melody_embedding", "melody_quantizer", use="follow a melody")
-        layout = self.semantic_stage.layout
-        follows = any(segment.name == "melody" for segment in layout.conditions)
-        if not (follows and self.decoder.follows_melody):
-            which = "acoustic decoder" if follows else f"{layout.target.name} stage"
-            raise ValueError(
-                f"expected stages that follow a melody, the {which} of {self._place} has learned none: train "
-                "it from tokens with melodies"
-            )
+        self._check_follows("melody")
         return MelodyTokenizer(embedding, quantizer, self.device)
+
+    def _check_follows(self, condition: str) -> None:
+        """Raise ValueError where a stage or the acoustic decoder has not learned what a stream says."""
+        planned = self.semantic_stage.layout.has_condition(condition)
+        if not (planned and self.decoder.follows(condition)):
+            which = "acoustic decoder" if planned else "semantic stage"
+            raise ValueError(
+                f"expected stages that follow a {condition}, the {which} of {self._place} has learned none: "
+                f"train it from tokens with a {condition}"
+            )
 
     @property
     def _place(self) -> str:
@@ -348,9 +350,11 @@ class MusicLM:
         return [bundle.load(role).to(self.device) for role in roles]
 
     def _schedule(self, request: Request, prompt: AudioPrompt | None) -> ConditioningSchedule:
-        melody = None
+        codes = {name: each.to(self.device) for name, each in request.codes.items()}
+        for name in codes:
+            self._check_follows(name)
         if request.melody is not None:
-            melody = self.melody_tokenizer.codes(request.melody)  # [1, 24, W]
+            codes["melody"] = self.melody_tokenizer.codes(request.melody)  # [1, 24, W]
         if prompt is not None and not request.prompt:
             starts, embeddings = [0.0], prompt.embed(self.joint_embedding)
         else:
@@ -359,7 +363,7 @@ class MusicLM:
             warn_of(texts, self.joint_embedding)
             embeddings = self.joint_embedding.embed_text(texts)
         return ConditioningSchedule.of(
-            starts, embeddings, self.joint_quantizer, blend=request.blend, melody=melody
+            starts, embeddings, self.joint_quantizer, blend=request.blend, codes=codes
         )
 
     def _stream(
@@ -392,9 +396,5 @@ class MusicLM:
         return torch.Generator(device=self.device).manual_seed(seed)
 
 
-def _say_nothing(stage: str, done: int, total: int) -> None:
-    pass
-
-
-def _hear_nothing(semantic: Tensor) -> None:
+def _ignore(*_: object) -> None:
     pass

@@ -2,11 +2,13 @@
 
 import math
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal, get_args
+
+from torch import Tensor
 
 from musiclm.audio import Audio, check_waveform, seconds_of
 from musiclm.audio.checks import SILENT as SILENT_RECORDING
@@ -65,6 +67,7 @@ class Request:
         blend: seconds over which a story goes over from one section to the next; 0 switches.
         melody: a recording whose melody is to be followed.
         continue_: a recording to go on from.
+        codes: of other conditions that the stages follow, [1, levels, T] by stream.
 
     Raises:
         ValueError, FileNotFoundError: one line, for what cannot be made.
@@ -78,6 +81,7 @@ class Request:
     blend: float = 0.0
     melody: AudioInput | None = None
     continue_: AudioInput | None = None
+    codes: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if isinstance(self.prompt, list | tuple):

@@ -85,7 +85,7 @@ class SemanticSampler:
             settings.window,
             settings.window - settings.stride,
             self.frame_rate,
-            melody=schedule.melody is not None,
+            hop=schedule.hop(stage),
         )
         if prefix is None:
             prefix = torch.empty(1, 1, 0, dtype=torch.int64, device=stage.embedding.weight.device)

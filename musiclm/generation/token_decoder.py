@@ -52,7 +52,10 @@ class TokenDecoder:
         self.hop_length = codec.hop_length
         self.carried_seconds = self.coarse_settings.carry
         self.joint_length = joint_frames(codec) * codec.hop_length
-        self.follows_melody = any(segment.name == "melody" for segment in coarse.layout.conditions)
+
+    def follows(self, condition: str) -> bool:
+        """See `AcousticDecoder.follows`."""
+        return self.coarse.layout.has_condition(condition)
 
     @torch.inference_mode()
     def decode(
@@ -129,7 +132,7 @@ class AcousticCodes:
             self.coarse_settings.carry,
             self.frame_rate,
             unit=self.ratio,
-            melody=schedule.melody is not None,
+            hop=schedule.hop(self.coarse),
         )
         device = self.coarse.embedding.weight.device
         nothing = torch.empty(1, target.levels, 0, dtype=torch.int64, device=device)

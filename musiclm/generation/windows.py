@@ -7,8 +7,6 @@ their own, on their own clocks; both begin where the new music does.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from musiclm.stages.melody import HOP_SECONDS
-
 # Called with the name of what is being made, how much of it is done, and how much there is.
 OnProgress = Callable[[str, int, int], None]
 
@@ -29,12 +27,12 @@ class WindowSchedule:
 
     @classmethod
     def of(
-        cls, window: float, carry: float, rate: float, *, unit: int = 1, melody: bool = False
+        cls, window: float, carry: float, rate: float, *, unit: int = 1, hop: float = 0.0
     ) -> "WindowSchedule":
         """The grid of seconds on a clock of `rate` Hz, in whole `unit`s.
 
-        With a melody, what is new in a window is shortened to a multiple of its hop, so that windows begin
-        where a melody code does.
+        Under conditions with a hop, what is new in a window is shortened to a multiple of it, so that windows
+        begin where a frame of theirs does, as a melody's.
 
         Raises:
             ValueError: windows are too short to carry anything on, or to add anything.
@@ -46,13 +44,13 @@ class WindowSchedule:
                 f"expected windows that carry on some frames of {rate:g} Hz and add some, got {carry:g} of "
                 f"{window:g} s: change the bundle's settings"
             )
-        if not melody:
+        step = round(hop * rate / unit) * unit
+        if step <= unit:
             return cls(length, kept, unit)
-        step = round(HOP_SECONDS * rate)
         new = max((length - kept) // step, 1) * step
         if new >= length:
             raise ValueError(
-                f"expected windows longer than {HOP_SECONDS:g} s to follow a melody, got {window:g} s: "
+                f"expected windows longer than {hop:g} s to follow a melody, got {window:g} s: "
                 "change the bundle's settings"
             )
         return cls(length, length - new, step)

@@ -1,14 +1,17 @@
 """Coarse stage: semantic tokens to the first acoustic levels, p(A_t | A_<t, S, M) (MusicLM, sec. 3.2).
 
-In: `mulan` [B, 12, 1], `semantic` [B, 1, T] at 25 Hz and, where the stage has learned it, `melody`
-[B, 24, W], one window every 3 s (appendix C); `mulan` and `melody` may be absent. Out: acoustic levels 1-4,
+In: `mulan` [B, 12, 1], `semantic` [B, 1, T] at 25 Hz, and what other conditions it has learned, as `melody`
+[B, 24, W], one window every 3 s (appendix C); each but `semantic` may be absent. Out: acoustic levels 1-4,
 `coarse` [B, 4, 2T] at 50 Hz.
 """
 
-from musiclm.stages.layout import Layout, Pattern, Segment
-from musiclm.stages.melody import melody_segments
+from collections.abc import Sequence
+
+from musiclm.stages.layout import Layout, Pattern
+from musiclm.stages.segments import condition_segments, music_segment
 from musiclm.stages.stage import Stage
 from musiclm.stages.transformer import TransformerConfig
+from musiclm.streams import MUSICLM, Stream
 
 
 class Coarse(Stage):
@@ -18,17 +21,11 @@ class Coarse(Stage):
         transformer: its sizes.
         pattern: `flatten` or `delay`.
         lookahead: semantic frames seen ahead (`delay` only).
-        broadcast: add the summed MuLan tokens to every step.
-        mulan_levels: MuLan tokens per clip.
-        mulan_codebook_size: entries per MuLan codebook.
-        melody_levels: melody tokens per 3 s; 0 for a stage that knows no melody.
-        melody_codebook_size: entries per melody codebook.
-        melody_width: of the melody tokens' embeddings (`delay` only).
-        semantic_codebook_size: semantic centroids.
-        semantic_frame_rate: semantic tokens per second.
+        broadcast: add the summed tokens of the whole clip to every step.
         num_coarse: acoustic levels it generates, from the first.
-        acoustic_codebook_size: entries per acoustic codebook.
-        acoustic_frame_rate: acoustic frames per second.
+        streams: there are, `semantic` and `acoustic` among them.
+        conditions: names of the others that it follows; None for all that say something about the music.
+        unfolded_width: of the embeddings of conditions with long frames, as a melody's (`delay` only).
     """
 
     def __init__(
@@ -38,21 +35,14 @@ class Coarse(Stage):
         pattern: Pattern = "flatten",
         lookahead: int = 0,
         broadcast: bool = False,
-        mulan_levels: int = 12,
-        mulan_codebook_size: int = 1024,
-        melody_levels: int = 0,
-        melody_codebook_size: int = 512,
-        melody_width: int = 128,
-        semantic_codebook_size: int = 1024,
-        semantic_frame_rate: float = 25.0,
         num_coarse: int = 4,
-        acoustic_codebook_size: int = 1024,
-        acoustic_frame_rate: float = 50.0,
+        streams: Sequence[Stream] = MUSICLM,
+        conditions: Sequence[str] | None = None,
+        unfolded_width: int = 128,
     ) -> None:
         segments = (
-            Segment("mulan", mulan_levels, mulan_codebook_size, 0.0, optional=True),
-            *melody_segments(melody_levels, melody_codebook_size, width=melody_width),
-            Segment("semantic", 1, semantic_codebook_size, semantic_frame_rate),
-            Segment("coarse", num_coarse, acoustic_codebook_size, acoustic_frame_rate, source="acoustic"),
+            *condition_segments(streams, conditions, unfolded_width=unfolded_width),
+            music_segment(streams, "semantic"),
+            music_segment(streams, "acoustic", name="coarse", levels=num_coarse),
         )
         super().__init__(Layout(segments, pattern, lookahead=lookahead, broadcast=broadcast), transformer)

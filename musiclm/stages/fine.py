@@ -4,9 +4,13 @@ In: `coarse` [B, 4, T], acoustic levels 1-4. Out: levels 5-12, `fine` [B, 8, T],
 are short (3 s) and independent, so that all windows of a piece make one batch.
 """
 
-from musiclm.stages.layout import Layout, Pattern, Segment
+from collections.abc import Sequence
+
+from musiclm.stages.layout import Layout, Pattern
+from musiclm.stages.segments import music_segment
 from musiclm.stages.stage import Stage
 from musiclm.stages.transformer import TransformerConfig
+from musiclm.streams import MUSICLM, Stream
 
 
 class Fine(Stage):
@@ -17,9 +21,7 @@ class Fine(Stage):
         pattern: `flatten` or `delay`.
         lookahead: frames of the coarse levels seen ahead (`delay` only).
         num_coarse: acoustic levels given.
-        acoustic_levels: acoustic levels in all; it generates those that follow.
-        acoustic_codebook_size: entries per acoustic codebook.
-        acoustic_frame_rate: acoustic frames per second.
+        streams: there are, `acoustic` among them: it generates the levels that follow.
     """
 
     def __init__(
@@ -29,15 +31,10 @@ class Fine(Stage):
         pattern: Pattern = "flatten",
         lookahead: int = 0,
         num_coarse: int = 4,
-        acoustic_levels: int = 12,
-        acoustic_codebook_size: int = 1024,
-        acoustic_frame_rate: float = 50.0,
+        streams: Sequence[Stream] = MUSICLM,
     ) -> None:
-        size, rate = acoustic_codebook_size, acoustic_frame_rate
         segments = (
-            Segment("coarse", num_coarse, size, rate, source="acoustic"),
-            Segment(
-                "fine", acoustic_levels - num_coarse, size, rate, source="acoustic", first_level=num_coarse
-            ),
+            music_segment(streams, "acoustic", name="coarse", levels=num_coarse),
+            music_segment(streams, "acoustic", name="fine", first_level=num_coarse),
         )
         super().__init__(Layout(segments, pattern, lookahead=lookahead), transformer)

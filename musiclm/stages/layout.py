@@ -129,6 +129,10 @@ class Layout:
         """Every segment but the target."""
         return self.segments[:-1]
 
+    def has_condition(self, name: str) -> bool:
+        """Whether a segment of this name is among the conditions."""
+        return any(segment.name == name for segment in self.conditions)
+
     @cached_property
     def aligned(self) -> tuple[Segment, ...]:
         """Conditions added to the target's steps, frame by frame."""

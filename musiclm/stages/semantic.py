@@ -1,14 +1,17 @@
 """Semantic stage: MuLan tokens to semantic tokens, p(S_t | S_<t, M) (MusicLM, sec. 3.2).
 
-In: `mulan` [B, 12, 1], the audio's in training, the text's in generation, and where the stage has learned it,
-`melody` [B, 24, W], one window every 3 s (appendix C); either may be absent. Out: `semantic` [B, 1, T] at
-25 Hz. With one level, both patterns have one step per token.
+In: `mulan` [B, 12, 1], the audio's in training, the text's in generation, and what other conditions it has
+learned, as `melody` [B, 24, W], one window every 3 s (appendix C); each may be absent. Out: `semantic`
+[B, 1, T] at 25 Hz. With one level, both patterns have one step per token.
 """
 
-from musiclm.stages.layout import Layout, Pattern, Segment
-from musiclm.stages.melody import melody_segments
+from collections.abc import Sequence
+
+from musiclm.stages.layout import Layout, Pattern
+from musiclm.stages.segments import condition_segments, music_segment
 from musiclm.stages.stage import Stage
 from musiclm.stages.transformer import TransformerConfig
+from musiclm.streams import MUSICLM, Stream
 
 
 class Semantic(Stage):
@@ -17,14 +20,10 @@ class Semantic(Stage):
     Args:
         transformer: its sizes.
         pattern: `flatten` or `delay`.
-        broadcast: add the summed MuLan tokens to every step.
-        mulan_levels: MuLan tokens per clip.
-        mulan_codebook_size: entries per MuLan codebook.
-        melody_levels: melody tokens per 3 s; 0 for a stage that knows no melody.
-        melody_codebook_size: entries per melody codebook.
-        melody_width: of the melody tokens' embeddings (`delay` only).
-        semantic_codebook_size: semantic centroids.
-        semantic_frame_rate: semantic tokens per second.
+        broadcast: add the summed tokens of the whole clip to every step.
+        streams: there are, `semantic` among them.
+        conditions: names of the streams that it follows; None for all that say something about the music.
+        unfolded_width: of the embeddings of conditions with long frames, as a melody's (`delay` only).
     """
 
     def __init__(
@@ -33,17 +32,12 @@ class Semantic(Stage):
         *,
         pattern: Pattern = "flatten",
         broadcast: bool = False,
-        mulan_levels: int = 12,
-        mulan_codebook_size: int = 1024,
-        melody_levels: int = 0,
-        melody_codebook_size: int = 512,
-        melody_width: int = 128,
-        semantic_codebook_size: int = 1024,
-        semantic_frame_rate: float = 25.0,
+        streams: Sequence[Stream] = MUSICLM,
+        conditions: Sequence[str] | None = None,
+        unfolded_width: int = 128,
     ) -> None:
         segments = (
-            Segment("mulan", mulan_levels, mulan_codebook_size, 0.0, optional=True),
-            *melody_segments(melody_levels, melody_codebook_size, width=melody_width),
-            Segment("semantic", 1, semantic_codebook_size, semantic_frame_rate),
+            *condition_segments(streams, conditions, unfolded_width=unfolded_width),
+            music_segment(streams, "semantic"),
         )
         super().__init__(Layout(segments, pattern, broadcast=broadcast), transformer)

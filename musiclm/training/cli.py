@@ -10,7 +10,6 @@ A run lives in one folder (`--trainer.default_root_dir`), named after the part i
 One process at a time trains in it.
 """
 
-import inspect
 import logging
 import sys
 import time
@@ -31,6 +30,7 @@ from musiclm.bundle import Storage, save_component
 from musiclm.data.loading import HoldsOut, no_validation
 from musiclm.files import only_writer, remove_leftovers, write_whole
 from musiclm.shipped_configs import with_shipped
+from musiclm.stages.stage import Stage
 from musiclm.training.checkpoint import (
     LAST,
     CheckpointFiles,
@@ -55,21 +55,7 @@ from musiclm.training.resume import (
 )
 from musiclm.training.sharded import Sharded
 from musiclm.training.short_names import explanation, with_long_names
-from musiclm.training.stages import StageTraining
-
-# A stage speaks the tokens of its store: these values of the data go to the part's constructor where it takes
-# them (jsonargparse skips the others), and never stand in a YAML.
-LINKS = (
-    "mulan_levels",
-    "mulan_codebook_size",
-    "melody_levels",
-    "melody_codebook_size",
-    "semantic_codebook_size",
-    "semantic_frame_rate",
-    "acoustic_codebook_size",
-    "acoustic_frame_rate",
-    "acoustic_levels",
-)
+from musiclm.training.stages import StageTraining, learned_streams
 
 PURPOSES = {
     "fit": "Train a part.",
@@ -138,9 +124,10 @@ class TrainingCLI(LightningCLI):
         parser.add_argument(
             "--threads", type=int, default=0, help="CPU threads; 0: as many as there are CPUs to use"
         )
-        for name in LINKS:
-            target = f"model.init_args.part.init_args.{name}"
-            parser.link_arguments(f"data.{name}", target, apply_on="instantiate")
+        # A stage speaks the tokens of its store, which never stand in a YAML; other parts know none.
+        parser.link_arguments(
+            "data.streams", "model.init_args.part.init_args.streams", apply_on="instantiate"
+        )
         parser.set_defaults(
             {
                 "trainer.default_root_dir": "runs/unnamed",
@@ -250,8 +237,8 @@ class TrainingCLI(LightningCLI):
         role = self.model.role
         words = self.config.fit.model.init_args.part.as_dict()
         init_args = words.get("init_args") or {}
-        accepted = inspect.signature(type(self.model.part)).parameters
-        init_args |= {name: getattr(self.datamodule, name) for name in LINKS if name in accepted}
+        if isinstance(self.model.part, Stage):
+            init_args |= {"streams": learned_streams(self.model.part, self.datamodule.streams)}
         bundle = save_component(
             root / "part",
             role,

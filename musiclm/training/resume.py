@@ -20,7 +20,6 @@ from musiclm.bundle.component import Component
 from musiclm.corpus.melodies import TABLE_NAME
 from musiclm.data.crops import AudioCrops
 from musiclm.data.melody_windows import MelodyVersions
-from musiclm.data.store import MADE_BY
 from musiclm.data.token_crops import TokenCrops
 from musiclm.stages.stage import Stage
 from musiclm.training.checkpoint import Found
@@ -201,7 +200,7 @@ def teachers_of(part: object, data: lightning.LightningDataModule | None) -> dic
     """
     if not (isinstance(data, TokenCrops) and isinstance(part, Stage)):
         return {}
-    made_by = {name for segment in part.layout.segments for name in MADE_BY[segment.key]}
+    made_by = {role for segment in part.layout.segments for role in data.description[segment.key].made_by}
     return {name: value for name, value in data.description.fingerprints.items() if name in made_by}
 
 

@@ -8,7 +8,8 @@ What is exported, and what validation measures, is an exponential moving average
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import lightning
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from musiclm.stages.layout import ABSENT
 from musiclm.stages.stage import Stage
+from musiclm.streams import Stream
 from musiclm.training.schedules import scheduled, share_of_peak
 from musiclm.training.seeds import seed_step
 from musiclm.training.sharded import gather, own_share, shard
@@ -35,8 +37,8 @@ class StageTraining(lightning.LightningModule):
         optimizer: made from the parameters.
         warmup_steps: of the learning rate.
         final_rate: fraction of the peak rate that is left at the end.
-        condition_dropout: fraction of the rows that lose an optional condition.
-        melody_dropout: the same of the melody, which most requests come without.
+        condition_dropout: fraction of the rows that lose a condition of the whole clip, the prompt.
+        timed_dropout: the same of a condition with a clock, as a melody, which most requests come without.
         ema_decay: of the averaged weights; less at first, so that the average forgets the initial values.
         activation_checkpointing: keep only what goes from block to block, and compute the rest again in the
             backward pass: a third more time, a small part of the memory.
@@ -54,17 +56,17 @@ class StageTraining(lightning.LightningModule):
         warmup_steps: int = 100,
         final_rate: float = 0.02,
         condition_dropout: float = 0.1,
-        melody_dropout: float = 0.5,
+        timed_dropout: float = 0.5,
         ema_decay: float = 0.995,
         activation_checkpointing: bool = False,
         compile_backend: str | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if not (0 <= condition_dropout <= 1 and 0 <= melody_dropout <= 1):
+        if not (0 <= condition_dropout <= 1 and 0 <= timed_dropout <= 1):
             raise ValueError(
-                "expected condition_dropout and melody_dropout in [0, 1], got "
-                f"{condition_dropout}, {melody_dropout}"
+                "expected condition_dropout and timed_dropout in [0, 1], got "
+                f"{condition_dropout}, {timed_dropout}"
             )
         if not (0 <= ema_decay < 1 and warmup_steps >= 0):
             raise ValueError(
@@ -79,7 +81,7 @@ class StageTraining(lightning.LightningModule):
         self.warmup_steps = warmup_steps
         self.final_rate = final_rate
         self.dropped = {
-            segment.name: melody_dropout if segment.name == "melody" else condition_dropout
+            segment.name: timed_dropout if segment.frame_rate else condition_dropout
             for segment in part.layout.conditions
             if segment.optional
         }
@@ -118,10 +120,11 @@ class StageTraining(lightning.LightningModule):
         codes = self.part.layout.pick(batch)
         rows = codes[self.part.layout.target.name].shape[0]
         self._log(level_losses(self.average, codes), "val", rows)
-        if "melody" in codes:
-            without = {name: value for name, value in codes.items() if name != "melody"}
-            loss = level_losses(self.average, without).mean()
-            self.log("val/loss_without_melody", loss, batch_size=rows)
+        for segment in self.part.layout.conditions:  # what it is worth to be told of it
+            if segment.optional and segment.frame_rate and segment.name in codes:
+                without = {name: value for name, value in codes.items() if name != segment.name}
+                loss = level_losses(self.average, without).mean()
+                self.log(f"val/loss_without_{segment.name}", loss, batch_size=rows)
 
     def on_train_start(self) -> None:
         self._averaged_step = self.global_step
@@ -171,6 +174,12 @@ class StageTraining(lightning.LightningModule):
         figures |= {f"{split}/level_{first + q}": loss.exp() for q, loss in enumerate(losses)}
         figures = {name: value.detach() for name, value in figures.items()}
         self.log_dict(figures, batch_size=rows or 1, sync_dist=split == "val")  # of all devices' rows
+
+
+def learned_streams(stage: Stage, streams: Iterable[Stream]) -> list[dict[str, Any]]:
+    """Those of a store's streams that a stage has learned, as its spec names them."""
+    learned = {segment.key for segment in stage.layout.segments}
+    return [replace(stream, made_by=()).words() for stream in streams if stream.name in learned]
 
 
 def compile_blocks(stage: Stage, backend: str) -> None:

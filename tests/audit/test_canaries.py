@@ -7,7 +7,7 @@ import pytest
 
 from musiclm.audit.canaries import CANARIES, canary_rows, plant, read_canaries
 from musiclm.audit.examples import identical_recordings, stretches
-from musiclm.data.store import MELODY_QUANTIZER, QUANTIZER, TokenStore
+from musiclm.data.store import TokenStore
 from musiclm.data.token_crops import TokenCrops
 from musiclm.files import only_writer
 from tests.audit.tiny_audit import make_store, songs
@@ -32,7 +32,7 @@ def test_canaries_move_from_the_held_out_to_the_training_recordings(store: Path,
     originals = {row.id: row for row in TokenStore(store)}
     for row, id in zip(rows, times, strict=True):
         assert (row.semantic == originals[id].semantic).all()
-        assert (row.mulan == originals[id].mulan).all()
+        assert (row.streams["mulan"] == originals[id].streams["mulan"]).all()
 
 
 def test_the_audit_counts_planted_copies_as_duplicates(store: Path, tmp_path: Path) -> None:
@@ -82,8 +82,13 @@ def test_one_process_plants_a_store_at_a_time_and_a_killed_ones_rest_is_gone(
 def test_a_planted_store_trains_whatever_its_quantizers_are_called(tmp_path: Path) -> None:
     """Those of melodies go with it, and in a store of version 0.1 both have other names."""
     make_token_store(tmp_path / "tokens", [12.0] * 4, held_out=2, melody=True)
-    for new, old in ((QUANTIZER, "mulan_rvq"), (MELODY_QUANTIZER, "melody_rvq")):
+    for new, old in (("joint_quantizer", "mulan_rvq"), ("melody_quantizer", "melody_rvq")):
         (tmp_path / "tokens" / new).rename(tmp_path / "tokens" / old)
     plant(tmp_path / "tokens", tmp_path / "planted", repeats=(1,), each=1)
-    crops = TokenCrops(tmp_path / "planted", 2.0)
-    assert (crops.mulan_levels, crops.melody_levels) == (3, 2)
+    streams = TokenCrops(tmp_path / "planted", 2.0).streams
+    assert {each.name: each.levels for each in streams} == {
+        "semantic": 1,
+        "acoustic": 12,
+        "mulan": 3,
+        "melody": 2,
+    }

@@ -19,8 +19,8 @@ from musiclm.data.store import TokenRow
 
 
 def row(id: str, semantic: np.ndarray) -> TokenRow:
-    empty = np.zeros((1, 4), dtype=np.float16)
-    return TokenRow(id, "", len(semantic) / 25, "", "train", [], semantic.astype(np.uint16), empty, empty)
+    streams = {"semantic": semantic.astype(np.uint16)[None]}
+    return TokenRow(id, "", len(semantic) / 25, "", "train", [], streams)
 
 
 def random_rows(*lengths: int, seed: int = 0, ids: int = 1024) -> list[TokenRow]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,19 +12,15 @@ from musiclm.data.store import read_description
 from musiclm.data.token_crops import TokenCrops
 from musiclm.stages.semantic import Semantic
 from musiclm.stages.transformer import TransformerConfig
+from musiclm.streams import Stream
 from musiclm.training.stages import StageTraining
 from tests.tiny import make_token_store, quiet_trainer
 
 IDS = 64
 BAR = 25  # tokens
 SECONDS = 7.0  # 175 tokens: a prompt of 50 and its continuation, so that there is one stretch
-WORDS = {
-    "pattern": "delay",
-    "broadcast": True,
-    "mulan_levels": 3,
-    "mulan_codebook_size": 8,
-    "semantic_codebook_size": IDS,
-}
+WORDS: dict[str, Any] = {"pattern": "delay", "broadcast": True}
+STREAMS = (Stream("mulan", 3, 8, 0.0), Stream("semantic", 1, IDS, 25.0))
 
 
 def songs(count: int, *, bars: int = 24, seed: int = 0, seconds: float = SECONDS) -> list[np.ndarray]:
@@ -47,7 +44,7 @@ def learn(store: Path, folder: Path, *, steps: int, width: int = 64, batch_size:
     """A bundle with a semantic stage that was trained on the store."""
     torch.manual_seed(0)
     config = TransformerConfig(width=width, layers=2, heads=2, feed_forward=2 * width, dropout=0.0)
-    stage = Semantic(config, **WORDS)
+    stage = Semantic(config, streams=STREAMS, **WORDS)
     training = StageTraining(
         stage,
         optimizer=lambda p: torch.optim.AdamW(p, lr=1e-2, betas=(0.9, 0.95)),
@@ -66,7 +63,7 @@ def learn(store: Path, folder: Path, *, steps: int, width: int = 64, batch_size:
         gradient_clip_val=1.0,
     )
     trainer.fit(training, datamodule=crops)
-    words = {"transformer": vars(config), **WORDS}
+    words = {"transformer": vars(config), "streams": [stream.words() for stream in STREAMS], **WORDS}
     save_component(
         folder / "part",
         "semantic_stage",

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 import musiclm.bundle
 from musiclm.bundle import Bundle, aliases, load_component, merge
 from musiclm.bundle.component import fingerprint_of
-from musiclm.data.store import DESCRIPTION, QUANTIZER, TokenStore
+from musiclm.data.store import DESCRIPTION, TokenStore
 from musiclm.data.token_crops import TokenCrops
 from tests.golden.make_bundles import FILE, FOLDER, golden
 from tests.tiny import make_token_store
@@ -109,11 +109,11 @@ def test_an_old_store_is_of_the_same_tokenizers_and_still_trains(tmp_path: Path)
     words = yaml.safe_load((tmp_path / DESCRIPTION).read_text())
     words["fingerprints"] = {new_names[role]: bundle.component(role).formerly[0] for role in makers}
     (tmp_path / DESCRIPTION).write_text(yaml.safe_dump(words))
-    (tmp_path / QUANTIZER).rename(tmp_path / "mulan_rvq")
+    (tmp_path / "joint_quantizer").rename(tmp_path / "mulan_rvq")
 
     for name in FORMATS:
         TokenStore(tmp_path).check_learned_by(Bundle(FOLDER / name))
-    assert TokenCrops(tmp_path, 2.0).mulan_levels == 3
+    assert {stream.name: stream.levels for stream in TokenCrops(tmp_path, 2.0).streams}["mulan"] == 3
     words["fingerprints"]["kmeans"] = "another"
     (tmp_path / DESCRIPTION).write_text(yaml.safe_dump(words))
     with pytest.raises(ValueError, match="made by another semantic_quantizer"):

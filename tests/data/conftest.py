@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import musiclm.data.tokenize
+from musiclm.data.stream_makers import acoustic_codes, joint_embeddings, semantic_tokens
 from musiclm.data.tokenize import Tokenizers
 from tests.data.tokenizing import Levels
 from tests.tiny import SAMPLE_RATE
@@ -20,7 +21,8 @@ def semantic(monkeypatch: pytest.MonkeyPatch) -> Iterator[Levels]:
         sample_rate=SAMPLE_RATE, dimension=4, window_seconds=10.0,
         embed_windows=lambda waveform: torch.ones(1, 4),
     )  # fmt: skip
-    tokenizers = Tokenizers(Levels(50, (3,)), semantic, mulan)  # type: ignore[arg-type]
+    makers = (semantic_tokens(semantic), acoustic_codes(Levels(50, (3,))), joint_embeddings(mulan))  # type: ignore[arg-type]
+    tokenizers = Tokenizers(makers)
     monkeypatch.setattr(Tokenizers, "load", lambda bundle, device="cpu": tokenizers)
     kept = musiclm.data.tokenize._tokenizers
     kept.cache_clear()

@@ -8,11 +8,8 @@ import numpy as np
 import pyarrow
 import pytest
 import torch
-import yaml
 
 from musiclm.data.store import (
-    MELODY_QUANTIZER,
-    QUANTIZER,
     StoreDescription,
     TokenRow,
     TokenStore,
@@ -24,23 +21,13 @@ from musiclm.data.store import (
     write_shard,
 )
 from musiclm.data.token_crops import TokenCrops, crop_embedding
-from tests.tiny import make_token_store, save_quantizer
+from musiclm.streams import MADE_BY, Stream
+from tests.tiny import make_token_store, save_quantizer, streams_of
 
 CODEBOOKS = {"acoustic": torch.randn(3, 8, 6), "semantic": torch.randn(1, 16, 5)}
-DESCRIPTION = StoreDescription(
-    semantic_frame_rate=25.0,
-    semantic_codebook_size=16,
-    acoustic_frame_rate=50.0,
-    acoustic_codebook_size=8,
-    num_quantizers=3,
-    mulan_dimension=4,
-    mulan_window_seconds=10.0,
-    mulan_stride_seconds=1.0,
-    fingerprints={"codec": "0123"},
-)
-
-
-WITH_MELODY = replace(DESCRIPTION, melody_dimension=6, melody_window_seconds=4.0, melody_stride_seconds=1.0)
+FINGERPRINTS = {"codec": "0123"}
+DESCRIPTION = StoreDescription(streams_of(semantic=16, acoustic=(3, 8), mulan=4), FINGERPRINTS)
+WITH_MELODY = StoreDescription(streams_of(semantic=16, acoustic=(3, 8), mulan=4, melody=6), FINGERPRINTS)
 
 
 def _row(index: int, *, seconds: float = 14.0, split: str = "train") -> TokenRow:
@@ -53,28 +40,30 @@ def _row(index: int, *, seconds: float = 14.0, split: str = "train") -> TokenRow
         licence="CC0-1.0",
         split=split,
         captions=["a tune", "ein Stück"],
-        semantic=random.integers(0, 16, tokens).astype(np.uint16),
-        acoustic=random.integers(0, 8, (3, 2 * tokens)).astype(np.uint16),
-        mulan=random.normal(size=(max(int(seconds - 10), 0) + 1, 4)).astype(np.float16),
+        streams={
+            "semantic": random.integers(0, 16, (1, tokens)).astype(np.uint16),
+            "acoustic": random.integers(0, 8, (3, 2 * tokens)).astype(np.uint16),
+            "mulan": random.normal(size=(max(int(seconds - 10), 0) + 1, 4)).astype(np.float16),
+        },
     )
 
 
 def _with_melody(row: TokenRow) -> TokenRow:
     melody = np.random.default_rng(len(row.id)).normal(size=(math.ceil(row.seconds), 6))
     melody /= np.linalg.norm(melody, axis=1, keepdims=True)
-    return replace(row, melody=melody.astype(np.float16))
+    return replace(row, streams=row.streams | {"melody": melody.astype(np.float16)})
 
 
 def _store(folder: Path, description: StoreDescription = DESCRIPTION) -> list[TokenRow]:
     rows = [_row(index, split="valid" if index == 3 else "train") for index in range(5)]
-    if description.melody_dimension:
+    if "melody" in description:
         rows = [_with_melody(row) for row in rows]
-        save_quantizer(folder, MELODY_QUANTIZER, dimension=6, num_quantizers=3)
+        save_quantizer(folder, "melody_quantizer", dimension=6, num_quantizers=3)
     write_description(folder, description)
     write_shard(shard_path(folder, 0), rows[:2])
     write_shard(shard_path(folder, 1), rows[2:])
     write_codebooks(folder, CODEBOOKS)
-    save_quantizer(folder, QUANTIZER, dimension=4, num_quantizers=2)
+    save_quantizer(folder, "joint_quantizer", dimension=4, num_quantizers=2)
     return rows
 
 
@@ -86,27 +75,53 @@ def test_rows_come_back_as_they_went_in(tmp_path: Path, description: StoreDescri
     assert len(store) == 5
     for before, after in zip(rows, store, strict=True):
         assert (before.id, before.captions, before.split) == (after.id, after.captions, after.split)
-        for name in ("semantic", "acoustic", "mulan", "melody"):
-            np.testing.assert_array_equal(getattr(before, name), getattr(after, name))
+        assert before.streams.keys() == after.streams.keys()
+        for name, values in before.streams.items():
+            np.testing.assert_array_equal(values, after.streams[name])
+            assert values.dtype == after.streams[name].dtype
+
+
+OLD_WORDS = """
+semantic_frame_rate: 25.0
+semantic_codebook_size: 16
+acoustic_frame_rate: 50.0
+acoustic_codebook_size: 8
+num_quantizers: 3
+mulan_dimension: 4
+mulan_window_seconds: 10.0
+mulan_stride_seconds: 1.0
+fingerprints: {soundstream: '0123'}
+"""
+OLD_MELODY = """
+melody_dimension: 6
+melody_window_seconds: 4.0
+melody_stride_seconds: 1.0
+"""
+
+
+@pytest.mark.parametrize("description", [DESCRIPTION, WITH_MELODY], ids=["plain", "melody"])
+def test_a_store_that_gave_each_size_a_name_of_its_own_is_read(
+    tmp_path: Path, description: StoreDescription
+) -> None:
+    _store(tmp_path, description)
+    (tmp_path / "store.yaml").write_text(OLD_WORDS + OLD_MELODY * ("melody" in description))
+    assert TokenStore(tmp_path).description == description
+    write_description(tmp_path, description)  # the same tokenizers: refuses nothing
 
 
 def test_a_store_written_before_there_were_melodies_is_one_without(tmp_path: Path) -> None:
-    rows = _store(tmp_path)
-    words = yaml.safe_load((tmp_path / "store.yaml").read_text())
-    kept = {name: value for name, value in words.items() if not name.startswith("melody")}
-    assert len(kept) == len(words) - 3
-    (tmp_path / "store.yaml").write_text(yaml.safe_dump(kept))
+    rows = _store(tmp_path, WITH_MELODY)
+    (tmp_path / "store.yaml").write_text(OLD_WORDS)
     old = TokenStore(tmp_path).table.slice(0, 2).drop_columns(["melody"])  # beside a shard written today
     shard = shard_path(tmp_path, 0)
     shard.unlink()  # what is still mapped stays what it was
     with pyarrow.OSFile(str(shard), "wb") as file, pyarrow.ipc.new_file(file, old.schema) as writer:
         writer.write_table(old)
-    write_description(tmp_path, DESCRIPTION)  # the same tokenizers: refuses nothing
     store = TokenStore(tmp_path)
     assert [row.id for row in store] == [row.id for row in rows]
-    assert all(row.melody.size == 0 for row in store)
+    assert all("melody" not in row.streams for row in store)
     crops = TokenCrops(tmp_path, 2.0, batch_size=4, crops_per_epoch=8)
-    assert crops.melody_levels == 0
+    assert [stream.name for stream in crops.streams] == ["semantic", "acoustic", "mulan"]
     batch = crops.on_after_batch_transfer(next(iter(crops.train_dataloader())), 0)
     assert set(batch) == {"mulan", "semantic", "acoustic"}
 
@@ -182,7 +197,7 @@ def test_a_batch_of_token_crops_shows_one_stretch_of_music(tmp_path: Path) -> No
 def test_a_crop_s_melody_is_that_of_its_own_seconds(tmp_path: Path, seconds: float) -> None:
     rows = {row.id: row for row in _store(tmp_path, WITH_MELODY)}
     crops = TokenCrops(tmp_path, seconds, batch_size=8, crops_per_epoch=8)
-    assert (crops.melody_levels, crops.melody_codebook_size) == (3, 8)
+    assert Stream("melody", 3, 8, 1 / 3, made_by=MADE_BY["melody"]) in crops.streams
     quantizer, windows = crops.quantizers["melody"], math.ceil(seconds / 3)
     assert torch.equal(crops.codebooks["melody"], quantizer.codebooks)
     batch = crops.on_after_batch_transfer(next(iter(crops.train_dataloader())), 0)
@@ -198,7 +213,9 @@ def test_a_crop_s_melody_is_that_of_its_own_seconds(tmp_path: Path, seconds: flo
             if np.array_equal(row.semantic[25 * second :][: len(tokens)], tokens)
         ]
         assert not others  # it begins on a whole second of one recording
-        own = torch.from_numpy(row.melody[second : second + math.ceil(seconds) : 3].astype(np.float32))
+        own = torch.from_numpy(
+            row.streams["melody"][second : second + math.ceil(seconds) : 3].astype(np.float32)
+        )
         own = torch.nn.functional.normalize(own, dim=-1)
         assert torch.equal(melody, quantizer.encode(own).T)
         starts.add(second)
@@ -234,7 +251,9 @@ def test_a_store_that_is_all_held_out_is_not_trained_on(tmp_path: Path) -> None:
 
 def test_noise_turns_training_melodies_and_spares_validation(tmp_path: Path) -> None:
     _store(tmp_path, WITH_MELODY)
-    plain, noisy = (TokenCrops(tmp_path, 4.0, melody_noise=noise, crops_per_epoch=64) for noise in (0.0, 1.0))
+    plain, noisy = (
+        TokenCrops(tmp_path, 4.0, noise={"melody": noise}, crops_per_epoch=64) for noise in (0.0, 1.0)
+    )
     before, after = (crops.train_dataloader().dataset for crops in (plain, noisy))
     cosines = torch.cat([(before[i]["melody"] * after[i]["melody"]).sum(dim=-1) for i in range(64)])
     assert 0.5 < cosines.mean() < 0.9  # 1 / sqrt(1 + noise²) = 0.71
@@ -247,23 +266,50 @@ def test_a_crop_is_conditioned_on_the_windows_whose_middle_it_holds(tmp_path: Pa
     _store(tmp_path)
     row = _row(0)  # windows begin at 0 … 4 s, their middles lie at 5 … 9 s
     description = read_description(tmp_path)
-    embedding = crop_embedding(row, description, start=5.5, seconds=4.0)  # 5.5 … 9.5 s: windows 1 … 4
-    mean = row.mulan[1:5].astype(np.float32).mean(axis=0)
+    embedding = crop_embedding(
+        row, description["mulan"], start=5.5, seconds=4.0
+    )  # 5.5 … 9.5 s: windows 1 … 4
+    mean = row.streams["mulan"][1:5].astype(np.float32).mean(axis=0)
     np.testing.assert_allclose(embedding, mean / np.linalg.norm(mean), rtol=1e-6)
-    first = row.mulan[0].astype(np.float32)
-    embedding = crop_embedding(row, description, start=0.0, seconds=4.0)
+    first = row.streams["mulan"][0].astype(np.float32)
+    embedding = crop_embedding(row, description["mulan"], start=0.0, seconds=4.0)
     np.testing.assert_allclose(embedding, first / np.linalg.norm(first), rtol=1e-6)
 
 
 def test_noise_turns_an_embedding_by_its_own_length_and_spares_validation(tmp_path: Path) -> None:
     _store(tmp_path)
-    plain, noisy = (TokenCrops(tmp_path, 4.0, mulan_noise=noise, crops_per_epoch=64) for noise in (0.0, 1.0))
+    plain, noisy = (
+        TokenCrops(tmp_path, 4.0, noise={"mulan": noise}, crops_per_epoch=64) for noise in (0.0, 1.0)
+    )
     before, after = (crops.train_dataloader().dataset for crops in (plain, noisy))
     cosines = torch.stack([before[i]["mulan"] @ after[i]["mulan"] for i in range(64)])
     assert 0.5 < cosines.mean() < 0.9  # 1 / sqrt(1 + noise²) = 0.71
     assert all(torch.equal(before[i]["semantic"], after[i]["semantic"]) for i in range(64))
     held_out = noisy.val_dataloader().dataset
     assert torch.equal(held_out[0]["mulan"], plain.val_dataloader().dataset[0]["mulan"])
+
+
+def test_latents_are_cut_to_the_time_of_the_crop(tmp_path: Path) -> None:
+    latents = Stream("latents", 1, 5, 12.5, kind="latents", made_by=("autoencoder",))
+    _store(tmp_path)
+    (tmp_path / "store.yaml").unlink()
+    write_description(tmp_path, replace(DESCRIPTION, streams=(*DESCRIPTION.streams, latents)))
+    for path in tmp_path.glob("tokens-*.arrow"):
+        path.unlink()
+    counted = np.tile(np.arange(175, dtype=np.float16), (5, 1))  # 14 s; each value its own place
+    rows = [replace(row, streams=row.streams | {"latents": counted}) for row in map(_row, range(3))]
+    write_shard(shard_path(tmp_path, 0), rows)
+    batch = next(iter(TokenCrops(tmp_path, 4.0, batch_size=3).train_dataloader()))
+    assert batch["latents"].shape == (3, 5, 50)
+    assert batch["latents"].dtype == torch.float32
+    for semantic, values in zip(batch["semantic"], batch["latents"], strict=True):
+        begins = [
+            start
+            for row in rows
+            for start in range(251)
+            if np.array_equal(row.semantic[start : start + 100], semantic[0].numpy().astype(np.uint16))
+        ]
+        assert [round(begin / 2) for begin in begins] == [int(values[0, 0])]
 
 
 def test_crops_longer_than_every_recording_are_refused(tmp_path: Path) -> None:

@@ -10,6 +10,12 @@ from torch import Tensor
 
 from musiclm.bundle import Bundle, merge, save_component
 from musiclm.data.sources import Recording
+from musiclm.data.stream_makers import (
+    acoustic_codes,
+    joint_embeddings,
+    melody_embeddings,
+    semantic_tokens,
+)
 from musiclm.data.tokenize import Tokenizers, tokenize
 from musiclm.tokenizers.melody import MelodyEmbedding
 from tests.tiny import folder_of_tones, melody, save_quantizer
@@ -23,6 +29,7 @@ class Frames:
     sample_rate = 24_000
     codebook_size = 8
     num_quantizers = 3
+    codebooks = torch.zeros(1, 8, 2)
 
     def __init__(self, frame_rate: float, levels: tuple[int, ...] = ()) -> None:
         self.frame_rate = frame_rate
@@ -36,7 +43,12 @@ def make_tokenizers(part: MelodyEmbedding | None) -> Tokenizers:
     mulan = SimpleNamespace(
         sample_rate=24_000, dimension=4, window_seconds=10.0, embed_windows=lambda waveform: torch.zeros(1, 4)
     )
-    return Tokenizers(Frames(50.0, (3,)), Frames(25.0), mulan, part)  # type: ignore[arg-type]
+    makers = [
+        semantic_tokens(Frames(25.0)),  # type: ignore[arg-type]
+        acoustic_codes(Frames(50.0, (3,))),  # type: ignore[arg-type]
+        joint_embeddings(mulan),  # type: ignore[arg-type]
+    ]
+    return Tokenizers(makers if part is None else [*makers, melody_embeddings(part)])
 
 
 @pytest.mark.parametrize("seconds", [2.0, 5.5])
@@ -47,18 +59,18 @@ def test_a_melody_is_a_window_every_second_of_the_recording(seconds: float, tmp_
     recording = Recording("a", path, seconds, "CC0-1.0", "train")
     tokenizers = make_tokenizers(part)
     row = tokenizers.tokenize(recording)
-    assert row.melody.shape == (-(-seconds // 1), 6)
-    assert row.melody.dtype == np.float16
+    assert row.streams["melody"].shape == (-(-seconds // 1), 6)
+    assert row.streams["melody"].dtype == np.float16
     # Every third window is what a guide of three-second hops is embedded to; 16 bits in file and store.
     hops = part.embed_windows(sound.waveform[None]).numpy()
-    np.testing.assert_allclose(row.melody[::3], hops, atol=2e-2)
+    np.testing.assert_allclose(row.streams["melody"][::3], hops, atol=2e-2)
     description = tokenizers.describe({})
-    assert description.melody_dimension == 6
-    assert (description.melody_window_seconds, description.melody_stride_seconds) == (4.0, 1.0)
+    stream = description["melody"]
+    assert (stream.size, stream.window, stream.rate, stream.hop) == (6, 4.0, 1.0, 3.0)
 
     plain = make_tokenizers(None)
-    assert plain.tokenize(recording).melody.size == 0
-    assert plain.describe({}).melody_dimension == 0
+    assert "melody" not in plain.tokenize(recording).streams
+    assert "melody" not in plain.describe({})
 
 
 def test_a_melody_embedding_without_its_quantizer_is_refused(tmp_path: Path) -> None:

@@ -29,7 +29,9 @@ class SineDecoder:
     hop_length = HOP
     carried_seconds = 0.2
     joint_length = JOINT
-    follows_melody = True
+
+    def follows(self, condition: str) -> bool:
+        return True
 
     def decode(
         self,

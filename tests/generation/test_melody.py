@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -17,10 +18,11 @@ from musiclm.stages.coarse import Coarse
 from musiclm.stages.layout import ABSENT
 from musiclm.stages.precision import prepare_to_decode
 from musiclm.stages.semantic import Semantic
+from musiclm.streams import Stream
 from tests.generation.heard import Heard, assert_takes_are_what_they_are_alone
 from tests.stages.tiny_stages import TINY
 from tests.tiny import SAMPLE_RATE, melody, noise, tone
-from tests.tiny_model import CODES, PROMPT, WORDS
+from tests.tiny_model import MELODY_STREAMS, PROMPT
 
 
 class Guide:
@@ -48,11 +50,11 @@ def following(model: MusicLM, monkeypatch: pytest.MonkeyPatch) -> MusicLM:
 
     from musiclm.generation.melody_prompt import MelodyTokenizer
 
-    known = {"pattern": "delay", "melody_levels": 2, "melody_codebook_size": 8, "melody_width": 4, **WORDS}
+    streams = tuple(Stream(**each) for each in MELODY_STREAMS)
+    known: dict[str, Any] = {"pattern": "delay", "streams": streams, "unfolded_width": 4}
     monkeypatch.setattr(model, "semantic_stage", Semantic(TINY, **known).eval())
-    coarse = Coarse(TINY, lookahead=2, num_coarse=2, **known, **CODES)
+    coarse = Coarse(TINY, lookahead=2, num_coarse=2, **known)
     monkeypatch.setattr(model.decoder, "coarse", coarse.eval())
-    monkeypatch.setattr(model.decoder, "follows_melody", True)
     monkeypatch.setattr(model, "settings", replace(model.settings, window=15.0, stride=7.5))
     monkeypatch.setattr(model.decoder, "coarse_settings", CoarseSettings(window=5.0, carry=2.0))
     monkeypatch.setattr(model.decoder, "fine_settings", FineSettings(window=3.0))
@@ -138,7 +140,7 @@ def test_a_recording_that_can_be_mended_is_used_and_its_fault_said(
 def test_a_window_of_a_melody_begins_on_its_grid_and_before_what_is_new(
     window: float, share: float, done: int
 ) -> None:
-    grid = WindowSchedule.of(window, share * window, 25.0, melody=True)
+    grid = WindowSchedule.of(window, share * window, 25.0, hop=3.0)
     start, end = grid.window(done)
     assert start % 75 == 0
     assert start <= done < end
@@ -146,7 +148,7 @@ def test_a_window_of_a_melody_begins_on_its_grid_and_before_what_is_new(
 
 def test_paper_sized_windows_follow_a_melody_too() -> None:
     for window, carry, rate in ((30.0, 15.0, 25.0), (10.0, 5.0, 50.0), (15.0, 7.5, 25.0), (5.0, 2.0, 50.0)):
-        grid, done = WindowSchedule.of(window, carry, rate, melody=True), 0
+        grid, done = WindowSchedule.of(window, carry, rate, hop=3.0), 0
         for _ in range(20):
             start, end = grid.window(done)
             assert start % round(3 * rate) == 0
@@ -154,4 +156,4 @@ def test_paper_sized_windows_follow_a_melody_too() -> None:
             assert done == 0 or start < done
             done = end
     with pytest.raises(ValueError, match="longer than 3 s"):
-        WindowSchedule.of(3.0, 1.0, 50.0, melody=True)
+        WindowSchedule.of(3.0, 1.0, 50.0, hop=3.0)

@@ -253,8 +253,8 @@ def test_tokens_of_a_recording_are_made_on_one_device(
     row = tokenizers.tokenize(Recording("a", Path("a.wav"), 3.0, "CC0-1.0", "train"))
     assert row.semantic.shape == (75,)
     assert row.acoustic.shape == (3, 150)
-    assert row.mulan.shape == (3, 8)
-    assert row.melody.shape == (3, 8)
+    assert row.streams["mulan"].shape == (3, 8)
+    assert row.streams["melody"].shape == (3, 8)
 
 
 def test_a_codec_is_measured_on_one_device(

@@ -7,10 +7,12 @@ from torch import Tensor
 from musiclm.stages.coarse import Coarse
 from musiclm.stages.decoding import sample_codes
 from musiclm.stages.layout import ABSENT, Layout, Segment
-from musiclm.stages.melody import HOP_SECONDS, melody_segments
+from musiclm.stages.segments import condition_segments
 from musiclm.stages.semantic import Semantic
 from musiclm.stages.stage import Stage
-from tests.stages.tiny_stages import MELODY, TINY, conditions_of, make_stage, random_codes
+from musiclm.streams import MUSICLM, Stream
+from musiclm.tokenizers.melody import HOP_SECONDS
+from tests.stages.tiny_stages import TINY, conditions_of, make_stage, random_codes
 
 DELAYED = ["semantic melody delay", "coarse melody delay"]  # three and six steps a window
 WITH_MELODY = ["semantic melody flatten", *DELAYED]
@@ -29,7 +31,7 @@ def windowed(stage: Stage) -> int:
 @pytest.mark.parametrize("frames", [1, 74, 75, 76, 150, 151, 375])
 @pytest.mark.parametrize("rate", [25.0, 50.0])
 def test_windows_are_counted_to_the_frame_at_a_third_of_a_hertz(rate: float, frames: int) -> None:
-    (melody,) = melody_segments(2, 8, width=4)
+    (melody,) = condition_segments([Stream("melody", 2, 8, 1 / HOP_SECONDS)], None, unfolded_width=4)
     layout = Layout((melody, Segment("target", 1, 8, rate)))
     assert layout.ratio(melody) == 3 * rate
     assert layout.frames_needed(melody, frames) == -(-frames // (3 * rate))
@@ -149,10 +151,10 @@ def test_a_stage_without_melody_has_no_weights_of_one() -> None:
 
 def test_a_melody_costs_as_many_weights_as_it_should() -> None:
     """At the default sizes: a table of 1.6 M entries, and half a million weights to unfold a window."""
-    melody = {"melody_levels": 24, "melody_codebook_size": 512}
+    streams = (*MUSICLM, Stream("melody", 24, 512, 1 / HOP_SECONDS))
     for stage in (Semantic, Coarse):
         with torch.device("meta"):
-            (unfolded,) = stage(TINY, pattern="delay", **melody).unfolded.values()
+            (unfolded,) = stage(TINY, pattern="delay", streams=streams).unfolded.values()
         table = unfolded.embedding.weight.numel()
         assert table == (24 * 512 + 1) * 128
         assert sum(parameter.numel() for parameter in unfolded.parameters()) - table < 600_000
@@ -161,6 +163,6 @@ def test_a_melody_costs_as_many_weights_as_it_should() -> None:
 def test_a_melody_of_other_levels_is_refused() -> None:
     stage = make_stage("semantic melody delay")
     conditions = conditions_of(stage, random_codes(stage, 4))
-    melody = torch.zeros(1, MELODY["melody_levels"] + 1, 2, dtype=torch.int64)
+    melody = torch.zeros(1, 3, 2, dtype=torch.int64)
     with pytest.raises(ValueError, match=r"melody must be codes \[1, 2, T >= 1\]"):
         sample_codes(stage, {**conditions, "melody": melody}, frames=4)

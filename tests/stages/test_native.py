@@ -19,6 +19,7 @@ from musiclm.stages.precision import Precision, prepare_to_decode, stored
 from musiclm.stages.semantic import Semantic
 from musiclm.stages.stage import Stage
 from musiclm.stages.transformer import TransformerConfig
+from tests.stages.tiny_stages import tiny_streams
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="needs a C compiler at installation")
 DTYPES = (torch.float32, torch.bfloat16, torch.int8)
@@ -31,7 +32,7 @@ def make_stage(width: int = 24, heads: int = 3, feed_forward: int = 37, layers: 
     config = TransformerConfig(
         width=width, layers=layers, heads=heads, feed_forward=feed_forward, dropout=0.0
     )
-    stage = Semantic(config, semantic_codebook_size=8, mulan_levels=2, mulan_codebook_size=8).eval()
+    stage = Semantic(config, streams=tiny_streams()).eval()
     torch.nn.init.normal_(stage.transformer.position_bias.weight)
     for block in stage.transformer.blocks:
         torch.nn.init.normal_(block.attention_norm.weight, mean=1.0, std=0.3)

@@ -15,7 +15,7 @@ from musiclm.stages.fine import Fine
 from musiclm.stages.semantic import Semantic
 from musiclm.stages.stage import Stage
 from musiclm.stages.transformer import RelativePositionBias, Transformer, TransformerConfig, distance_buckets
-from tests.stages.tiny_stages import STAGES, TINY, make_stage, random_codes
+from tests.stages.tiny_stages import STAGES, TINY, make_stage, random_codes, tiny_streams
 
 PAPER = TransformerConfig(width=1024, layers=24, heads=16, feed_forward=4096)  # MusicLM, sec. 4.1
 
@@ -237,7 +237,7 @@ def test_narrow_embeddings_and_tied_heads_make_a_stage_smaller(tied: bool) -> No
     config = TransformerConfig(
         width=16, layers=1, heads=2, feed_forward=24, embedding_width=4, tie_embeddings=tied
     )
-    stage = Fine(config, pattern="delay", num_coarse=2, acoustic_levels=5, acoustic_codebook_size=8)
+    stage = Fine(config, pattern="delay", num_coarse=2, streams=tiny_streams(levels=5))
     assert stage.embedding.weight.shape == (stage.layout.vocabulary_size, 4)
     assert stage(random_codes(stage, 5)).shape == (1, 3, 5, 8)
     assert (stage.head is None) == tied

@@ -9,46 +9,29 @@ from musiclm.stages.layout import Layout, Segment
 from musiclm.stages.semantic import Semantic
 from musiclm.stages.stage import Stage
 from musiclm.stages.transformer import TransformerConfig
+from musiclm.streams import Stream
 
 TINY = TransformerConfig(width=16, layers=2, heads=2, feed_forward=24, dropout=0.0)
-MELODY = {"melody_levels": 2, "melody_codebook_size": 8, "melody_width": 16}
+
+
+def tiny_streams(*, clock: float = 25.0, levels: int = 3, melody: bool = False) -> tuple[Stream, ...]:
+    """Codebooks of 8, two MuLan tokens, semantic tokens at `clock` Hz, two acoustic frames to each."""
+    streams = [Stream("mulan", 2, 8, 0.0), Stream("semantic", 1, 8, clock)]
+    streams.append(Stream("acoustic", levels, 8, 2 * clock))
+    return (*streams, *([Stream("melody", 2, 8, 1 / 3)] if melody else []))
+
 
 STAGES = {
-    "semantic flatten": lambda: Semantic(
-        TINY, semantic_codebook_size=8, mulan_levels=2, mulan_codebook_size=8
-    ),
-    "semantic delay": lambda: Semantic(
-        TINY, pattern="delay", broadcast=True, semantic_codebook_size=8, mulan_levels=2, mulan_codebook_size=8
-    ),
-    "coarse flatten": lambda: Coarse(
-        TINY,
-        num_coarse=3,
-        acoustic_codebook_size=8,
-        mulan_levels=2,
-        mulan_codebook_size=8,
-        semantic_codebook_size=8,
-    ),
+    "semantic flatten": lambda: Semantic(TINY, streams=tiny_streams()),
+    "semantic delay": lambda: Semantic(TINY, pattern="delay", broadcast=True, streams=tiny_streams()),
+    "coarse flatten": lambda: Coarse(TINY, num_coarse=3, streams=tiny_streams()),
     "coarse delay": lambda: Coarse(
-        TINY,
-        pattern="delay",
-        lookahead=1,
-        broadcast=True,
-        num_coarse=3,
-        acoustic_codebook_size=8,
-        mulan_levels=2,
-        mulan_codebook_size=8,
-        semantic_codebook_size=8,
+        TINY, pattern="delay", lookahead=1, broadcast=True, num_coarse=3, streams=tiny_streams()
     ),
     # At one token a second, a melody window of 3 s is three of them.
     **{
         f"semantic melody {pattern}": lambda pattern=pattern: Semantic(
-            TINY,
-            pattern=pattern,
-            semantic_codebook_size=8,
-            semantic_frame_rate=1.0,
-            mulan_levels=2,
-            mulan_codebook_size=8,
-            **MELODY,
+            TINY, pattern=pattern, streams=tiny_streams(clock=1.0, melody=True), unfolded_width=16
         )
         for pattern in ("flatten", "delay")
     },
@@ -58,17 +41,12 @@ STAGES = {
         lookahead=1,
         broadcast=True,
         num_coarse=3,
-        acoustic_codebook_size=8,
-        acoustic_frame_rate=2.0,
-        mulan_levels=2,
-        mulan_codebook_size=8,
-        semantic_codebook_size=8,
-        semantic_frame_rate=1.0,
-        **MELODY,
+        streams=tiny_streams(clock=1.0, melody=True),
+        unfolded_width=16,
     ),
-    "fine flatten": lambda: Fine(TINY, num_coarse=2, acoustic_levels=5, acoustic_codebook_size=8),
+    "fine flatten": lambda: Fine(TINY, num_coarse=2, streams=tiny_streams(levels=5)),
     "fine delay": lambda: Fine(
-        TINY, pattern="delay", lookahead=2, num_coarse=2, acoustic_levels=5, acoustic_codebook_size=8
+        TINY, pattern="delay", lookahead=2, num_coarse=2, streams=tiny_streams(levels=5)
     ),
 }
 

@@ -21,7 +21,7 @@ from musiclm.stages.transformer import TransformerConfig
 from musiclm.training.cli import main
 from musiclm.training.stages import StageTraining, drop_conditions, level_losses
 from tests.compiling import COMPILES
-from tests.stages.tiny_stages import ids_of
+from tests.stages.tiny_stages import ids_of, tiny_streams
 from tests.tiny import make_token_store, quiet_trainer
 
 pytestmark = [
@@ -60,15 +60,7 @@ def songs(count: int = 8) -> DataLoader:
 def make_stage(pattern: str = "delay", dropout: float = 0.0) -> Stage:
     torch.manual_seed(0)
     config = TransformerConfig(width=32, layers=2, heads=2, feed_forward=48, dropout=dropout)
-    return Coarse(
-        config,
-        pattern=pattern,
-        num_coarse=3,
-        acoustic_codebook_size=SIZE,
-        mulan_levels=2,
-        mulan_codebook_size=SIZE,
-        semantic_codebook_size=SIZE,
-    )
+    return Coarse(config, pattern=pattern, num_coarse=3, streams=tiny_streams())
 
 
 def adam(parameters: object) -> torch.optim.Optimizer:
@@ -97,7 +89,7 @@ def test_a_tiny_stage_learns_two_songs_and_gives_them_back(pattern: str, tmp_pat
 
 def test_levels_are_named_as_in_the_codec() -> None:
     config = TransformerConfig(width=16, layers=1, heads=2, feed_forward=24)
-    training = StageTraining(Fine(config, num_coarse=2, acoustic_levels=4, acoustic_codebook_size=SIZE))
+    training = StageTraining(Fine(config, num_coarse=2, streams=tiny_streams(levels=4)))
     logged: dict[str, Tensor] = {}
     training.log_dict = lambda figures, **_: logged.update(figures)  # type: ignore[method-assign]
     training._log(torch.tensor([1.0, 2.0]), "val")
@@ -192,7 +184,7 @@ def test_dropped_conditions_are_absent_in_whole_rows_and_only_optional_ones() ->
 def test_a_melody_is_dropped_in_half_of_the_rows_on_its_own() -> None:
     torch.manual_seed(0)
     config = TransformerConfig(width=16, layers=1, heads=2, feed_forward=24)
-    training = StageTraining(Semantic(config, mulan_levels=2, mulan_codebook_size=8, melody_levels=2))
+    training = StageTraining(Semantic(config, streams=tiny_streams(melody=True)))
     assert training.dropped == {"mulan": 0.1, "melody": 0.5}
     codes = {"mulan": torch.ones(4000, 2, 1).long(), "melody": torch.ones(4000, 2, 5).long()}
     dropped = drop_conditions(codes, training.dropped)
@@ -200,8 +192,8 @@ def test_a_melody_is_dropped_in_half_of_the_rows_on_its_own() -> None:
     assert torch.equal(melody, (dropped["melody"] == ABSENT).any(dim=2).any(dim=1))
     assert melody.float().mean() == pytest.approx(0.5, abs=0.03)
     assert (mulan & melody).float().mean() == pytest.approx(0.05, abs=0.02)
-    with pytest.raises(ValueError, match=r"melody_dropout in \[0, 1\], got 0.1, 1.5"):
-        StageTraining(make_stage(), melody_dropout=1.5)
+    with pytest.raises(ValueError, match=r"timed_dropout in \[0, 1\], got 0.1, 1.5"):
+        StageTraining(make_stage(), timed_dropout=1.5)
 
 
 def test_a_stage_learns_to_follow_the_melody_and_the_loss_without_it_is_told(tmp_path: Path) -> None:
@@ -217,12 +209,7 @@ def test_a_stage_learns_to_follow_the_melody_and_the_loss_without_it_is_told(tmp
     part = Semantic(
         TransformerConfig(width=32, layers=2, heads=2, feed_forward=48, dropout=0.0),
         pattern="delay",
-        mulan_levels=2,
-        mulan_codebook_size=SIZE,
-        melody_levels=2,
-        melody_codebook_size=SIZE,
-        semantic_codebook_size=SIZE,
-        semantic_frame_rate=1.0,
+        streams=tiny_streams(clock=1.0, melody=True),
     )
     training = StageTraining(part, optimizer=adam, warmup_steps=5, ema_decay=0.9)
     trainer = make_trainer(tmp_path, 80, gradient_clip_val=1.0)

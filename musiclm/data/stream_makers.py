@@ -1,0 +1,149 @@
+"""What makes the streams of a token store of a recording: one `StreamMaker` each.
+
+A new stream is a function like those below, in `MAKERS`: of a bundle that has the components it needs, it
+returns their maker, of others None.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from musiclm.audio import Audio
+from musiclm.bundle import Bundle
+from musiclm.data.check_tokens import check_codes_made, check_embeddings_made
+from musiclm.device import device_of
+from musiclm.streams import MADE_BY, Stream
+from musiclm.tokenizers.embedding_windows import STRIDE_SECONDS
+from musiclm.tokenizers.melody import HOP_SECONDS, WINDOW_SECONDS, MelodyEmbedding
+from musiclm.tokenizers.protocols import AcousticTokenizer, JointEmbedding, SemanticTokenizer
+from musiclm.tokenizers.w2v_bert import W2VBertTokens
+
+
+@dataclass(frozen=True)
+class StreamMaker:
+    """Makes one stream of a recording.
+
+    Args:
+        stream: that it makes.
+        sample_rate: of the waveform that it takes, in Hz.
+        make: of a waveform [1, 1, L] the stream's values: [levels, T], [T, size] or [size, T], by its kind.
+        said: what it is called in messages.
+        codebooks: of tokens, the entries [levels, size, D] that they stand for, where they stand for any.
+    """
+
+    stream: Stream
+    sample_rate: int
+    make: Callable[[Tensor], Tensor]
+    said: str
+    codebooks: Tensor | None = None
+
+    def __call__(self, audio: Audio) -> Tensor:
+        """The stream of a mono recording.
+
+        Raises:
+            ValueError: nothing that can be kept comes of it.
+        """
+        values = self.make(audio.resample(self.sample_rate).waveform[None])
+        if self.stream.kind == "tokens":
+            check_codes_made(self.said, values, self.stream.size)
+        else:
+            check_embeddings_made(self.said, values)
+        return values
+
+
+def semantic_tokens(tokenizer: SemanticTokenizer) -> StreamMaker:
+    """The semantic tokens, at 25 Hz (MusicLM, sec. 3.1)."""
+    device = device_of(tokenizer)
+    return StreamMaker(
+        Stream(
+            "semantic",
+            1,
+            tokenizer.codebook_size,
+            tokenizer.frame_rate,
+            made_by=MADE_BY["semantic"],
+        ),
+        tokenizer.sample_rate,
+        lambda waveform: tokenizer.encode(waveform.to(device)),  # [1, T]
+        "the semantic tokenizer",
+        tokenizer.codebooks,
+    )
+
+
+def acoustic_codes(codec: AcousticTokenizer) -> StreamMaker:
+    """The codec's codes, at 50 Hz (MusicLM, sec. 3.1)."""
+    device = device_of(codec)
+    return StreamMaker(
+        Stream(
+            "acoustic",
+            codec.num_quantizers,
+            codec.codebook_size,
+            codec.frame_rate,
+            made_by=MADE_BY["acoustic"],
+        ),
+        codec.sample_rate,
+        lambda waveform: codec.encode(waveform.to(device))[0],  # [Q, T]
+        "the codec",
+        codec.codebooks,
+    )
+
+
+def joint_embeddings(embedding: JointEmbedding) -> StreamMaker:
+    """MuLan's embeddings of windows, one a second; a crop takes their mean (MusicLM, sec. 4.1)."""
+    device = device_of(embedding)
+    return StreamMaker(
+        Stream(
+            "mulan",
+            1,
+            embedding.dimension,
+            1 / STRIDE_SECONDS,
+            kind="embeddings",
+            window=embedding.window_seconds,
+            made_by=MADE_BY["mulan"],
+        ),
+        embedding.sample_rate,
+        lambda waveform: embedding.embed_windows(waveform.to(device)),  # [windows, D]
+        "MuLan",
+    )
+
+
+def melody_embeddings(embedding: MelodyEmbedding) -> StreamMaker:
+    """The melody's embeddings of windows, one a second; a crop takes one every 3 s (MusicLM, appendix C)."""
+    device = device_of(embedding)
+    return StreamMaker(
+        Stream(
+            "melody",
+            1,
+            embedding.dimension,
+            1 / STRIDE_SECONDS,
+            kind="embeddings",
+            hop=HOP_SECONDS,
+            window=WINDOW_SECONDS,
+            made_by=MADE_BY["melody"],
+        ),
+        embedding.sample_rate,
+        lambda waveform: embedding.embed_windows(waveform.to(device), hop_seconds=STRIDE_SECONDS),
+        "the melody embedding",
+    )
+
+
+def _semantic(bundle: Bundle, device: str) -> StreamMaker:
+    encoder, quantizer = (bundle.load(role).to(device) for role in ("semantic_encoder", "semantic_quantizer"))
+    return semantic_tokens(W2VBertTokens(encoder, quantizer))
+
+
+def _acoustic(bundle: Bundle, device: str) -> StreamMaker:
+    return acoustic_codes(bundle.load("codec").to(device))
+
+
+def _joint(bundle: Bundle, device: str) -> StreamMaker:
+    return joint_embeddings(bundle.load("joint_embedding").to(device))
+
+
+def _melody(bundle: Bundle, device: str) -> StreamMaker | None:
+    if "melody_embedding" not in bundle.components:
+        return None
+    return melody_embeddings(bundle.load("melody_embedding").to(device))
+
+
+MAKERS: list[Callable[[Bundle, str], StreamMaker | None]] = [_semantic, _acoustic, _joint, _melody]
