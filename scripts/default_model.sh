@@ -18,6 +18,8 @@ SIZE=${SIZE:-}
 OUT=${OUT_BUNDLE:-musiclm/bundles/default}
 case "$RUNS$OUT" in *" "*) echo "expected folders without spaces, got $RUNS and $OUT" >&2; exit 2 ;; esac
 mkdir -p "$RUNS"
+codec=low_band # the codec with its low band; overrides that have none are of a trunk without spectra
+[ -z "$SIZE" ] || [ -e "$SIZE/low_band.yaml" ] || codec=soundstream
 
 fit() { # fit PART [argument ...]: the run's folder is $RUNS/PART, its log $RUNS/PART.log
 	part=$1
@@ -55,6 +57,8 @@ together() { # together "COMMAND" "COMMAND": both at once; fails if one does, an
 
 acoustic_and_semantic_tokenizers() {
 	fit soundstream --data.init_args.audio "$RUNS/corpus"
+	[ "$codec" = soundstream ] ||
+		fit "$codec" --data.init_args.audio "$RUNS/corpus" --model.init_args.codec "$RUNS/soundstream/part"
 	fit w2v_bert --data.init_args.audio "$RUNS/corpus"
 	fit kmeans --data.init_args.audio "$RUNS/corpus" --model.init_args.w2v_bert "$RUNS/w2v_bert/part"
 }
@@ -77,7 +81,7 @@ semantic_and_fine() {
 together acoustic_and_semantic_tokenizers embeddings
 
 tokenizers=
-for part in soundstream w2v_bert kmeans mulan mulan_rvq melody melody_rvq; do
+for part in "$codec" w2v_bert kmeans mulan mulan_rvq melody melody_rvq; do
 	tokenizers="$tokenizers $RUNS/$part/part"
 done
 # shellcheck disable=SC2086  # the paths hold no spaces

@@ -97,7 +97,7 @@ def test_every_part_is_trained_and_kept(chain: Path) -> None:
         "melody_embedding", "melody_quantizer", "semantic_stage", "coarse_stage", "fine_stage",
     }  # fmt: skip
     runs = (
-        "soundstream", "w2v_bert", "kmeans", "mulan", "mulan_rvq", "melody", "melody_rvq",
+        "soundstream", "low_band", "w2v_bert", "kmeans", "mulan", "mulan_rvq", "melody", "melody_rvq",
         "semantic", "coarse", "fine",
     )  # fmt: skip
     assert all((chain / name / "last.ckpt").is_file() for name in runs)

@@ -30,6 +30,7 @@ def save_component(
     init_args: dict[str, Any],
     storage: Storage,
     trained_on: dict[str, str] | None = None,
+    formerly: tuple[str, ...] = (),
 ) -> Bundle:
     """Write a bundle of one component.
 
@@ -40,6 +41,7 @@ def save_component(
         class_path, init_args: the spec that builds it.
         storage: precision that its matrices are kept in.
         trained_on: fingerprints by role of the components whose output it has learned from.
+        formerly: fingerprints of components that it stands for: what has learned from them may go on with it.
 
     Raises:
         OSError, ValueError: the folder cannot be written, or holds other things.
@@ -54,6 +56,7 @@ def save_component(
         file=role + WEIGHTS,
         fingerprint=fingerprint_of(role, init_args, content),
         trained_on=trained_on or {},
+        formerly=formerly,
     )
     contents = {component.file: content}
     if isinstance(module, KnowsWords) and module.words:

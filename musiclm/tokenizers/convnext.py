@@ -8,17 +8,16 @@ The codes say nothing about phase (`phase.py` tells why). In training the decode
 target, so that it learns magnitudes by any loss on waveforms; afterwards it invents them.
 """
 
-from typing import cast
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from musiclm.tokenizers.convnext_blocks import KERNEL_SIZE, blocks, stream_blocks
+from musiclm.tokenizers.low_band import LowBand
 from musiclm.tokenizers.phase import GRIFFIN_LIM_ROUNDS, PhaseReconstruction, reconstruct_phase
 from musiclm.tokenizers.running_norm import RunningNorm
-from musiclm.tokenizers.streaming import Residual, Sliding, Stream, StreamBuffer, chain, convolution, each
+from musiclm.tokenizers.streaming import Beside, Sliding, Stream, StreamBuffer, chain, convolution, each
 
-KERNEL_SIZE = 7  # frames; ConvNeXt, arXiv 2201.03545, sec. 2.5
 MIN_MAGNITUDE = 1e-4
 INITIAL_LOG_MAGNITUDE = -4.0  # an untrained decoder is quiet
 MAX_LOG_MAGNITUDE = 5.0
@@ -134,40 +133,6 @@ class _StreamedInverse:
         return sound
 
 
-class ConvNeXtBlock(nn.Module):
-    """Depthwise convolution over time, then a perceptron per frame, added to the input [B, T, D]."""
-
-    def __init__(self, width: int, hidden: int, *, scale: float) -> None:
-        super().__init__()
-        self.mix = nn.Conv1d(width, width, KERNEL_SIZE, padding=KERNEL_SIZE // 2, groups=width)
-        self.norm = nn.LayerNorm(width)
-        self.expand = nn.Linear(width, hidden)
-        self.contract = nn.Linear(hidden, width)
-        self.scale = nn.Parameter(torch.full((width,), scale))
-
-    def forward(self, frames: Tensor) -> Tensor:
-        return frames + self._perceptron(self.mix(frames.mT).mT)
-
-    def stream(self) -> Stream:
-        """`forward` chunk by chunk; the time is the last axis: [B, D, T]."""
-        margin = KERNEL_SIZE // 2
-        mix = convolution(self.mix, before=margin, after=margin)
-        return Residual(chain([mix, each(lambda mixed: self._perceptron(mixed.mT).mT)]))
-
-    def _perceptron(self, mixed: Tensor) -> Tensor:
-        return self.scale * self.contract(F.gelu(self.expand(self.norm(mixed))))
-
-
-def blocks(width: int, hidden: int, depth: int) -> nn.Sequential:
-    """`depth` blocks whose residual branches begin small, so that a deep stack begins near the identity."""
-    return nn.Sequential(*[ConvNeXtBlock(width, hidden, scale=1.0 / depth) for _ in range(depth)])
-
-
-def stream_blocks(stack: nn.Sequential) -> Stream:
-    """`blocks` chunk by chunk: [B, D, T]."""
-    return chain([cast(ConvNeXtBlock, block).stream() for block in stack])
-
-
 class ConvNeXtEncoder(nn.Module):
     """Waveform [B, 1, T * hop] to latents [B, dimension, T], by way of each bin's log magnitude."""
 
@@ -215,7 +180,14 @@ class ConvNeXtEncoder(nn.Module):
 
 
 class ConvNeXtDecoder(nn.Module):
-    """Latents [B, dimension, T] to waveform [B, 1, T * hop]; the head gives each bin a log magnitude."""
+    """Latents [B, dimension, T] to waveform [B, 1, T * hop]; the head gives each bin a log magnitude.
+
+    Args:
+        dimension: of the latents.
+        width, hidden, depth: of the blocks.
+        window, hop: of the spectrum, in samples.
+        low_band: gives the lowest bins in the head's place, where the codec has one.
+    """
 
     def __init__(
         self,
@@ -226,6 +198,7 @@ class ConvNeXtDecoder(nn.Module):
         depth: int = 8,
         window: int = 1920,
         hop: int = 480,
+        low_band: LowBand | None = None,
     ) -> None:
         super().__init__()
         self.spectrum = Spectrum(window, hop)
@@ -235,11 +208,13 @@ class ConvNeXtDecoder(nn.Module):
         self.norm_out = nn.LayerNorm(width)
         self.head = nn.Linear(width, self.spectrum.num_bins)
         nn.init.constant_(self.head.bias, INITIAL_LOG_MAGNITUDE)
+        self.low_band = low_band
 
     @property
     def lookahead(self) -> int:
         """Samples that must be known beyond one, for the centred windows and the frames that must agree."""
-        frames = (1 + len(self.blocks)) * (KERNEL_SIZE // 2)
+        deepest = max(len(self.blocks), 0 if self.low_band is None else len(self.low_band.blocks))
+        frames = (1 + deepest) * (KERNEL_SIZE // 2)
         turns = 2 * GRIFFIN_LIM_ROUNDS + 1  # each one from spectra to sound, or from sound to spectra
         return frames * self.spectrum.hop + turns * self.spectrum.margin
 
@@ -250,18 +225,33 @@ class ConvNeXtDecoder(nn.Module):
             latents: [B, dimension, T].
             prefix: [B, 1, n * hop], n <= T: the sound's beginning, whose phases are kept; in training, all.
         """
-        frames = self.norm_in(self.embed(latents).mT)  # [B, T, D]
-        return self.spectrum.sound(self._magnitude(self.blocks(frames)), prefix)
+        frames = self.blocks(self.norm_in(self.embed(latents).mT))  # [B, T, D]
+        level = self._level(frames)
+        if self.low_band is not None:
+            level = with_low_band(level, self.low_band(latents))
+        return self.spectrum.sound(magnitude_of(level), prefix)
 
     def stream(self) -> Stream:
         """`forward` chunk by chunk, with phases reconstructed from the first frame on."""
         margin = KERNEL_SIZE // 2
         embed = convolution(self.embed, before=margin, after=margin)
         norm = each(lambda frames: self.norm_in(frames.mT).mT)
-        magnitude = each(lambda frames: self._magnitude(frames.mT).mT)  # [B, F, T]
-        return chain([embed, norm, stream_blocks(self.blocks), magnitude, self.spectrum.sound_stream()])
+        level = chain([embed, norm, stream_blocks(self.blocks), each(lambda f: self._level(f.mT).mT)])
+        if self.low_band is not None:
+            level = Beside(level, self.low_band.stream(), lambda all, low: with_low_band(all.mT, low.mT).mT)
+        return chain([level, each(magnitude_of), self.spectrum.sound_stream()])
 
-    def _magnitude(self, frames: Tensor) -> Tensor:
-        """Magnitudes [B, T, F] of what the blocks give."""
-        level = self.head(self.norm_out(frames)).float()  # [B, T, F]
-        return level.clamp_max(MAX_LOG_MAGNITUDE).exp()
+    def _level(self, frames: Tensor) -> Tensor:
+        """Log magnitudes [B, T, F] of what the blocks give."""
+        level: Tensor = self.head(self.norm_out(frames)).float()
+        return level
+
+
+def with_low_band(level: Tensor, low: Tensor) -> Tensor:
+    """Log magnitudes [B, T, F] whose lowest bins are those of `low` [B, T, bins]."""
+    return torch.cat([low, level[..., low.shape[-1] :]], dim=-1)
+
+
+def magnitude_of(level: Tensor) -> Tensor:
+    """Magnitudes of logarithms, bounded, so that no frame bursts."""
+    return level.clamp_max(MAX_LOG_MAGNITUDE).exp()

@@ -232,6 +232,21 @@ class Residual:
         return self.buffer.take(outputs.shape[-1]) + outputs
 
 
+class Beside:
+    """Two streams of the same input; `join` gets what both are certain of, [B, C, n] and [B, C', n]."""
+
+    def __init__(self, first: Stream, second: Stream, join: Callable[[Tensor, Tensor], Tensor]) -> None:
+        self.sides = [(first, StreamBuffer()), (second, StreamBuffer())]
+        self.join = join
+
+    def __call__(self, chunk: Tensor, last: bool) -> Tensor:
+        for stream, buffer in self.sides:
+            buffer.add(stream(chunk, last))
+        count = min(len(buffer) for _, buffer in self.sides)
+        first, second = (buffer.take(count) for _, buffer in self.sides)
+        return self.join(first, second)
+
+
 class StreamBuffer:
     """Samples [B, C, l] that wait for what comes after them, `zeros` ahead of the first."""
 

@@ -247,6 +247,7 @@ class TrainingCLI(LightningCLI):
             init_args=init_args,
             storage=self.config.fit.storage,
             trained_on=self.checkpoints.record["trained_on"],
+            formerly=getattr(self.model, "formerly", ()),
         )
         say(f"trained {role} ({bundle.fingerprint(role)}): {bundle.path}")
 

@@ -19,6 +19,7 @@ from tests.tokenizers.tiny_codecs import (
     ENTRIES,
     HOP,
     LEVELS,
+    LOW_BAND,
     SEANET,
     SPECTRAL,
     fill_codebooks,
@@ -28,7 +29,7 @@ from tests.tokenizers.tiny_codecs import (
 )
 
 
-@pytest.fixture(params=[SPECTRAL, SEANET], ids=["convnext", "seanet"])
+@pytest.fixture(params=[SPECTRAL, LOW_BAND, SEANET], ids=["convnext", "low band", "seanet"])
 def codec(request: pytest.FixtureRequest) -> SoundStream:
     return request.param
 
@@ -65,7 +66,8 @@ def test_a_row_of_a_batch_is_coded_as_if_alone(codec: SoundStream) -> None:
     output = codec.decode(codes)
     for row in range(3):
         assert torch.equal(codec.encode(waveform[row : row + 1]), codes[row : row + 1])
-        torch.testing.assert_close(codec.decode(codes[row : row + 1]), output[row : row + 1])
+        alone = codec.decode(codes[row : row + 1])
+        torch.testing.assert_close(alone, output[row : row + 1], rtol=1e-4, atol=3e-5)  # products round
 
 
 @pytest.mark.parametrize("levels", [1, 2, LEVELS])

@@ -17,6 +17,7 @@ from tests.tokenizers.tiny_codecs import (
     ENTRIES,
     HOP,
     LEVELS,
+    LOW_BAND,
     SEANET,
     SPECTRAL,
     noise,
@@ -26,7 +27,7 @@ from tests.tokenizers.tiny_codecs import (
 CUTS = st.lists(st.integers(0, 3 * HOP), max_size=8)  # samples or frames of the chunks before the last one
 
 
-@pytest.fixture(params=[SPECTRAL, SEANET], ids=["convnext", "seanet"])
+@pytest.fixture(params=[SPECTRAL, LOW_BAND, SEANET], ids=["convnext", "low band", "seanet"])
 def codec(request: pytest.FixtureRequest) -> SoundStream:
     return request.param
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from musiclm.tokenizers.convnext import ConvNeXtDecoder, ConvNeXtEncoder
+from musiclm.tokenizers.low_band import LowBand
 from musiclm.tokenizers.seanet import SEANetDecoder, SEANetEncoder
 from musiclm.tokenizers.soundstream import SoundStream
 
@@ -22,11 +23,11 @@ def fill_codebooks(codec: SoundStream) -> SoundStream:
     return codec.eval()
 
 
-def spectral_codec() -> SoundStream:
+def spectral_codec(low_band: LowBand | None = None) -> SoundStream:
     torch.manual_seed(0)
     return SoundStream(
         ConvNeXtEncoder(DIMENSION, width=16, hidden=24, depth=1),
-        ConvNeXtDecoder(DIMENSION, width=16, hidden=24, depth=1),
+        ConvNeXtDecoder(DIMENSION, width=16, hidden=24, depth=1, low_band=low_band),
         dimension=DIMENSION,
         num_quantizers=LEVELS,
         codebook_size=ENTRIES,
@@ -49,4 +50,5 @@ def noise(*shape: int) -> Tensor:
 
 
 SPECTRAL = fill_codebooks(spectral_codec())
+LOW_BAND = fill_codebooks(spectral_codec(LowBand(DIMENSION, bins=20, width=8, hidden=12, depth=2)))
 SEANET = fill_codebooks(seanet_codec())
