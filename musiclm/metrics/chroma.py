@@ -12,6 +12,8 @@ from torch import Tensor
 SAMPLE_RATE = 22_050  # Hz, librosa's
 HOP_LENGTH = 512  # samples: 43 moments a second
 LOWEST, OCTAVES = 261.6, 4  # Hz: of a piece, what sounds from middle C on
+SPLIT_FREQUENCY = 260.0  # Hz: between B3 and middle C; below it, a bass and the roots of chords
+LONGEST_FILTER = 2**16  # samples that the lowest octave's filter takes
 QUIET = -35.0  # dB below the loudest moment of a guide: there, nothing is to be followed
 
 
@@ -39,6 +41,36 @@ def chroma(waveform: Tensor, *, fmin: float | None = None, n_octaves: int = 7) -
         y=waveform.numpy(), sr=SAMPLE_RATE, hop_length=HOP_LENGTH, fmin=fmin, n_octaves=n_octaves
     )
     return torch.from_numpy(strengths)
+
+
+def chroma_by_band(waveform: Tensor, *, tuning: float | None = None) -> tuple[Tensor, Tensor]:
+    """Magnitude of each pitch class at each moment, below and above `SPLIT_FREQUENCY`: two of [12, moments].
+
+    Pitch classes count from C. Nothing is normalized, so that silence is near zero and bands compare.
+
+    Args:
+        waveform: [L] at `SAMPLE_RATE`.
+        tuning: of the music, as a fraction of a semitone from A4 = 440 Hz; None estimates it.
+    """
+    import librosa
+
+    steps, low_octaves, octaves = 36, 3, 7  # steps of an octave; C1 … B3 below, C4 … B7 above
+    moments = 1 + len(waveform) // HOP_LENGTH
+    padded = torch.nn.functional.pad(waveform, (0, max(0, LONGEST_FILTER - len(waveform))))
+    magnitudes = librosa.cqt(
+        padded.numpy(),
+        sr=SAMPLE_RATE,
+        hop_length=HOP_LENGTH,
+        n_bins=steps * octaves,
+        bins_per_octave=steps,
+        tuning=tuning,
+    )
+    cut = steps * low_octaves
+    bands = []
+    for band in (magnitudes[:cut], magnitudes[cut:]):
+        fold = librosa.filters.cq_to_chroma(len(band), bins_per_octave=steps, n_chroma=12)  # [12, bins]
+        bands.append(torch.from_numpy(fold @ abs(band)[:, :moments]).float())
+    return bands[0], bands[1]
 
 
 def loud_moments(waveform: Tensor) -> Tensor:
