@@ -4,6 +4,7 @@ MusicGen's measure for its melody model (Copet et al., 2306.05284, sec. 3.4). Th
 separated and left out; here what lies below the register of melodies is. Waveforms are [L] at `SAMPLE_RATE`.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -13,6 +14,7 @@ SAMPLE_RATE = 22_050  # Hz, librosa's
 HOP_LENGTH = 512  # samples: 43 moments a second
 LOWEST, OCTAVES = 261.6, 4  # Hz: of a piece, what sounds from middle C on
 SPLIT_FREQUENCY = 260.0  # Hz: between B3 and middle C; below it, a bass and the roots of chords
+INAUDIBLE = 1e-5  # magnitude of a moment: what arithmetic leaves of silence
 LONGEST_FILTER = 2**16  # samples that the lowest octave's filter takes
 QUIET = -35.0  # dB below the loudest moment of a guide: there, nothing is to be followed
 
@@ -71,6 +73,54 @@ def chroma_by_band(waveform: Tensor, *, tuning: float | None = None) -> tuple[Te
         fold = librosa.filters.cq_to_chroma(len(band), bins_per_octave=steps, n_chroma=12)  # [12, bins]
         bands.append(torch.from_numpy(fold @ abs(band)[:, :moments]).float())
     return bands[0], bands[1]
+
+
+def chroma_entropy(chroma: Tensor) -> float:
+    """How evenly sound is spread over the 12 pitch classes, moment by moment: 0 for one, 1 for all alike.
+
+    The entropy of a moment of the power of `chroma` [12, moments] over its largest value, log 12, weighted by how
+    strong the moment is. NaN where nothing sounds.
+    """
+    power = chroma.square()
+    strength = power.sum(dim=0)
+    if strength.sum() <= INAUDIBLE**2:
+        return float("nan")
+    shares = power / strength.clamp_min(1e-20)
+    entropies = torch.special.entr(shares).sum(dim=0) / math.log(12)
+    return float((entropies * strength).sum() / strength.sum())
+
+
+def pitch_class_accuracy(chroma: Tensor, reference: Tensor) -> float:
+    """Share of moments, where the reference [12, moments] sounds, whose strongest pitch class is its own.
+
+    Chance is 1 in 12. Both begin together, and the shorter one ends the comparison. NaN where nothing sounds.
+    """
+    moments = min(chroma.shape[1], reference.shape[1])
+    chroma, reference = chroma[:, :moments], reference[:, :moments]
+    sounds = _sounding(reference)
+    if not sounds.any():
+        return float("nan")
+    right = (chroma.argmax(dim=0) == reference.argmax(dim=0)) & (chroma.sum(dim=0) > INAUDIBLE)
+    return float(right[sounds].float().mean())
+
+
+def pitch_class_changes(chroma: Tensor, frame_rate: float) -> float:
+    """How often a second the strongest pitch class of [12, moments] changes while it sounds; NaN for silence.
+
+    A bass that holds its notes changes with them; one that wavers, many times a note.
+    """
+    sounds = _sounding(chroma)
+    both = sounds[1:] & sounds[:-1]
+    if not both.any():
+        return float("nan")
+    strongest = chroma.argmax(dim=0)
+    return float((strongest[1:] != strongest[:-1])[both].float().mean()) * frame_rate
+
+
+def _sounding(chroma: Tensor) -> Tensor:
+    """Whether a moment is within 35 dB of the loudest one, [moments]."""
+    strength = chroma.sum(dim=0)
+    return (strength > INAUDIBLE) & (strength > strength.max() * 10 ** (QUIET / 20))
 
 
 def loud_moments(waveform: Tensor) -> Tensor:
