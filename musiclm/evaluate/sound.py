@@ -7,7 +7,7 @@ can be said of in a clip (the drift of ten seconds, the attack of a held chord) 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -47,7 +47,8 @@ class Measure:
     """One line of the table."""
 
     words: str
-    unit: str = ""
+    unit: str
+    statistic: Callable[[np.ndarray], float] = np.median  # the mean, of what most clips have none of
 
 
 MEASURES = {
@@ -63,36 +64,36 @@ MEASURES = {
     "loudness_drift": Measure("loudness drift", "dB/min"),
     "key_drift": Measure("key drift over 60 s", "0-1"),
     "repetition": Measure("repetition", "0-1"),
-    "silent": Measure("silent", "0-1"),
-    "clicks": Measure("clicks", "1/min"),
+    "silent": Measure("silent (mean)", "0-1", np.mean),
+    "clicks": Measure("clicks (mean)", "1/min", np.mean),
 }
 PAIRED = "accuracy_low"  # only of clips that have the id of a reference clip: a codec's output, say
 Values = dict[str, float]
 
 
 @dataclass(frozen=True)
-class Median:
+class Summary:
     """Of a measure over a folder; the interval is absent where clips are few."""
 
-    median: float
+    value: float
     low: float
     high: float
     clips: int
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> "Median":
+    def of(cls, values: Sequence[float], statistic: Callable[[np.ndarray], float] = np.median) -> "Summary":
         """Of the values that are numbers."""
         known = np.array([value for value in values if math.isfinite(value)])
         if len(known) == 0:
             return cls(math.nan, math.nan, math.nan, 0)
-        interval = bootstrap_interval(known, np.median) if len(known) >= FEW else (math.nan, math.nan)
-        return cls(float(np.median(known)), *interval, len(known))
+        interval = bootstrap_interval(known, statistic) if len(known) >= FEW else (math.nan, math.nan)
+        return cls(float(statistic(known)), *interval, len(known))
 
     def __str__(self) -> str:
         if not self.clips:
             return "-"
         interval = "" if math.isnan(self.low) else f" ({self.low:.2f}..{self.high:.2f})"
-        return f"{self.median:.2f}{interval}"
+        return f"{self.value:.2f}{interval}"
 
 
 @only_writer_to("out")
@@ -135,14 +136,18 @@ def sound(
         name: measure_folder(found, workers, partners if name == "generated" else {}, description=name)
         for name, found in folders.items()
     }
-    medians = {
-        key: {name: Median.of([values[key] for values in own.values()]) for name, own in clips.items()}
-        for key in MEASURES
+    summaries = {
+        key: {
+            name: Summary.of([values[key] for values in own.values()], measure.statistic)
+            for name, own in clips.items()
+        }
+        for key, measure in MEASURES.items()
     }
     for name, found in folders.items():
-        print(f"{name}: {len(clips[name])} clips of {found.name}")
+        few = f", too few (below {FEW}) for intervals" if len(clips[name]) < FEW else ""
+        print(f"{name}: {len(clips[name])} clips of {found.name}{few}")
     print(f"measured at {SAMPLE_RATE} Hz, medians (95 % intervals)\n")
-    print(format_table(medians))
+    print(format_table(summaries))
     if out is None:
         return
     accounts = {
@@ -157,14 +162,15 @@ def sound(
         "measures": {
             key: {
                 "unit": MEASURES[key].unit,
-                **{name: asdict(median) for name, median in row.items()},
+                "statistic": MEASURES[key].statistic.__name__,
+                **{name: asdict(summary) for name, summary in row.items()},
             }
-            for key, row in medians.items()
+            for key, row in summaries.items()
         },
         "folders": accounts,
     }
     print(write_results(out / "sound.json", "evaluate sound", content))
-    write_whole(out / "sound.svg", chart(clips, medians).encode())
+    write_whole(out / "sound.svg", chart(clips, summaries).encode())
     print(out / "sound.svg")
 
 
@@ -254,20 +260,20 @@ def measure(path: Path, partner: Path | None = None) -> Values:
     }
 
 
-def format_table(medians: Mapping[str, Mapping[str, Median]]) -> str:
+def format_table(summaries: Mapping[str, Mapping[str, Summary]]) -> str:
     """A line per measure that is known of a clip at least, a column per folder."""
     lines = [f"{'':<36}{'':<10}{'generated':>26}{'reference':>26}"]
-    for key, row in medians.items():
-        if any(median.clips for median in row.values()):
+    for key, row in summaries.items():
+        if any(summary.clips for summary in row.values()):
             cells = "".join(f"{row[name]!s:>26}" for name in ("generated", "reference"))
             lines.append(f"{MEASURES[key].words:<36}{MEASURES[key].unit:<10}{cells}")
     return "\n".join(lines)
 
 
-def chart(clips: Mapping[str, Mapping[str, Values]], medians: Mapping[str, Mapping[str, Median]]) -> str:
-    """Every clip as a dot, a panel per measure, the folders side by side, their medians as lines: SVG."""
+def chart(clips: Mapping[str, Mapping[str, Values]], summaries: Mapping[str, Mapping[str, Summary]]) -> str:
+    """Every clip as a dot, a panel per measure, the folders side by side, their summaries as lines: SVG."""
     panels = []
-    for key, row in medians.items():
+    for key, row in summaries.items():
         known = {
             name: [values[key] for values in own.values() if math.isfinite(values[key])]
             for name, own in clips.items()
@@ -279,7 +285,11 @@ def chart(clips: Mapping[str, Mapping[str, Values]], medians: Mapping[str, Mappi
 
 
 def _panel(
-    measure: Measure, known: Mapping[str, Sequence[float]], row: Mapping[str, Median], low: float, high: float
+    measure: Measure,
+    known: Mapping[str, Sequence[float]],
+    row: Mapping[str, Summary],
+    low: float,
+    high: float,
 ) -> Panel:
     room = 0.06 * (high - low) or 1.0
     low, high = low - room, high + room
@@ -294,6 +304,6 @@ def _panel(
         spread = place + random.uniform(-0.25, 0.25, len(own))
         panel.dots(list(zip(spread.tolist(), own, strict=True)), f"dots {css}")
         if row[name].clips:
-            median = row[name].median
-            panel.line([(place - 0.32, median), (place + 0.32, median)], f"line {css}")
+            middle = row[name].value
+            panel.line([(place - 0.32, middle), (place + 0.32, middle)], f"line {css}")
     return panel
