@@ -53,7 +53,11 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("evaluate", "following"): ("musiclm.evaluate.following:following", "does music follow a hummed tune"),
     ("evaluate", "melody"): ("musiclm.evaluate.melody:melody", "does a tune find itself in other sound"),
     ("evaluate", "sound"): ("musiclm.evaluate.sound:sound", "how music sounds, beside real music"),
-    ("evaluate", "fad"): ("musiclm.evaluate.fad:fad", "how near generated music is to real music"),
+    ("evaluate", "quality"): (
+        "musiclm.evaluate.quality:quality",
+        "how near music is to real music",
+    ),
+    ("evaluate", "fad"): ("musiclm.evaluate.fad:fad", "part of it, by its earlier name"),
     ("evaluate", "adherence"): ("musiclm.evaluate.adherence:adherence", "does the music follow the prompt"),
     ("evaluate", "negation"): ("musiclm.evaluate.negation:negation", "is what a prompt excludes left out"),
 }
