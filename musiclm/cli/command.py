@@ -58,6 +58,11 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
         "how near music is to real music",
     ),
     ("evaluate", "fad"): ("musiclm.evaluate.fad:fad", "part of it, by its earlier name"),
+    ("evaluate", "listening"): ("musiclm.evaluate.listening:listening", "a page on which people compare"),
+    ("evaluate", "listening-results"): (
+        "musiclm.evaluate.listening_results:listening_results",
+        "what they have preferred",
+    ),
     ("evaluate", "adherence"): ("musiclm.evaluate.adherence:adherence", "does the music follow the prompt"),
     ("evaluate", "negation"): ("musiclm.evaluate.negation:negation", "is what a prompt excludes left out"),
 }
