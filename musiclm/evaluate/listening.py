@@ -21,7 +21,6 @@ from musiclm.audio import Audio
 from musiclm.data.left_out import counted
 from musiclm.data.sources import Recording
 from musiclm.evaluate.found import Found
-from musiclm.evaluate.results import write_results
 from musiclm.files import only_writer_to, shown, write_whole
 from musiclm.metrics.drift import loudness
 from musiclm.progress import progress
@@ -95,7 +94,7 @@ def listening(
     file = out.with_name(f"{out.name}.key.json")
     owners = {clip: {"system": name, "item": id} for id in usable for name, clip in key[id].items()}
     content = {"test": test, "seed": seed, "question": question, "systems": names, "clips": owners}
-    write_results(file, "evaluate listening", content)
+    write_whole(file, json.dumps({"format": FORMAT, **content}, indent=2).encode())
     print(f"{len(trials)} pairs of {len(usable)} items by {len(names)} systems: {shown(out / 'index.html')}")
     print(f"the key, to be kept apart from it: {shown(file)}")
 

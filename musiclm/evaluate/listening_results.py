@@ -10,7 +10,7 @@ from typing import Any
 
 from musiclm.data.left_out import Report
 from musiclm.evaluate.listening import FORMAT
-from musiclm.evaluate.results import write_results
+from musiclm.evaluate.results import Table, write_results
 from musiclm.files import shown
 from musiclm.metrics.preferences import Comparison, compare
 
@@ -66,7 +66,8 @@ def listening_results(
             ],
             "left_out": [{"path": shown(entry.path), "reason": entry.reason} for entry in report.left_out],
         }
-        print(write_results(out, "evaluate listening-results", content))
+        table = table_of(systems, comparisons, secret)
+        print(write_results(out, "evaluate listening-results", content, table))
     report.close(len(answers))
 
 
@@ -112,6 +113,22 @@ def format_tables(wins: Mapping[str, int], comparisons: Mapping[tuple[str, str],
         f"p: Wilcoxon signed-rank over items, Bonferroni for {tests} comparisons; * below {SIGNIFICANT}"
     )
     return "\n".join(lines)
+
+
+def table_of(
+    wins: Mapping[str, int], comparisons: Mapping[tuple[str, str], Comparison], secret: Mapping[str, Any]
+) -> Table:
+    """What the model card shows of it."""
+    total = ", ".join(f"{name} {count}" for name, count in wins.items())
+    return Table(
+        "What people prefer",
+        ["first", "second", "prefer the first", "the second", "neither", "p"],
+        [
+            [one, other, str(each.wins), str(each.losses), str(each.ties), f"{each.p:.2g}"]
+            for (one, other), each in comparisons.items()
+        ],
+        [f"“{secret['question']}” Wins: {total}. p: Wilcoxon signed-rank, Bonferroni."],
+    )
 
 
 def _read_key(file: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from torch import Tensor
 from musiclm.device import Device, choose_device
 from musiclm.evaluate.embedders import Embedder, embedders
 from musiclm.evaluate.found import Found
-from musiclm.evaluate.results import write_results
+from musiclm.evaluate.results import Table, write_results
 from musiclm.files import only_writer_to, write_whole
 from musiclm.metrics.frechet import distance_at_infinity, frechet_distance
 from musiclm.metrics.kernel import SCALE, discrepancy, mean_kernels, median_distance
@@ -93,12 +93,16 @@ def quality(
         "generated": Found.at(generated, strict=strict),
         "reference": Found.at([reference], strict=strict),
     }
-    results = []
+    results, rows = [], []
     print(f"{'':<30}{'FAD':>28}{'FAD∞':>28}{f'KAD ({SCALE:g} MMD²)':>28}")
     for embedder in embedders(bundle, place, vggish=vggish, clap=clap, mert=mert):
         first, second = (list(embedder.embed(found).values()) for found in folders.values())
         own, floor = compare(first, second, seed=seed), floor_of(second, seed=seed)
         print(format_rows(embedder, first, second, own, floor))
+        rows += [
+            [name, str(each.fad), str(each.fad_infinite), str(each.kad)]
+            for name, each in ((f"{embedder.name} `{embedder.hash[:8]}`", own), ("real against real", floor))
+        ]
         results.append(
             {
                 "embedding": {"name": embedder.name, "hash": embedder.hash, "dimension": first[0].shape[1]},
@@ -115,7 +119,7 @@ def quality(
         print(f"{name}: {account['recordings']} clips of {account['path']}")
     if out is not None:
         content = {"seed": seed, "results": results, "folders": accounts}
-        print(write_results(out / "quality.json", "evaluate quality", content))
+        print(write_results(out / "quality.json", "evaluate quality", content, table_of(rows, accounts)))
         write_whole(out / "quality.svg", chart(results).encode())
         print(out / "quality.svg")
 
@@ -209,6 +213,17 @@ def format_rows(
     if windows <= width:
         lines.append(f"  ({windows} windows in {width} dimensions are few for FAD: trust KAD)")
     return "\n".join(lines)
+
+
+def table_of(rows: Sequence[Sequence[str]], accounts: Mapping[str, Mapping[str, Any]]) -> Table:
+    """What the model card shows of it."""
+    counts = ", ".join(f"{account['recordings']} {name}" for name, account in accounts.items())
+    return Table(
+        "How near it is to real music",
+        ["embedding", "FAD", "FAD∞", f"KAD ({SCALE:g} MMD²)"],
+        rows,
+        [f"Of {counts} clips, with 95 % intervals; below each, two halves of the real music."],
+    )
 
 
 def chart(results: Sequence[Mapping[str, Any]]) -> str:

@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -13,8 +14,18 @@ from musiclm.files import write_whole
 FORMAT = 1  # a reader refuses a later one
 
 
-def write_results(file: Path, command: str, content: Mapping[str, Any]) -> Path:
-    """Write `content` to a json file, with its format, the command, the date and the version before it.
+@dataclass(frozen=True)
+class Table:
+    """The figures as people read them, for the model card: cells of text, and notes below."""
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+
+
+def write_results(file: Path, command: str, content: Mapping[str, Any], table: Table) -> Path:
+    """Write `content` to a json file, after its format, the command, the date, the version and the table.
 
     What is not a number (NaN) was not measured, and is null.
     """
@@ -23,6 +34,7 @@ def write_results(file: Path, command: str, content: Mapping[str, Any]) -> Path:
         "command": command,
         "date": date.today().isoformat(),
         "musiclm": version("musiclm"),
+        "table": asdict(table),
     }
     words = json.dumps(_measured({**made, **content}), indent=2, allow_nan=False)
     write_whole(file, (words + "\n").encode())

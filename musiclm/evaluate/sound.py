@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from musiclm.data.left_out import LeftOut, reason_of
 from musiclm.data.processes import in_processes
 from musiclm.data.sources import Recording
 from musiclm.evaluate.found import Found
-from musiclm.evaluate.results import write_results
+from musiclm.evaluate.results import Table, write_results
 from musiclm.files import only_writer_to, write_whole
 from musiclm.metrics import chroma
 from musiclm.metrics.attack import attack_sharpness
@@ -169,7 +170,7 @@ def sound(
         },
         "folders": accounts,
     }
-    print(write_results(out / "sound.json", "evaluate sound", content))
+    print(write_results(out / "sound.json", "evaluate sound", content, table_of(summaries, accounts)))
     write_whole(out / "sound.svg", chart(clips, summaries).encode())
     print(out / "sound.svg")
 
@@ -268,6 +269,23 @@ def format_table(summaries: Mapping[str, Mapping[str, Summary]]) -> str:
             cells = "".join(f"{row[name]!s:>26}" for name in ("generated", "reference"))
             lines.append(f"{MEASURES[key].words:<36}{MEASURES[key].unit:<10}{cells}")
     return "\n".join(lines)
+
+
+def table_of(
+    summaries: Mapping[str, Mapping[str, Summary]], accounts: Mapping[str, Mapping[str, Any]]
+) -> Table:
+    """What the model card shows of it."""
+    counts = ", ".join(f"{account['recordings']} {name}" for name, account in accounts.items())
+    return Table(
+        "How it sounds, beside real music",
+        ["measure", "unit", "generated", "reference"],
+        [
+            [MEASURES[key].words, MEASURES[key].unit, str(row["generated"]), str(row["reference"])]
+            for key, row in summaries.items()
+            if any(summary.clips for summary in row.values())
+        ],
+        [f"Medians over clips ({counts}) with 95 % intervals, measured at {SAMPLE_RATE} Hz."],
+    )
 
 
 def chart(clips: Mapping[str, Mapping[str, Values]], summaries: Mapping[str, Mapping[str, Summary]]) -> str:
