@@ -23,6 +23,7 @@ from musiclm.data.processes import in_processes
 from musiclm.data.sources import Recording
 from musiclm.evaluate.found import Found
 from musiclm.evaluate.results import Table, write_results
+from musiclm.evaluate.summary import FEW, Summary
 from musiclm.files import only_writer_to, write_whole
 from musiclm.metrics import chroma
 from musiclm.metrics.attack import attack_sharpness
@@ -31,7 +32,6 @@ from musiclm.metrics.faults import clicks, silent_share
 from musiclm.metrics.noise import harmonic_to_noise
 from musiclm.metrics.pulse import pulse
 from musiclm.metrics.repetition import repetition
-from musiclm.metrics.statistics import bootstrap_interval
 from musiclm.metrics.tuning import on_one_grid
 from musiclm.plots import Panel, sheet, ticks
 from musiclm.progress import Progress
@@ -39,7 +39,6 @@ from musiclm.progress import Progress
 SAMPLE_RATE = chroma.SAMPLE_RATE  # Hz, of all measures but clicks, which are those of the file's own samples
 SHORTEST = 2.0  # seconds; less has no beat
 SILENT_SHARE = 0.99  # of the moments: a clip with more of them is silent
-FEW = 5  # clips, below which a median has no interval
 CLIPS_A_PROCESS = 40  # for fewer, the start of another process takes longer than it saves
 
 
@@ -70,31 +69,6 @@ MEASURES = {
 }
 PAIRED = "accuracy_low"  # only of clips that have the id of a reference clip: a codec's output, say
 Values = dict[str, float]
-
-
-@dataclass(frozen=True)
-class Summary:
-    """Of a measure over a folder; the interval is absent where clips are few."""
-
-    value: float
-    low: float
-    high: float
-    clips: int
-
-    @classmethod
-    def of(cls, values: Sequence[float], statistic: Callable[[np.ndarray], float] = np.median) -> "Summary":
-        """Of the values that are numbers."""
-        known = np.array([value for value in values if math.isfinite(value)])
-        if len(known) == 0:
-            return cls(math.nan, math.nan, math.nan, 0)
-        interval = bootstrap_interval(known, statistic) if len(known) >= FEW else (math.nan, math.nan)
-        return cls(float(statistic(known)), *interval, len(known))
-
-    def __str__(self) -> str:
-        if not self.clips:
-            return "-"
-        interval = "" if math.isnan(self.low) else f" ({self.low:.2f}..{self.high:.2f})"
-        return f"{self.value:.2f}{interval}"
 
 
 @only_writer_to("out")

@@ -12,7 +12,8 @@ import torch
 from musiclm.audio import Audio
 from musiclm.cli import main
 from musiclm.evaluate.found import Found
-from musiclm.evaluate.sound import Summary, measure, measure_folder
+from musiclm.evaluate.sound import measure, measure_folder
+from musiclm.evaluate.summary import Summary
 from tests.tiny import SAMPLE_RATE, melody
 
 
