@@ -59,6 +59,7 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
         "how near music is to real music",
     ),
     ("evaluate", "text"): ("musiclm.evaluate.text:text", "is music what its description says"),
+    ("evaluate", "labels"): ("musiclm.evaluate.labels:labels", "has music the labels of what it stands for"),
     ("evaluate", "fad"): ("musiclm.evaluate.fad:fad", "part of it, by its earlier name"),
     ("evaluate", "listening"): ("musiclm.evaluate.listening:listening", "a page on which people compare"),
     ("evaluate", "listening-results"): (
