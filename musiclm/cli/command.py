@@ -61,6 +61,10 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("evaluate", "text"): ("musiclm.evaluate.text:text", "is music what its description says"),
     ("evaluate", "labels"): ("musiclm.evaluate.labels:labels", "has music the labels of what it stands for"),
     ("evaluate", "fad"): ("musiclm.evaluate.fad:fad", "part of it, by its earlier name"),
+    ("evaluate", "benchmark"): (
+        "musiclm.evaluate.benchmark:benchmark",
+        "MusicLM's table 1 on public sets",
+    ),
     ("evaluate", "listening"): ("musiclm.evaluate.listening:listening", "a page on which people compare"),
     ("evaluate", "listening-results"): (
         "musiclm.evaluate.listening_results:listening_results",

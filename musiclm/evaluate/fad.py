@@ -27,12 +27,12 @@ def fad(
         strict: exit with 2 if any file is left out.
         device: cpu, cuda, cuda:1 or mps; auto takes the first GPU, or else the CPU.
     """
+    place = choose_device(device)
+    found = [Found.at(paths, strict=strict) for paths in (generated, [reference])]  # both, before long work
     print(
         "musiclm evaluate quality says this and more: how far to trust it, and what real music has",
         file=sys.stderr,
     )
-    place = choose_device(device)
-    found = [Found.at(paths, strict=strict) for paths in (generated, [reference])]  # both, before long work
     (embedder,) = embedders(bundle, place)
     first, second = (torch.cat(list(embedder.embed(each).values())) for each in found)
     print(f"FAD {frechet_distance(first, second):.4f}   ({len(first)} and {len(second)} windows)")

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ class Found:
     paths: list[Path]
     recordings: list[Recording]
     report: Report
+    told: set[int] = field(default_factory=set)  # how many left-out files the user has been told of
 
     @classmethod
     def at(cls, paths: list[Path], *, strict: bool = False, table: Path | None = None) -> "Found":
@@ -47,7 +48,9 @@ class Found:
             ValueError: nothing was taken, or not everything and `strict` was set.
         """
         self.report.check_any(len(taken), self.name)
-        self.report.close(len(taken))
+        if len(self.report.left_out) not in self.told:  # several embedders ask in turn
+            self.told.add(len(self.report.left_out))
+            self.report.close(len(taken))
 
     def account(self, taken: Sequence[Recording]) -> dict[str, Any]:
         """What a results file says of the folder."""

@@ -20,13 +20,16 @@ def publish(file: Path) -> dict[str, torch.Tensor]:
         return 0.2 * torch.randn(*shape, generator=generator)
 
     state = {
-        "cls_token": drawn(1, 1, WIDTH), "dist_token": drawn(1, 1, WIDTH), "new_pos_embed": drawn(1, 2, WIDTH),
+        "cls_token": drawn(1, 1, WIDTH), "dist_token": drawn(1, 1, WIDTH),
+        "new_pos_embed": drawn(1, 2, WIDTH),
         "freq_new_pos_embed": drawn(1, WIDTH, 12, 1), "time_new_pos_embed": drawn(1, WIDTH, 1, 99),
         "patch_embed.proj.weight": drawn(WIDTH, 1, 16, 16), "head_dist.weight": drawn(LABELS, WIDTH),
         "head_dist.bias": drawn(LABELS),
     }  # fmt: skip
-    linear = {"blocks.0.attn.qkv": (3 * WIDTH, WIDTH), "blocks.0.attn.proj": (WIDTH, WIDTH),
-              "blocks.0.mlp.fc1": (HIDDEN, WIDTH), "blocks.0.mlp.fc2": (WIDTH, HIDDEN), "head.1": (LABELS, WIDTH)}  # fmt: skip
+    linear = {
+        "blocks.0.attn.qkv": (3 * WIDTH, WIDTH), "blocks.0.attn.proj": (WIDTH, WIDTH),
+        "blocks.0.mlp.fc1": (HIDDEN, WIDTH), "blocks.0.mlp.fc2": (WIDTH, HIDDEN), "head.1": (LABELS, WIDTH),
+    }  # fmt: skip
     for name, shape in linear.items():
         state |= {f"{name}.weight": drawn(*shape), f"{name}.bias": drawn(shape[0])}
     for name in ("blocks.0.norm1", "blocks.0.norm2", "norm", "head.0"):
