@@ -129,8 +129,8 @@ def sheet(panels: Sequence[Panel], label: str, *, columns: int = 3) -> str:
         f"{''.join(panel.parts)}</g>"
         for index, panel in enumerate(panels)
     )
-    width = min(len(panels), columns) * (WIDTH + GAP)
-    height = math.ceil(len(panels) / columns) * (HEIGHT + GAP)
+    width = max(min(len(panels), columns), 1) * (WIDTH + GAP)
+    height = max(math.ceil(len(panels) / columns), 1) * (HEIGHT + GAP)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="-10 -6 {width} {height}" width="{width}" '
         f'role="img" aria-label="{escape(label)}"><style>{STYLE}</style>'

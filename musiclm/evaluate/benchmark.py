@@ -27,12 +27,14 @@ from musiclm.evaluate.benchmark_sets import Item, SetName, read_items
 from musiclm.evaluate.embedders import Embedder, embedders, hash_of
 from musiclm.evaluate.found import Found
 from musiclm.evaluate.labels import Divergence, passt_at
-from musiclm.evaluate.quality import Distances, compare, floor_of
+from musiclm.evaluate.pictures import Interval, intervals
+from musiclm.evaluate.quality import Distances, Figure, compare, floor_of
 from musiclm.evaluate.results import Table, write_results
 from musiclm.evaluate.text import Agreement, agreement
 from musiclm.files import only_writer_to, shown, write_whole
 from musiclm.generation.pipeline import MusicLM
 from musiclm.notices import PromptNotice
+from musiclm.plots import sheet
 from musiclm.progress import Progress
 
 ROWS = Path(__file__).with_name("published_rows.yaml")
@@ -59,18 +61,22 @@ class Scores:
     kld: Divergence | None = None
     hashes: dict[str, str] = field(default_factory=dict)
 
-    def row(self) -> dict[str, str]:
-        """The figures by the columns of the table."""
-        cells = {}
+    def figures(self) -> dict[str, Interval]:
+        """Those of the table, by its columns."""
+        found: dict[str, Interval] = {}
         for key, name in (("fad_joint", "joint embedding"), ("fad_vggish", "VGGish")):
             if name in self.distances:
-                cells[key] = str(self.distances[name].fad)
+                found[key] = self.distances[name].fad
         if self.kld is not None:
-            cells["kld"] = str(self.kld.own)
+            found["kld"] = self.kld.own
         for key, name in (("mcc", "joint embedding"), ("clap", "CLAP")):
             if name in self.agreements:
-                cells[key] = str(self.agreements[name].own)
-        return cells
+                found[key] = self.agreements[name].own
+        return found
+
+    def row(self) -> dict[str, str]:
+        """The same as text."""
+        return {key: str(figure) for key, figure in self.figures().items()}
 
 
 @only_writer_to("out")
@@ -105,7 +111,7 @@ def benchmark(
         vggish: a published file of VGGish's weights: its FAD as well.
         clap: a published folder of a CLAP: its score, and its FAD as well.
         passt: a published file of PaSST's weights: the KLD.
-        out: a folder for the clips, benchmark.json and left_out.tsv.
+        out: a folder for the clips, benchmark.json, benchmark.svg and left_out.tsv.
         num: captions to take, from the first on; 0 takes all.
         subset: takes only the part that papers measure on (MusicCaps: balanced; Song Describer: valid).
         seconds: length of a clip.
@@ -154,11 +160,10 @@ def benchmark(
         "published": rows,
         "left_out": len(report.left_out),
     }
-    print(
-        write_results(
-            out / "benchmark.json", "evaluate benchmark", content, table_of(scores, rows, name, len(items))
-        )
-    )
+    shown_rows = table_of(scores, rows, name, len(items))
+    print(write_results(out / "benchmark.json", "evaluate benchmark", content, shown_rows))
+    write_whole(out / "benchmark.svg", chart(scores, rows).encode())
+    print(out / "benchmark.svg")
     report.close(len(items))
 
 
@@ -274,6 +279,16 @@ def table_of(scores: Scores, rows: Sequence[Mapping[str, Any]], name: str, count
         lines,
         ["Published figures are by other embeddings, classifiers and recordings than these."],
     )
+
+
+def chart(scores: Scores, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Every column with our figure and the published ones: an SVG file."""
+    panels = []
+    for key, figure in scores.figures().items():
+        published = {f"{row['system'][:10]}*": Figure(row[key]) for row in rows if key in row}
+        panels.append(intervals(f"{COLUMNS[key]} (*: published)", {"ours": figure, **published}))
+    known = [panel for panel in panels if panel is not None]
+    return sheet(known, "Our figures, and what papers say of themselves")
 
 
 def _same_protocol(file: Path, words: Mapping[str, Any]) -> None:

@@ -15,11 +15,13 @@ from torch import Tensor
 from musiclm.device import Device, choose_device
 from musiclm.evaluate.embedders import Embedder, hash_of
 from musiclm.evaluate.found import Found
+from musiclm.evaluate.pictures import intervals
 from musiclm.evaluate.results import Table, write_results
 from musiclm.evaluate.summary import Summary
-from musiclm.files import only_writer_to
+from musiclm.files import only_writer_to, write_whole
 from musiclm.metrics.labels import label_divergences
 from musiclm.metrics.retrieval import others_mean
+from musiclm.plots import sheet
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def labels(
         generated: audio files, or folders of them.
         passt: a published file of PaSST's weights (passt-s-f128-p16-s10-ap.476-swa.pt), which labels both.
         reference: a folder of real music, of the same names.
-        out: a folder for labels.json.
+        out: a folder for labels.json and labels.svg.
         strict: exit with 2 if any file is left out.
         device: cpu, cuda, cuda:1 or mps; auto takes the first GPU, or else the CPU.
 
@@ -97,6 +99,10 @@ def labels(
         table = Table("Whether it has the labels of real music", ["KLD", "shuffled", "N"], rows,
                       [f"By PaSST `{classifier.hash[:8]}`, means with 95 % intervals."])  # fmt: skip
         print(write_results(out / "labels.json", "evaluate labels", content, table))
+        panel = intervals("KLD by PaSST", {"own recording": divergence.own, "shuffled": divergence.shuffled})
+        assert panel is not None  # of two clips there are means
+        write_whole(out / "labels.svg", sheet([panel], "Divergence of labels").encode())
+        print(out / "labels.svg")
 
 
 def passt_at(file: Path, device: torch.device) -> Embedder:

@@ -10,9 +10,13 @@ from typing import Any
 
 from musiclm.data.left_out import Report
 from musiclm.evaluate.listening import FORMAT
+from musiclm.evaluate.pictures import intervals
 from musiclm.evaluate.results import Table, write_results
-from musiclm.files import shown
+from musiclm.evaluate.summary import Summary
+from musiclm.files import shown, write_whole
 from musiclm.metrics.preferences import Comparison, compare
+from musiclm.metrics.statistics import wilson
+from musiclm.plots import sheet
 
 CHOICES = range(-2, 3)  # from "A, clearly" to "B, clearly"
 SIGNIFICANT = 0.05
@@ -39,7 +43,7 @@ def listening_results(
     Args:
         results: the files that listeners have saved, of one test.
         key: which clip is whose, as `musiclm evaluate listening` wrote it.
-        out: a file for the figures as JSON.
+        out: a file for the figures as JSON; a picture of the same name stands beside it.
         strict: exit with 2 if any file is left out.
 
     Raises:
@@ -68,6 +72,8 @@ def listening_results(
         }
         table = table_of(systems, comparisons, secret)
         print(write_results(out, "evaluate listening-results", content, table))
+        write_whole(out.with_suffix(".svg"), chart(comparisons).encode())
+        print(out.with_suffix(".svg"))
     report.close(len(answers))
 
 
@@ -129,6 +135,20 @@ def table_of(
         ],
         [f"“{secret['question']}” Wins: {total}. p: Wilcoxon signed-rank, Bonferroni."],
     )
+
+
+def chart(comparisons: Mapping[tuple[str, str], Comparison]) -> str:
+    """Of every two systems, their shares of the decided answers, with Wilson's intervals: an SVG file."""
+    panels = []
+    for (one, other), each in comparisons.items():
+        decided = each.wins + each.losses
+        if decided:
+            rate = each.wins / decided
+            share = Summary(rate, *wilson(rate, decided), decided)
+            rest = Summary(1 - rate, 1 - share.high, 1 - share.low, decided)
+            panels.append(intervals(f"{one} or {other}, {decided} answers", {one: share, other: rest}))
+    known = [panel for panel in panels if panel is not None]
+    return sheet(known, "Shares of the answers that prefer a system")
 
 
 def _read_key(file: Path) -> dict[str, Any]:

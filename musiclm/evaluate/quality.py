@@ -19,11 +19,12 @@ from torch import Tensor
 from musiclm.device import Device, choose_device
 from musiclm.evaluate.embedders import Embedder, embedders
 from musiclm.evaluate.found import Found
+from musiclm.evaluate.pictures import intervals
 from musiclm.evaluate.results import Table, write_results
 from musiclm.files import only_writer_to, write_whole
 from musiclm.metrics.frechet import distance_at_infinity, frechet_distance
 from musiclm.metrics.kernel import SCALE, discrepancy, mean_kernels, median_distance
-from musiclm.plots import Panel, sheet, ticks
+from musiclm.plots import sheet
 
 DRAWS = 20  # of halves: of the clips for the intervals, of the reference for the floor
 LEAST = 4  # clips of a folder, of which halves have two each
@@ -117,6 +118,7 @@ def quality(
     }
     for name, account in accounts.items():
         print(f"{name}: {account['recordings']} clips of {account['path']}")
+    print(f"embedded at {', '.join(str(result['sample_rate']) for result in results)} Hz; seed {seed}")
     if out is not None:
         content = {"seed": seed, "results": results, "folders": accounts}
         print(write_results(out / "quality.json", "evaluate quality", content, table_of(rows, accounts)))
@@ -227,30 +229,17 @@ def table_of(rows: Sequence[Sequence[str]], accounts: Mapping[str, Mapping[str, 
 
 
 def chart(results: Sequence[Mapping[str, Any]]) -> str:
-    """KAD and FAD∞ of every embedding, the clips beside the floor, with their intervals: an SVG file."""
-    panels = []
-    for result in results:
-        for key, name in (("fad_infinite", "FAD∞"), ("kad", "KAD")):
-            figures = [result["distances"][key], result["real_against_real"][key]]
-            if any(math.isfinite(figure["value"]) for figure in figures):
-                panels.append(_panel(f"{name}, {result['embedding']['name']}", figures))
-    return sheet(panels, "Distances of the clips to the reference, and within it", columns=2)
-
-
-def _panel(title: str, figures: Sequence[Mapping[str, float]]) -> Panel:
-    known = [value for figure in figures for value in figure.values() if math.isfinite(value)]
-    low, high = min(0.0, *known), max(0.0, *known)
-    room = 0.08 * (high - low) or 1.0
-    panel = Panel(title, (-0.5, 1.5), (low - room, high + room))
-    step = ticks(high - low + 2 * room)[1]
-    first = math.ceil((low - room) / step)
-    marks = [index * step for index in range(first, math.floor((high + room) / step) + 1)]
-    panel.y_axis([(mark, f"{mark:g}") for mark in marks])
-    panel.x_axis([(0, "generated"), (1, "real against real")], "")
-    for place, figure in enumerate(figures):
-        css = ("first", "second")[place]
-        if math.isfinite(figure["low"]):
-            panel.line([(place, figure["low"]), (place, figure["high"])], f"line {css}")
-        if math.isfinite(figure["value"]):
-            panel.dots([(place, figure["value"])], f"dots {css}")
-    return panel
+    """FAD∞ and KAD of every embedding, the clips beside the floor, with their intervals: an SVG file."""
+    panels = [
+        intervals(
+            f"{name}, {result['embedding']['name']}",
+            {
+                "generated": Figure(**result["distances"][key]),
+                "real against real": Figure(**result["real_against_real"][key]),
+            },
+        )
+        for result in results
+        for key, name in (("fad_infinite", "FAD∞"), ("kad", "KAD"))
+    ]
+    known = [panel for panel in panels if panel is not None]
+    return sheet(known, "Distances of the clips to the reference, and within it", columns=2)

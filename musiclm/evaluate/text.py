@@ -19,10 +19,12 @@ from musiclm.data.sources import Recording
 from musiclm.device import Device, choose_device, device_of
 from musiclm.evaluate.embedders import Embedder, embedders
 from musiclm.evaluate.found import Found
+from musiclm.evaluate.pictures import intervals
 from musiclm.evaluate.results import Table, write_results
 from musiclm.evaluate.summary import Summary
-from musiclm.files import only_writer_to
+from musiclm.files import only_writer_to, write_whole
 from musiclm.metrics.retrieval import others_mean
+from musiclm.plots import sheet
 from musiclm.progress import progress
 from musiclm.tokenizers.protocols import JointEmbedding
 
@@ -69,7 +71,7 @@ def text(
         reference: real music with captions, in a table or in files beside it.
         bundle: whose joint embedding judges: a shipped bundle's name, a folder, or a Hugging Face id.
         clap: a published folder of a CLAP (larger_clap_music), which judges as well.
-        out: a folder for text.json.
+        out: a folder for text.json and text.svg.
         strict: exit with 2 if any file is left out.
         device: cpu, cuda, cuda:1 or mps; auto takes the first GPU, or else the CPU.
 
@@ -98,6 +100,8 @@ def text(
     if out is not None:
         content = {"results": results, "folders": accounts}
         print(write_results(out / "text.json", "evaluate text", content, table_of(results)))
+        write_whole(out / "text.svg", chart(results).encode())
+        print(out / "text.svg")
 
 
 def agreement(embedder: Embedder, found: Found) -> Agreement:
@@ -150,3 +154,18 @@ def table_of(results: Sequence[Mapping[str, Any]]) -> Table:
     ]
     head = ["score", "clips", "own caption", "captions of others", "N"]
     return Table("Whether it is what was asked for", head, rows, ["Mean cosines with 95 % intervals."])
+
+
+def chart(results: Sequence[Mapping[str, Any]]) -> str:
+    """Each score of the clips and of real music, with own captions and with others': an SVG file."""
+    panels = []
+    for result in results:
+        figures = {
+            f"{name}\n{kind}": Summary(**result[name][kind])
+            for name in ("generated", "reference")
+            if name in result
+            for kind in ("own", "shuffled")
+        }
+        panels.append(intervals(f"{result['score']} ({result['embedding']['name']})", figures))
+    known = [panel for panel in panels if panel is not None]
+    return sheet(known, "Cosines of clips and their captions, and of others'", columns=2)

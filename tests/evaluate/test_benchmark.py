@@ -72,6 +72,12 @@ def test_published_rows_stand_beside_ours_and_are_called_so(found: dict[str, Any
     assert (row["system"], row["FAD, VGGish"], row["KLD"], row["MCC"]) == ("MusicLM", "4.0", "1.01", "0.51")
 
 
+def test_the_picture_tells_what_is_published(found: dict[str, Any], root: Path) -> None:
+    picture = (root / "out" / "benchmark.svg").read_text()
+    assert "KLD (*: published)" in picture
+    assert "MusicLM*" in picture
+
+
 def test_clips_that_are_there_are_not_made_again(found: dict[str, Any], root: Path) -> None:
     folder = root / "out" / "generated"
     assert set(found["first"]) == {f"{id}.wav" for id in IDS[:2]}

@@ -49,6 +49,7 @@ def test_the_kld_of_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         values.append(report["kld"]["own"]["value"])
         assert report["kld"]["own"]["clips"] == 3
         assert len(report["classifier"]["hash"]) == 16
+        assert "KLD by PaSST" in (tmp_path / "out" / "labels.svg").read_text()
     assert values[0] == pytest.approx(0.0, abs=1e-5)
     assert values[1] > 1e-3
 

@@ -149,6 +149,7 @@ def test_results_say_what_listeners_prefer(
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["wins"] == {"large": 16, "small": 0, "tiny": 0}
     assert found["listeners"] == 2
+    assert "large or small, 8 answers" in (tmp_path / "found.svg").read_text()
     pairs = {(each["first"], each["second"]): each for each in found["comparisons"]}
     large = pairs["large", "small"]
     assert (large["wins"], large["losses"], large["ties"], large["items"]) == (8, 0, 0, 4)

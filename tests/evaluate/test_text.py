@@ -43,6 +43,7 @@ def test_the_scores_of_two_models_beside_real_music(
         assert -1 <= result["generated"]["own"]["value"] <= 1
         assert result["generated"]["shuffled"]["low"] <= result["generated"]["shuffled"]["value"]
     assert len(report["table"]["rows"]) == 4
+    assert "CLAP score (CLAP)" in (tmp_path / "out" / "text.svg").read_text()
     assert report["folders"]["generated"]["recordings"] == 6
 
 
