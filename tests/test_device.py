@@ -57,7 +57,9 @@ COMMANDS = [
         ("evaluate", name)
         for name in ("semantic", "codec", "mulan", "following", "melody", "adherence", "negation")
     ),
-    ("evaluate", "fad", "music"),
+    *(("evaluate", name, "music") for name in ("fad", "quality", "text")),
+    ("evaluate", "labels", "music", "--passt", "weights.pt"),
+    ("evaluate", "benchmark", "musiccaps", "table.csv", "music"),
 ]
 
 

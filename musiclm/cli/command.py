@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from musiclm.cpus import share_cpus
 from musiclm.extras import what_to_install
@@ -47,12 +47,29 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("config", "copy"): ("musiclm.shipped_configs:copy", "copy one of them, to change it"),
     ("bundle", "pack"): ("musiclm.bundle:pack", "put trained parts together as a model"),
     ("bundle", "info"): ("musiclm.bundle:info", "say what is in a bundle"),
+    ("bundle", "card"): ("musiclm.bundle.card:card", "write its model card for the hub"),
     ("evaluate", "semantic"): ("musiclm.evaluate.probe:semantic", "what the semantic tokens carry"),
     ("evaluate", "codec"): ("musiclm.evaluate.codec:codec", "how good a codec is at each bit-rate"),
     ("evaluate", "mulan"): ("musiclm.evaluate.joint:mulan", "do text and audio find each other"),
     ("evaluate", "following"): ("musiclm.evaluate.following:following", "does music follow a hummed tune"),
     ("evaluate", "melody"): ("musiclm.evaluate.melody:melody", "does a tune find itself in other sound"),
-    ("evaluate", "fad"): ("musiclm.evaluate.fad:fad", "how near generated music is to real music"),
+    ("evaluate", "sound"): ("musiclm.evaluate.sound:sound", "how music sounds, beside real music"),
+    ("evaluate", "quality"): (
+        "musiclm.evaluate.quality:quality",
+        "how near music is to real music",
+    ),
+    ("evaluate", "text"): ("musiclm.evaluate.text:text", "is music what its description says"),
+    ("evaluate", "labels"): ("musiclm.evaluate.labels:labels", "has music the labels of what it stands for"),
+    ("evaluate", "fad"): ("musiclm.evaluate.fad:fad", "part of it, by its earlier name"),
+    ("evaluate", "benchmark"): (
+        "musiclm.evaluate.benchmark:benchmark",
+        "MusicLM's table 1 on public sets",
+    ),
+    ("evaluate", "listening"): ("musiclm.evaluate.listening:listening", "a page on which people compare"),
+    ("evaluate", "listening-results"): (
+        "musiclm.evaluate.listening_results:listening_results",
+        "what they have preferred",
+    ),
     ("evaluate", "adherence"): ("musiclm.evaluate.adherence:adherence", "does the music follow the prompt"),
     ("evaluate", "negation"): ("musiclm.evaluate.negation:negation", "is what a prompt excludes left out"),
 }
@@ -182,8 +199,8 @@ def _run(command: tuple[str, ...], arguments: list[str]) -> None:
 def _add_own_arguments(parser: "ArgumentParser", function: Callable[..., None]) -> dict[str, str]:
     """Add the parameters that jsonargparse alone would not read as a shell's user writes them.
 
-    Several paths, pairs of words, a word that may be left out (before the `*` of a function that has one),
-    and an option with the name of a Python keyword: its parameter ends in an underscore.
+    Several paths or words, pairs of words, a word that may be left out (before the `*` of a function that has
+    one), and an option with the name of a Python keyword: its parameter ends in an underscore.
 
     Returns:
         The key of each parameter's value.
@@ -205,6 +222,8 @@ def _add_own_arguments(parser: "ArgumentParser", function: Callable[..., None]) 
             parser.add_argument(
                 f"--{key}", nargs=2, action="append", metavar=("TIME", "TEXT"), default=[], **words
             )
+        elif kind in (Sequence[Path], Sequence[str]):
+            parser.add_argument(f"--{key}", nargs="+", type=get_args(kind)[0], default=each.default, **words)
         elif has_options and each.kind is each.POSITIONAL_OR_KEYWORD and each.default is not each.empty:
             parser.add_argument(name, nargs="?", type=kind, default=each.default, **words)
         elif (
@@ -252,5 +271,5 @@ def _explain(arguments: list[str]) -> int:
     else:
         print("usage: musiclm COMMAND ...   (musiclm COMMAND --help tells more)\n", file=stream)
     for words, (_, purpose) in COMMANDS.items():
-        print(f"  {' '.join(words):<20} {purpose}", file=stream)
+        print(f"  {' '.join(words):<26} {purpose}", file=stream)
     return 0 if helped else 2

@@ -1,11 +1,13 @@
-"""Shares of examples, with what is sure about them."""
+"""Shares and means of examples, with what is sure about them."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 CONFIDENCE = 0.95
+RESAMPLES = 2_000  # whose percentiles are steady to about a twentieth of the interval's width
 
 
 @dataclass(frozen=True)
@@ -60,3 +62,34 @@ def clopper_pearson_upper(count: int, examples: int) -> float:
     if count >= examples:
         return 1.0
     return float(beta.ppf(CONFIDENCE, count + 1, examples - count))
+
+
+def bootstrap_interval(
+    values: np.ndarray,
+    statistic: Callable[[np.ndarray], float] = np.mean,
+    confidence: float = CONFIDENCE,
+    *,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """The interval in which a statistic of the population lies, by resampling (Efron, 1979; percentiles).
+
+    Examples that belong together (the samples of one prompt) are one row, which is drawn as a whole. Where
+    all rows are the same the interval has no width: of a share that is 0 or 1, take `wilson`.
+
+    Args:
+        values: rows [N, ...] that are independent of each other.
+        statistic: of rows [N, ...], a number.
+        confidence: how often the interval holds what it is of, above 0 and below 1.
+        seed: of the resampling.
+
+    Raises:
+        ValueError: there is no row, or one of the values is not finite.
+    """
+    values = np.asarray(values, dtype=float)
+    if len(values) == 0 or not np.isfinite(values).all():
+        raise ValueError(f"expected one finite value or more, got {values.size} of shape {values.shape}")
+    rows = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
+    found = [float(statistic(values[chosen])) for chosen in rows]
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(found, [tail, 1 - tail])
+    return float(low), float(high)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musiclm.metrics.statistics import clopper_pearson_upper, estimate, wilson
+from musiclm.metrics.statistics import bootstrap_interval, clopper_pearson_upper, estimate, wilson
 
 
 def test_wilson_gives_the_published_interval() -> None:
@@ -40,3 +40,36 @@ def test_weights_undo_an_uneven_sample() -> None:
 def test_no_examples_are_no_finding() -> None:
     found = estimate(np.zeros(0, dtype=bool))
     assert (found.count, found.examples, found.rate, found.low, found.high) == (0, 0, 0.0, 0.0, 0.0)
+
+
+def test_a_bootstrap_interval_is_that_of_the_normal_distribution() -> None:
+    values = np.random.default_rng(0).normal(3.0, 2.0, 400)
+    low, high = bootstrap_interval(values)
+    half = 1.96 * values.std() / 20
+    assert low == pytest.approx(values.mean() - half, abs=0.1 * half)
+    assert high == pytest.approx(values.mean() + half, abs=0.1 * half)
+    assert bootstrap_interval(values) == (low, high)  # of a seed
+    assert bootstrap_interval(values, seed=1) != (low, high)
+
+
+def test_a_bootstrap_interval_of_another_statistic_and_confidence() -> None:
+    values = np.arange(101.0)
+    low, high = bootstrap_interval(values, np.median)
+    assert low < 50 < high
+    narrow = bootstrap_interval(values, np.median, 0.5)
+    assert low < narrow[0] < 50 < narrow[1] < high
+
+
+def test_what_belongs_together_is_drawn_together() -> None:
+    apart = np.random.default_rng(1).normal(size=64)
+    together = np.repeat(apart[:, None], 9, axis=1)  # [64, 9]: nine of a row say no more than one
+    assert bootstrap_interval(together) == pytest.approx(bootstrap_interval(apart))
+    low, high = bootstrap_interval(together)
+    pooled_low, pooled_high = bootstrap_interval(together.ravel())
+    assert pooled_high - pooled_low < 0.5 * (high - low)
+
+
+@pytest.mark.parametrize("values", [np.zeros(0), np.array([1.0, np.nan]), np.array([np.inf])])
+def test_no_interval_of_nothing(values: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="expected one finite value or more"):
+        bootstrap_interval(values)
