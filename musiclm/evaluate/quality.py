@@ -177,9 +177,11 @@ class _Pair:
                 "give it more"
             )
         width = median_distance(torch.cat(list(reference)))
-        pairs = ((generated, generated), (reference, reference), (generated, reference))
-        within, others, between = (mean_kernels(one, two, width) for one, two in pairs)
-        return cls(generated, reference, (within, others, between))
+        others = mean_kernels(reference, reference, width)
+        if generated is reference:
+            return cls(generated, reference, (others, others, others))
+        within = mean_kernels(generated, generated, width)
+        return cls(generated, reference, (within, others, mean_kernels(generated, reference, width)))
 
     def distances(self, first: Sequence[int], second: Sequence[int], seed: int) -> tuple[float, float, float]:
         """FAD, FAD∞ and KAD of some clips of each side, by their numbers."""
