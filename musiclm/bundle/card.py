@@ -44,10 +44,10 @@ def card(
 
     Raises:
         FileNotFoundError: nothing at one of the paths.
-        ValueError: a file is no such result, or the audit's is that of another bundle.
+        ValueError: a file is no such result, or that of another bundle.
     """
     found = Bundle.find(bundle)
-    sections = [_results_section([_read_table(file) for file in results])]
+    sections = [_results_section([_read_table(file, found) for file in results])]
     if audit is not None:
         sections.append(_audit_section(_read_audit(audit, found)))
     words = render_card(
@@ -155,8 +155,8 @@ def _share(estimate: Mapping[str, Any]) -> str:
     return f"{rate:.2f} % ({low:.2f}–{high:.2f})"
 
 
-def _read_table(file: Path) -> dict[str, Any]:
-    """A results file that has a table.
+def _read_table(file: Path, bundle: Bundle) -> dict[str, Any]:
+    """A results file that has a table; where it says of which bundle it is, it is of this one.
 
     Raises:
         FileNotFoundError, ValueError: there is none, or it is something else.
@@ -169,6 +169,11 @@ def _read_table(file: Path) -> dict[str, Any]:
         raise ValueError(f"expected a table in {shown(file)}, it has none: make it by musiclm evaluate")
     if any(len(row) != len(table["head"]) for row in table["rows"]):
         raise ValueError(f"expected rows as long as the head in {shown(file)}: its table is damaged")
+    if words.get("bundle", bundle.fingerprint()) != bundle.fingerprint():
+        raise ValueError(
+            f"expected results of this bundle ({bundle.fingerprint()}), {shown(file)} has those of "
+            f"{words['bundle']}"
+        )
     return words
 
 

@@ -149,6 +149,10 @@ def benchmark(
     print(format_table(scores.row(), rows, len(items)))
     for embedding, floor in scores.floors.items():
         print(f"real against real, {embedding}: FAD {floor.fad}, KAD {floor.kad}")
+    for embedding, pairs in scores.agreements.items():
+        print(f"captions of others, {embedding}: {pairs.shuffled}")
+    if scores.kld is not None:
+        print(f"recordings of others, KLD: {scores.kld.shuffled}")
     content = {
         **words,
         "items": len(items),

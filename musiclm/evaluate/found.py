@@ -1,7 +1,7 @@
 """The recordings of a folder that an evaluation is about, and the account of those that it does without."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,9 @@ class Found:
 
     @property
     def name(self) -> str:
-        """The paths as the user said them."""
+        """The paths as the user said them; of more than three, the first and how many there are beside it."""
+        if len(self.paths) > 3:
+            return f"{shown(self.paths[0])} and {len(self.paths) - 1} more"
         return ", ".join(map(shown, self.paths))
 
     def close(self, taken: Sequence[Recording]) -> None:
@@ -63,3 +65,13 @@ class Found:
                 {"path": shown(entry.path), "reason": entry.reason} for entry in self.report.left_out
             ],
         }
+
+
+def say_rates(accounts: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print a line where the recordings of the folders are not all of one sample rate."""
+    if len({rate for account in accounts.values() for rate in account["sample_rates"]}) > 1:
+        said = [
+            f"{name} " + ", ".join(f"{rate} Hz ({count})" for rate, count in account["sample_rates"].items())
+            for name, account in accounts.items()
+        ]
+        print(f"sample rates differ: {'; '.join(said)}; a lower one lacks what lies above its half")

@@ -9,7 +9,7 @@ beside them, as the floor.
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from musiclm.device import Device, choose_device
 from musiclm.evaluate.embedders import Embedder, embedders
-from musiclm.evaluate.found import Found
+from musiclm.evaluate.found import Found, say_rates
 from musiclm.evaluate.pictures import intervals
 from musiclm.evaluate.results import Table, write_results
 from musiclm.files import only_writer_to, write_whole
@@ -118,6 +118,7 @@ def quality(
     }
     for name, account in accounts.items():
         print(f"{name}: {account['recordings']} clips of {account['path']}")
+    say_rates(accounts)
     print(f"embedded at {', '.join(str(result['sample_rate']) for result in results)} Hz; seed {seed}")
     if out is not None:
         content = {"seed": seed, "results": results, "folders": accounts}
@@ -144,7 +145,7 @@ def compare(generated: Clips, reference: Clips, *, seed: int = 0) -> Distances:
         pair.distances(_halves(len(generated), generator)[0], _halves(len(reference), generator)[0], seed)
         for _ in range(DRAWS)
     ]
-    return Distances(*(_around(*each) for each in zip(values, zip(*draws, strict=True), strict=True)))
+    return _of_draws(values, draws)
 
 
 def floor_of(reference: Clips, *, seed: int = 0) -> Distances:
@@ -157,7 +158,7 @@ def floor_of(reference: Clips, *, seed: int = 0) -> Distances:
     pair = _Pair.of(reference, reference)
     generator = torch.Generator().manual_seed(seed)
     draws = [pair.distances(*_halves(len(reference), generator), seed) for _ in range(DRAWS)]
-    return Distances(*(_around(statistics.fmean(own), own) for own in zip(*draws, strict=True)))
+    return _of_draws([statistics.fmean(own) for own in zip(*draws, strict=True)], draws)
 
 
 @dataclass(frozen=True)
@@ -176,9 +177,11 @@ class _Pair:
                 "give it more"
             )
         width = median_distance(torch.cat(list(reference)))
-        pairs = ((generated, generated), (reference, reference), (generated, reference))
-        within, others, between = (mean_kernels(one, two, width) for one, two in pairs)
-        return cls(generated, reference, (within, others, between))
+        others = mean_kernels(reference, reference, width)
+        if generated is reference:
+            return cls(generated, reference, (others, others, others))
+        within = mean_kernels(generated, generated, width)
+        return cls(generated, reference, (within, others, mean_kernels(generated, reference, width)))
 
     def distances(self, first: Sequence[int], second: Sequence[int], seed: int) -> tuple[float, float, float]:
         """FAD, FAD∞ and KAD of some clips of each side, by their numbers."""
@@ -201,6 +204,12 @@ def _around(value: float, draws: Sequence[float]) -> Figure:
     """A value with the interval that the spread of the draws gives it."""
     half = Z * statistics.stdev(draws) if not any(map(math.isnan, draws)) else math.nan
     return Figure(value, value - half, value + half)
+
+
+def _of_draws(values: Sequence[float], draws: Sequence[tuple[float, ...]]) -> Distances:
+    """FAD, FAD∞ and KAD with the intervals of their draws; a FAD is never below 0."""
+    fad, infinite, kad = (_around(*each) for each in zip(values, zip(*draws, strict=True), strict=True))
+    return Distances(replace(fad, low=max(fad.low, 0.0)), infinite, kad)
 
 
 def format_rows(

@@ -21,7 +21,7 @@ from musiclm.cpus import usable_cpus
 from musiclm.data.left_out import LeftOut, reason_of
 from musiclm.data.processes import in_processes
 from musiclm.data.sources import Recording
-from musiclm.evaluate.found import Found
+from musiclm.evaluate.found import Found, say_rates
 from musiclm.evaluate.results import Table, write_results
 from musiclm.evaluate.summary import FEW, Summary
 from musiclm.files import only_writer_to, write_whole
@@ -38,6 +38,7 @@ from musiclm.progress import Progress
 
 SAMPLE_RATE = chroma.SAMPLE_RATE  # Hz, of all measures but clicks, which are those of the file's own samples
 SHORTEST = 2.0  # seconds; less has no beat
+LONGEST = 120.0  # seconds that are measured, from the beginning on: memory does not grow with a recording
 SILENT_SHARE = 0.99  # of the moments: a clip with more of them is silent
 CLIPS_A_PROCESS = 40  # for fewer, the start of another process takes longer than it saves
 
@@ -121,17 +122,15 @@ def sound(
     for name, found in folders.items():
         few = f", too few (below {FEW}) for intervals" if len(clips[name]) < FEW else ""
         print(f"{name}: {len(clips[name])} clips of {found.name}{few}")
+    accounts = {
+        name: found.account([each for each in found.recordings if each.id in clips[name]])
+        for name, found in folders.items()
+    }
+    say_rates(accounts)
     print(f"measured at {SAMPLE_RATE} Hz, medians (95 % intervals)\n")
     print(format_table(summaries))
     if out is None:
         return
-    accounts = {
-        name: {
-            **found.account([each for each in found.recordings if each.id in clips[name]]),
-            "clips": clips[name],
-        }
-        for name, found in folders.items()
-    }
     content = {
         "sample_rate": SAMPLE_RATE,
         "measures": {
@@ -142,7 +141,7 @@ def sound(
             }
             for key, row in summaries.items()
         },
-        "folders": accounts,
+        "folders": {name: {**account, "clips": clips[name]} for name, account in accounts.items()},
     }
     print(write_results(out / "sound.json", "evaluate sound", content, table_of(summaries, accounts)))
     write_whole(out / "sound.svg", chart(clips, summaries).encode())
@@ -204,7 +203,7 @@ def measure(path: Path, partner: Path | None = None) -> Values:
     Raises:
         FileNotFoundError, OSError, ValueError: it cannot be read, is too short or silent.
     """
-    audio = Audio.load(path).mono()
+    audio = Audio.load(path, seconds=LONGEST).mono()
     if audio.seconds < SHORTEST:
         raise ValueError(f"expected {SHORTEST:g} s or more, it lasts {audio.seconds:.2g} s")
     silent = silent_share(audio.waveform[0], audio.sample_rate)
@@ -215,7 +214,8 @@ def measure(path: Path, partner: Path | None = None) -> Values:
     frame_rate = SAMPLE_RATE / chroma.HOP_LENGTH
     accuracy = math.nan
     if partner is not None:
-        reference, _ = chroma.chroma_by_band(Audio.load_mono(partner, SAMPLE_RATE).waveform[0])
+        other = Audio.load_mono(partner, SAMPLE_RATE, seconds=LONGEST).waveform[0]
+        reference, _ = chroma.chroma_by_band(other)
         accuracy = chroma.pitch_class_accuracy(low, reference)
     return {
         "pulse": pulse(waveform, SAMPLE_RATE),

@@ -24,14 +24,32 @@ def frechet_distance(first: Tensor, second: Tensor) -> float:
             f"expected at least 2 windows of music on both sides, got {len(first)} and {len(second)}: "
             "give it more, or longer, clips"
         )
-    first, second = first.double(), second.double()
-    difference = first.mean(dim=0) - second.mean(dim=0)
-    one, two = torch.cov(first.T), torch.cov(second.T)  # [D, D]
-    values, vectors = torch.linalg.eigh(one)
-    root = vectors * values.clamp(min=0).sqrt() @ vectors.T
-    # C1 C2 and root C2 root have the same eigenvalues, and the second is symmetric.
-    mixed = torch.linalg.eigvalsh(root @ two @ root).clamp(min=0).sqrt().sum()
-    return max(float(difference.square().sum() + one.trace() + two.trace() - 2 * mixed), 0.0)
+    return _Normal.of(first).distance(second)
+
+
+class _Normal(NamedTuple):
+    """A normal distribution, and the root of its covariance, which takes the longest."""
+
+    mean: Tensor
+    covariance: Tensor
+    root: Tensor
+
+    @classmethod
+    def of(cls, vectors: Tensor) -> "_Normal":
+        """That of vectors [N, D]."""
+        vectors = vectors.double()
+        covariance = torch.cov(vectors.T)  # [D, D]
+        values, axes = torch.linalg.eigh(covariance)
+        return cls(vectors.mean(dim=0), covariance, axes * values.clamp(min=0).sqrt() @ axes.T)
+
+    def distance(self, vectors: Tensor) -> float:
+        """The Fréchet distance to that of vectors [N, D]."""
+        vectors = vectors.double()
+        difference, other = self.mean - vectors.mean(dim=0), torch.cov(vectors.T)
+        # C1 C2 and root C2 root have the same eigenvalues, and the second is symmetric.
+        mixed = torch.linalg.eigvalsh(self.root @ other @ self.root).clamp(min=0).sqrt().sum()
+        traces = self.covariance.trace() + other.trace()
+        return max(float(difference.square().sum() + traces - 2 * mixed), 0.0)
 
 
 class Extrapolated(NamedTuple):
@@ -62,10 +80,10 @@ def distance_at_infinity(clips: Sequence[Tensor], reference: Tensor, *, seed: in
     # Even steps of one over the size, so that small sets do not rule the line.
     places = torch.linspace(1 / count, 1 / smallest, SIZES, dtype=torch.float64)
     sizes = sorted({round(1 / place) for place in places.tolist()})
-    distances = []
+    target, distances = _Normal.of(reference), []
     for size in sizes:
         chosen = torch.randperm(count, generator=generator)[:size].tolist()
-        distances.append(frechet_distance(torch.cat([clips[index] for index in chosen]), reference))
+        distances.append(target.distance(torch.cat([clips[index] for index in chosen])))
     x = torch.tensor([1 / size for size in sizes], dtype=torch.float64)
     y = torch.tensor(distances, dtype=torch.float64)
     slope = ((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).square().sum()

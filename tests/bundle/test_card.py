@@ -96,6 +96,10 @@ def test_an_audit_of_another_bundle_is_refused(
         ({"format": 2}, "expected results of format 1"),
         ({"format": 1}, "expected a table"),
         (
+            {"format": 1, "bundle": "ffff", "table": {"title": "x", "head": [], "rows": []}},
+            "has those of ffff",
+        ),
+        (
             {"format": 1, "table": {"title": "x", "head": ["a"], "rows": [["1", "2"]]}},
             "rows as long as the head",
         ),

@@ -126,6 +126,18 @@ def test_what_is_measured_can_be_handed_to_another_process(
     assert str(found[0]) == str(found[1])
 
 
+def test_of_a_long_recording_the_beginning_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("musiclm.evaluate.sound.LONGEST", 2.5)
+    audio = soft(4.0, seed=0)
+    audio.waveform[:, 3 * SAMPLE_RATE :: 3000] += 0.9
+    Audio(audio.waveform.clamp(-1, 1).repeat(2, 1), SAMPLE_RATE).save(tmp_path / "long.wav")  # stereo
+    assert measure(tmp_path / "long.wav")["clicks"] == 0
+    monkeypatch.setattr("musiclm.evaluate.sound.LONGEST", 10.0)
+    assert measure(tmp_path / "long.wav")["clicks"] > 0
+
+
 def test_the_interval_of_a_median_holds_it() -> None:
     summary = Summary.of([*range(21), math.nan])
     assert (summary.value, summary.clips) == (10, 21)

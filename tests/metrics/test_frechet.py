@@ -37,6 +37,19 @@ def test_it_is_symmetric_and_agrees_with_scipy() -> None:
     assert frechet_distance(two, one) == pytest.approx(frechet_distance(one, two), rel=1e-6)
 
 
+def test_it_agrees_with_pot_on_the_same_embeddings() -> None:
+    """A maintained package: the squared Bures-Wasserstein distance of two normal distributions is that."""
+    gaussian = pytest.importorskip("ot.gaussian")
+    generator = torch.Generator().manual_seed(3)
+    one = torch.randn(200, 12, generator=generator, dtype=torch.float64) @ torch.diag(
+        torch.linspace(0.5, 2, 12).double()
+    )
+    two = torch.nn.functional.normalize(torch.randn(150, 12, generator=generator, dtype=torch.float64), dim=1)
+    means, covariances = zip(*((x.mean(dim=0), torch.cov(x.T)) for x in (one, two)), strict=True)
+    expected = float(gaussian.bures_wasserstein_distance(*means, *covariances)) ** 2
+    assert frechet_distance(one, two) == pytest.approx(expected, rel=1e-6)
+
+
 def test_fewer_than_two_windows_are_refused() -> None:
     with pytest.raises(ValueError, match="expected at least 2 windows of music on both sides, got 1 and 9"):
         frechet_distance(normal(1), normal(9))

@@ -47,6 +47,14 @@ def test_it_agrees_with_scipy() -> None:
     assert kernel_distance(first, second, bandwidth) == pytest.approx(100 * expected, rel=1e-9)
 
 
+def test_its_kernel_is_that_of_scikit_learn() -> None:
+    pairwise = pytest.importorskip("sklearn.metrics.pairwise")
+    first, second = normal(20), normal(30, seed=1)
+    x, y = (torch.cat(rows).numpy() for rows in (first, second))
+    expected = pairwise.rbf_kernel(x, y, gamma=1 / (2 * 1.7**2))
+    assert mean_kernels(first, second, 1.7).numpy() == pytest.approx(expected, rel=1e-9)
+
+
 def test_a_clip_counts_once_however_many_windows_it_has() -> None:
     first, second = normal(10), normal(12, seed=1)
     longer = [row.repeat(index % 3 + 1, 1) for index, row in enumerate(first)]
