@@ -43,7 +43,7 @@ def clip(model: MusicLM) -> Audio:
 
 def test_the_bundle_is_light_enough_for_a_clone() -> None:
     sizes = [file.stat().st_size for file in (SHIPPED / "default").iterdir()]
-    assert sum(sizes) <= 45 * 2**20
+    assert sum(sizes) <= 60 * 2**20
     assert max(sizes) <= 16 * 2**20
 
 
