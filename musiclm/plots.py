@@ -13,6 +13,20 @@ Points = Sequence[tuple[float, float]]
 
 WIDTH, HEIGHT = 420, 280
 LEFT, RIGHT, TOP, BOTTOM = 56, 14, 34, 58
+GAP = 20  # px between panels of a sheet
+STYLE = (
+    ":root{color-scheme:light dark;--page:#fff;--ink:#1d1f23;--soft:#5b606a;--grid:#eceae4;"
+    "--one:#1f5fbf;--two:#b4460b}"
+    "@media(prefers-color-scheme:dark){:root{--page:#15171b;--ink:#e8e6e1;--soft:#a2a7b0;--grid:#2a2e35;"
+    "--one:#7fb2f5;--two:#f2925a}}"
+    "text{font:12px system-ui,sans-serif;fill:var(--soft)}"
+    ".title{font-size:13px;font-weight:600;fill:var(--ink)}"
+    ".axis{stroke:var(--soft);fill:none}.grid{stroke:var(--grid);fill:none}.dashed{stroke-dasharray:5 4}"
+    ".line{stroke:var(--one);stroke-width:2;fill:none}"
+    ".dots{stroke:var(--one);stroke-width:6;stroke-linecap:round}"
+    ".first.dots,.second.dots{stroke-width:4;stroke-opacity:.5}.second{stroke:var(--two)}"
+    ".threshold{stroke:var(--ink);stroke-dasharray:3 3;fill:none}"
+)
 TICK_GAP = 26  # px, below which two labels of the horizontal axis run into each other
 
 
@@ -106,3 +120,19 @@ def ticks(high: float, wanted: int = 5) -> list[float]:
     power = 10 ** math.floor(math.log10(high / wanted))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= high / wanted * 0.999)
     return [index * step for index in range(math.floor(high / step * 1.001) + 1)]
+
+
+def sheet(panels: Sequence[Panel], label: str, *, columns: int = 3) -> str:
+    """Panels in rows as an SVG file of its own, for light and for dark; `label` says what it shows."""
+    moved = "".join(
+        f'<g transform="translate({index % columns * (WIDTH + GAP)} {index // columns * (HEIGHT + GAP)})">'
+        f"{''.join(panel.parts)}</g>"
+        for index, panel in enumerate(panels)
+    )
+    width = min(len(panels), columns) * (WIDTH + GAP)
+    height = math.ceil(len(panels) / columns) * (HEIGHT + GAP)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="-10 -6 {width} {height}" width="{width}" '
+        f'role="img" aria-label="{escape(label)}"><style>{STYLE}</style>'
+        f'<rect x="-10" y="-6" width="{width}" height="{height}" fill="var(--page)"/>{moved}</svg>\n'
+    )

@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from musiclm.bundle import Bundle, load_component
 from musiclm.cli import main
 from musiclm.data.store import TokenStore
-from musiclm.published.files import read_published
 from musiclm.tokenizers.encodec import EnCodec
+from musiclm.tokenizers.published_weights import read_published
 from tests.tiny import folder_of_tones, melody
 
 Published = tuple[Path, EncodecModel]

@@ -52,7 +52,17 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("evaluate", "mulan"): ("musiclm.evaluate.joint:mulan", "do text and audio find each other"),
     ("evaluate", "following"): ("musiclm.evaluate.following:following", "does music follow a hummed tune"),
     ("evaluate", "melody"): ("musiclm.evaluate.melody:melody", "does a tune find itself in other sound"),
-    ("evaluate", "fad"): ("musiclm.evaluate.fad:fad", "how near generated music is to real music"),
+    ("evaluate", "sound"): ("musiclm.evaluate.sound:sound", "how music sounds, beside real music"),
+    ("evaluate", "quality"): (
+        "musiclm.evaluate.quality:quality",
+        "how near music is to real music",
+    ),
+    ("evaluate", "fad"): ("musiclm.evaluate.fad:fad", "part of it, by its earlier name"),
+    ("evaluate", "listening"): ("musiclm.evaluate.listening:listening", "a page on which people compare"),
+    ("evaluate", "listening-results"): (
+        "musiclm.evaluate.listening_results:listening_results",
+        "what they have preferred",
+    ),
     ("evaluate", "adherence"): ("musiclm.evaluate.adherence:adherence", "does the music follow the prompt"),
     ("evaluate", "negation"): ("musiclm.evaluate.negation:negation", "is what a prompt excludes left out"),
 }

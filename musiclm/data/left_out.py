@@ -46,9 +46,18 @@ class Report:
         folder: gets the table `left_out.tsv` (path, reason); without one, all names are printed.
         strict: whether to raise an error if anything is left out, as soon as that is known.
         silent: prints and writes nothing, for all but one of several processes that do the same.
+        what: is counted, where it is no recordings.
     """
 
-    def __init__(self, folder: Path | None = None, *, strict: bool = False, silent: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path | None = None,
+        *,
+        strict: bool = False,
+        silent: bool = False,
+        what: str = "recording",
+    ) -> None:
+        self.what = what
         self.file = None if folder is None else Path(folder) / REPORT
         self.strict = strict
         self.silent = silent
@@ -126,14 +135,15 @@ class Report:
             first = self.left_out[0]
             others = f" (and {len(self.left_out) - 1:,} more)" if len(self.left_out) > 1 else ""
             raise ValueError(
-                f"expected recordings in {places}, none can be used: {self._line(first)}{others}{self._see()}"
+                f"expected {self.what}s in {places}, none can be used: "
+                f"{self._line(first)}{others}{self._see()}"
             )
 
     def check_strict(self) -> None:
         """Raise ValueError if the report is strict and something is left out."""
         if self.strict and self.left_out:
             raise ValueError(
-                f"expected every recording to be usable (strict), {len(self.left_out):,} are left out"
+                f"expected every {self.what} to be usable (strict), {len(self.left_out):,} are left out"
                 f"{self._see()}"
             )
 
@@ -145,7 +155,7 @@ class Report:
         """
         self.write()
         if (self.left_out or self.warnings) and not self.silent:
-            counts = [counted(taken, "recording")]
+            counts = [counted(taken, self.what)]
             counts += [f"{len(self.left_out):,} left out"] if self.left_out else []
             counts += [counted(len(self.warnings), "warning")] if self.warnings else []
             print(f"{', '.join(counts)}{self._see()}", file=sys.stderr)

@@ -23,7 +23,7 @@ from musiclm.device import Device, choose_device, device_of
 from musiclm.files import only_writer_to, write_whole
 from musiclm.metrics.codebooks import perplexity
 from musiclm.metrics.fidelity import MelDistance, si_sdr
-from musiclm.plots import HEIGHT, WIDTH, Panel, ticks
+from musiclm.plots import Panel, sheet, ticks
 from musiclm.progress import progress
 from musiclm.tokenizers.protocols import AcousticTokenizer
 
@@ -32,11 +32,6 @@ MEL_BANDS = 64
 MIN_SECONDS = 0.1  # of a stretch: room for the largest window
 SILENCE = 1e-3  # peak below which a stretch is silence, of which no ratio can be taken
 CHART = "codec.svg"
-STYLE = (
-    "text{font:12px system-ui,sans-serif;fill:#5b606a}.title{font-size:13px;font-weight:600;fill:#1d1f23}"
-    ".axis{stroke:#5b606a;fill:none}.grid{stroke:#eceae4;fill:none}.dashed{stroke-dasharray:5 4}"
-    ".line{stroke:#1f5fbf;stroke-width:2;fill:none}.dots{stroke:#1f5fbf;stroke-width:6;stroke-linecap:round}"
-)
 
 
 @dataclass(frozen=True)
@@ -200,16 +195,7 @@ def chart(qualities: Sequence[Quality]) -> str:
             base=0.0,
         ),
     ]
-    moved = "".join(
-        f'<g transform="translate({index * (WIDTH + 20)} 0)">{"".join(panel.parts)}</g>'
-        for index, panel in enumerate(panels)
-    )
-    width = len(panels) * (WIDTH + 20)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="-10 -6 {width} {HEIGHT + 6}" width="{width}" '
-        f'role="img" aria-label="Quality of a codec at each bit-rate"><style>{STYLE}</style>'
-        f'<rect x="-10" y="-6" width="{width}" height="{HEIGHT + 6}" fill="#fff"/>{moved}</svg>\n'
-    )
+    return sheet(panels, "Quality of a codec at each bit-rate")
 
 
 def _panel(

@@ -78,8 +78,8 @@ def chroma_by_band(waveform: Tensor, *, tuning: float | None = None) -> tuple[Te
 def chroma_entropy(chroma: Tensor) -> float:
     """How evenly sound is spread over the 12 pitch classes, moment by moment: 0 for one, 1 for all alike.
 
-    The entropy of a moment of the power of `chroma` [12, moments] over its largest value, log 12, weighted by how
-    strong the moment is. NaN where nothing sounds.
+    The entropy of a moment of the power of `chroma` [12, moments] over its largest value, log 12, weighted by
+    how strong the moment is. NaN where nothing sounds.
     """
     power = chroma.square()
     strength = power.sum(dim=0)

@@ -36,8 +36,8 @@ def loudness_drift(waveform: Tensor, sample_rate: int) -> float:
 def key_drift(chroma: Tensor, frame_rate: float) -> float:
     """How far the pitch classes of the last 10 s of a minute are from those of its first 10 s: 0 … 1.
 
-    One minus the cosine of the two mean chromas, each about its own mean, halved: 0 for the same notes equally
-    often, 1/2 for what has nothing to do with it, 1 for the notes that were left out before.
+    One minus the cosine of the two mean chromas, each about its own mean, halved: 0 for the same notes
+    equally often, 1/2 for what has nothing to do with it, 1 for the notes that were left out before.
 
     Args:
         chroma: [12, moments], not normalized; of it the first minute counts. NaN for less than 20 s.
@@ -54,7 +54,8 @@ def key_drift(chroma: Tensor, frame_rate: float) -> float:
 def _weighted(waveform: Tensor, sample_rate: int) -> Tensor:
     """The waveform [L] as loud as it is heard: BS.1770-4's K weighting.
 
-    The standard gives its two filters for 48 kHz alone; these are the analogue ones behind them (De Man, 2014).
+    The standard gives its two filters for 48 kHz alone; these are the analogue ones behind them (De Man,
+    2014).
     """
     from torchaudio.functional import lfilter
 

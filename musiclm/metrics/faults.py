@@ -6,8 +6,8 @@ from torch.nn import functional
 
 SILENT = 10 ** (-60 / 20)  # of full scale: below, a moment is silent
 MOMENT_SECONDS = 0.05
-# A click is a step or a spike between samples that are smooth before and after. The beginning of a drum is steep
-# too, but goes on being so; the steps of a sawtooth come again within NEAR.
+# A click is a step or a spike between samples that are smooth before and after. The beginning of a drum is
+# steep too, but goes on being so; the steps of a sawtooth come again within NEAR.
 STICKS_OUT = 8.0  # times the largest curvature near it
 LEAST = 0.02  # of full scale: a smaller step is not heard
 GUARD, NEAR = 3, 480  # samples that belong to the click itself; on either side that it is compared with

@@ -12,9 +12,9 @@ FLOOR = 1e-6  # of the power: a ratio stays within ±60 dB
 def harmonic_to_noise(waveform: Tensor, sample_rate: int) -> float:
     """Power of what lasts over the power of the noise, in dB, of a waveform [L]; NaN for silence.
 
-    Harmonic-percussive-residual separation (Driedger, Müller and Disch, 2014): a bin belongs to a tone where the
-    median over time exceeds the one over frequency by `MARGIN`, to a stroke the other way round, and else to the
-    noise. Strokes count for neither side: drums are no noise.
+    Harmonic-percussive-residual separation (Driedger, Müller and Disch, 2014): a bin belongs to a tone where
+    the median over time exceeds the one over frequency by `MARGIN`, to a stroke the other way round, and else
+    to the noise. Strokes count for neither side: drums are no noise.
     """
     import librosa
 

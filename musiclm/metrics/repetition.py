@@ -19,8 +19,8 @@ def repetition(waveform: Tensor, sample_rate: int) -> float:
     """How like itself a waveform [L] is at its best shift of a second or more: 1 for a loop, 0 for no return.
 
     The correlation of the log-mel spectrogram with itself, each band about its mean, so that timbre does not
-    count; the shift is at most half the length. Sound in which nothing happens repeats itself. NaN for less than
-    two seconds.
+    count; the shift is at most half the length. Sound in which nothing happens repeats itself. NaN for less
+    than two seconds.
     """
     window = 2 ** round(math.log2(WINDOW_SECONDS * sample_rate))
     hop = window // 4

@@ -16,8 +16,8 @@ PROMINENT = 0.1  # of the strongest partial of a moment; weaker ones are side lo
 def on_one_grid(waveform: Tensor, sample_rate: int) -> float:
     """How closely the partials of a waveform [L] share one grid of semitones: 1 exactly, 0 not at all.
 
-    The mean resultant length (Mardia and Jupp, 2000, sec. 2.3) of the partials' places between two steps, each
-    weighted by its magnitude. Which grid it is does not count: music a quarter-tone flat is in tune with
+    The mean resultant length (Mardia and Jupp, 2000, sec. 2.3) of the partials' places between two steps,
+    each weighted by its magnitude. Which grid it is does not count: music a quarter-tone flat is in tune with
     itself. NaN where no partial sounds.
     """
     import librosa

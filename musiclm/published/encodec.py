@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from musiclm.bundle import Storage, save_component
-from musiclm.published.files import read_published
+from musiclm.tokenizers.published_weights import read_published
 
 ENCODEC = "encodec_24khz-d7cc33bc.th"
 ANSWER_SECONDS = 10.0  # that a server, or a proxy before it, may take for a connection or the next bytes

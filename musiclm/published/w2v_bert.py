@@ -6,8 +6,8 @@ from typing import Any
 from torch import Tensor
 
 from musiclm.bundle import Storage, build, save_component
-from musiclm.published.files import read_published
 from musiclm.tokenizers.hub import read_json
+from musiclm.tokenizers.published_weights import read_published
 
 PUBLISHED_W2V_BERT = "musiclm.tokenizers.w2v_bert_published."
 

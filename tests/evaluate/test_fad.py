@@ -18,7 +18,9 @@ def test_the_command_tells_like_from_unlike(tmp_path: Path, capsys: pytest.Captu
     distances = []
     for folder in ("like", "unlike"):
         main(["evaluate", "fad", str(tmp_path / folder), "--reference", str(tmp_path / "music")])
-        distances.append(float(capsys.readouterr().out.split()[1]))
+        printed = capsys.readouterr()
+        distances.append(float(printed.out.split()[1]))
+        assert "musiclm evaluate quality" in printed.err
     assert distances[0] < 0.7 * distances[1]
 
 
@@ -26,7 +28,7 @@ def test_a_reference_that_is_not_there_is_said_before_anything_is_embedded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder_of_tones(tmp_path / "music", 1)
-    monkeypatch.setattr("musiclm.evaluate.fad.embed", lambda *_: pytest.fail("embedded in vain"))
+    monkeypatch.setattr("musiclm.evaluate.fad.embedders", lambda *_: pytest.fail("embedded in vain"))
     with pytest.raises(SystemExit) as stop:
         main(["evaluate", "fad", str(tmp_path / "music"), "--reference", str(tmp_path / "none")])
     assert stop.value.code == 2

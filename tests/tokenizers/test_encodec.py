@@ -8,9 +8,9 @@ import torch
 from encodec import EncodecModel
 from torch import Tensor
 
-from musiclm.published.files import read_published
 from musiclm.tokenizers import encodec
 from musiclm.tokenizers.encodec import EnCodec
+from musiclm.tokenizers.published_weights import read_published
 from tests.tokenizers.tiny_codecs import SEANET
 
 HOP = 320
