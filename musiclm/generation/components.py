@@ -32,16 +32,24 @@ def load_components(
     return [bundle.load(role).to(device) for role in roles]
 
 
+def follows_melody(semantic_stage: Stage, decoder: AcousticDecoder) -> bool:
+    """Whether a model's stages have learned to follow a melody."""
+    return _knows_melody(semantic_stage) and decoder.follows_melody
+
+
 def check_follows_melody(bundle: Bundle | None, semantic_stage: Stage, decoder: AcousticDecoder) -> None:
     """Raise ValueError where one of a model's stages has learned to follow no melody."""
-    layout = semantic_stage.layout
-    follows = any(segment.name == "melody" for segment in layout.conditions)
-    if not (follows and decoder.follows_melody):
-        which = "acoustic decoder" if follows else f"{layout.target.name} stage"
+    if not follows_melody(semantic_stage, decoder):
+        name = semantic_stage.layout.target.name
+        which = "acoustic decoder" if _knows_melody(semantic_stage) else f"{name} stage"
         raise ValueError(
             f"expected stages that follow a melody, the {which} of {_place(bundle)} has learned none: train "
             "it from tokens with melodies"
         )
+
+
+def _knows_melody(stage: Stage) -> bool:
+    return any(segment.name == "melody" for segment in stage.layout.conditions)
 
 
 def _place(bundle: Bundle | None) -> str:
