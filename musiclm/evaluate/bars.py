@@ -152,12 +152,12 @@ def judge(rows: Mapping[str, Row], figures: Mapping[str, Accuracy]) -> list[Verd
 
 def format_table(verdicts: Sequence[Verdict]) -> str:
     """A line for each bar, short ones marked, and how many there are of them."""
-    lines = [f"{'':<6}{'':<34}{'':<14}{'figure':>18}{'bar':>6}  why"]
+    lines = [f"{'':<6}{'':<38}{'':<14}{'figure':>18}{'bar':>6}  why"]
     for each in verdicts:
         title = TITLES.get(each.bar.what) or ATTRIBUTES[each.bar.what].title
         figure = f"{each.value:.2f} ({each.low:.2f}-{each.high:.2f})"
         mark = "ok" if each.passed else "SHORT"
-        lines.append(f"{mark:<6}{each.bar.step:<34}{title:<14}{figure:>18}{each.least:6.2f}  {each.bar.why}")
+        lines.append(f"{mark:<6}{each.bar.step:<38}{title:<14}{figure:>18}{each.least:6.2f}  {each.bar.why}")
     short = sum(not each.passed for each in verdicts)
     lines.append(f"{short} of {len(verdicts)} fall short" if short else f"all {len(verdicts)} are reached")
     return "\n".join(lines)

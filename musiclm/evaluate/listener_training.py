@@ -161,7 +161,7 @@ def listener(pieces: int = 300, seconds: float = SECONDS, seed: int = 0, train: 
         pieces: how many of them.
         seconds: of a clip of each, 5 or more.
         seed: of the corpus.
-        train: train it first, in an hour, and keep it in the place of the one that ships.
+        train: train it first, in half an hour or more, and keep it in the place of the one that ships.
 
     Raises:
         ValueError: there would be nothing to listen to.
