@@ -71,6 +71,13 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
         "what they have preferred",
     ),
     ("evaluate", "adherence"): ("musiclm.evaluate.adherence:adherence", "does the music follow the prompt"),
+    ("evaluate", "ladder"): ("musiclm.evaluate.ladder:ladder", "at which step is what a listener hears lost"),
+    ("evaluate", "control"): ("musiclm.evaluate.control:control", "does a prompt get what it asks for"),
+    ("evaluate", "listener"): (
+        "musiclm.evaluate.listener_training:listener",
+        "what the listener of both hears in held-out pieces",
+    ),
+    ("evaluate", "bars"): ("musiclm.evaluate.bars:bars", "would a listener be content with the model"),
     ("evaluate", "negation"): ("musiclm.evaluate.negation:negation", "is what a prompt excludes left out"),
 }
 LIGHTNING = ("fit", "validate")

@@ -6,7 +6,7 @@ makes sound of them. Audio comes block by block; `generate` is the concatenation
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,15 +21,16 @@ from musiclm.device import Device, choose_device
 from musiclm.generation.acoustic_decoder import AcousticDecoder
 from musiclm.generation.audio_prompt import AudioPrompt
 from musiclm.generation.audio_stream import AudioStream
+from musiclm.generation.components import check_follows, load_components
 from musiclm.generation.conditioning import ConditioningSchedule
 from musiclm.generation.melody_prompt import MelodyTokenizer
 from musiclm.generation.old_names import instead_of_clip, value_of_old_name
 from musiclm.generation.prompt_notices import warn_of
-from musiclm.generation.request import AudioInput, Keep, Prompt, Request, check_seed
-from musiclm.generation.semantic_sampler import GivenTokens, SemanticSampler, SemanticTokens
+from musiclm.generation.request import AudioInput, Keep, Prompt, Request, check_seconds, check_seed
+from musiclm.generation.semantic_sampler import GivenTokens, OnSemantic, SemanticSampler, SemanticTokens
 from musiclm.generation.settings import GenerationSettings, SemanticSettings, read_settings
 from musiclm.generation.token_decoder import TokenDecoder
-from musiclm.generation.windows import OnProgress
+from musiclm.generation.windows import OnProgress, say_nothing
 from musiclm.stages.precision import PrecisionChoice, choose_precision, prepare_to_decode
 from musiclm.stages.stage import Stage
 from musiclm.tokenizers.protocols import JointEmbedding
@@ -38,8 +39,6 @@ from musiclm.tokenizers.rvq import ResidualQuantizer
 if TYPE_CHECKING:
     from musiclm.bundle.component import Component
     from musiclm.tokenizers.w2v_bert import W2VBertTokens
-
-OnSemantic = Callable[[Tensor], None]
 
 
 class MusicLM:
@@ -272,26 +271,33 @@ class MusicLM:
         Raises:
             ValueError, FileNotFoundError: a recording cannot be used, or the bundle lacks a component for it.
         """
-        on_progress, on_semantic = on_progress or _ignore, on_semantic or _ignore
-        length = max(round(request.new_seconds * self.sample_rate), 1)
         prompt = None
         if request.continue_ is not None:
             prompt = AudioPrompt.read(
                 request.continue_, self.decoder, self.semantic_tokenizer, self.settings, self.device
             )
-        schedule = self._schedule(request, prompt)
         generators = [self._generator(request.seed + n) for n in range(request.num)]
-        tokens = SemanticSampler(
-            self.semantic_stage,
-            self.settings,
-            schedule,
-            new=math.ceil(length * self.semantic_stage.layout.target.frame_rate / self.sample_rate),
-            generators=generators[:1] if request.keep == "semantic" else generators,
-            prefix=None if prompt is None else prompt.semantic,
-            on_progress=on_progress,
+        return self._draw(
+            self._schedule(request, prompt),
+            request.new_seconds,
+            generators,
+            rows=1 if request.keep == "semantic" else request.num,
+            prompt=prompt,
+            on_progress=on_progress or say_nothing,
             on_semantic=on_semantic,
         )
-        return self._stream(tokens, schedule, length, generators, prompt, on_progress)
+
+    def sample(self, schedule: ConditioningSchedule, *, seconds: float, seed: int = 0) -> Audio:
+        """Music under conditions that are there already, such as a recording's own joint embedding.
+
+        Args:
+            schedule: what the music is to be; `ConditioningSchedule.of` makes one of embeddings.
+            seconds: of music, at most 600.
+            seed: another one gives another sample.
+        """
+        check_seed(seed)
+        check_seconds(seconds)
+        return self._draw(schedule, seconds, [self._generator(seed)]).listen()[0]
 
     def render(self, semantic: Tensor, joint: Tensor, *, seed: int = 0) -> Audio:
         """The sound of given semantic tokens: what the acoustic decoder makes of them (MusicLM, sec. 5.2).
@@ -305,54 +311,30 @@ class MusicLM:
         tokens = GivenTokens(semantic.to(self.device), self.semantic_stage.layout.target.frame_rate)
         length = round(semantic.shape[2] / tokens.frame_rate * self.sample_rate)
         schedule = ConditioningSchedule((0.0,), (joint.to(self.device),))
-        stream = self._stream(tokens, schedule, length, [self._generator(seed)], None, _ignore)
-        return stream.listen()[0]
+        return self._stream(tokens, schedule, length, [self._generator(seed)]).listen()[0]
 
     @cached_property
     def semantic_tokenizer(self) -> "W2VBertTokens":
         """What hears semantic tokens in a recording. From words alone, neither it nor fairseq2 is needed."""
         from musiclm.tokenizers.w2v_bert import W2VBertTokens
 
-        encoder, quantizer = self._components(
-            "semantic_encoder", "semantic_quantizer", use="go on from a recording"
+        roles = ("semantic_encoder", "semantic_quantizer")
+        return W2VBertTokens(
+            *load_components(self.bundle, roles, use="go on from a recording", device=self.device)
         )
-        return W2VBertTokens(encoder, quantizer)
 
     @cached_property
     def melody_tokenizer(self) -> MelodyTokenizer:
         """What hears a melody as codes, in a bundle that has learned to follow one."""
-        embedding, quantizer = self._components("melody_embedding", "melody_quantizer", use="follow a melody")
-        self._check_follows("melody")
+        roles = ("melody_embedding", "melody_quantizer")
+        embedding, quantizer = load_components(self.bundle, roles, use="follow a melody", device=self.device)
+        check_follows("melody", self.bundle, self.semantic_stage, self.decoder)
         return MelodyTokenizer(embedding, quantizer, self.device)
-
-    def _check_follows(self, condition: str) -> None:
-        """Raise ValueError where a stage or the acoustic decoder has not learned what a stream says."""
-        planned = self.semantic_stage.layout.has_condition(condition)
-        if not (planned and self.decoder.follows(condition)):
-            which = "acoustic decoder" if planned else "semantic stage"
-            raise ValueError(
-                f"expected stages that follow a {condition}, the {which} of {self._place} has learned none: "
-                f"train it from tokens with a {condition}"
-            )
-
-    @property
-    def _place(self) -> str:
-        return "this model" if self.bundle is None else str(self.bundle.path)
-
-    def _components(self, *roles: str, use: str) -> list[Any]:
-        """Components of the bundle that not every form needs, on the model's device."""
-        bundle = self.bundle
-        if bundle is None or (missing := [role for role in roles if role not in bundle.components]):
-            raise ValueError(
-                f"expected a bundle with the components {' and '.join(roles)} to {use}, {self._place} has no "
-                f"{' and no '.join(roles if bundle is None else missing)}: choose another --bundle"
-            )
-        return [bundle.load(role).to(self.device) for role in roles]
 
     def _schedule(self, request: Request, prompt: AudioPrompt | None) -> ConditioningSchedule:
         codes = {name: each.to(self.device) for name, each in request.codes.items()}
         for name in codes:
-            self._check_follows(name)
+            check_follows(name, self.bundle, self.semantic_stage, self.decoder)
         if request.melody is not None:
             codes["melody"] = self.melody_tokenizer.codes(request.melody)  # [1, 24, W]
         if prompt is not None and not request.prompt:
@@ -366,22 +348,43 @@ class MusicLM:
             starts, embeddings, self.joint_quantizer, blend=request.blend, codes=codes
         )
 
+    def _draw(
+        self,
+        schedule: ConditioningSchedule,
+        seconds: float,
+        generators: Sequence[torch.Generator],
+        *,
+        rows: int = 1,
+        prompt: AudioPrompt | None = None,
+        on_progress: OnProgress = say_nothing,
+        on_semantic: OnSemantic | None = None,
+    ) -> AudioStream:
+        """Semantic tokens, `rows` of them, and the sound of as many samples as there are generators."""
+        length = max(round(seconds * self.sample_rate), 1)
+        tokens = SemanticSampler(
+            self.semantic_stage,
+            self.settings,
+            schedule,
+            new=math.ceil(length * self.semantic_stage.layout.target.frame_rate / self.sample_rate),
+            generators=generators[:rows],
+            prefix=None if prompt is None else prompt.semantic,
+            on_progress=on_progress,
+            on_semantic=on_semantic,
+        )
+        return self._stream(tokens, schedule, length, generators, prompt, on_progress)
+
     def _stream(
         self,
         tokens: SemanticTokens,
         schedule: ConditioningSchedule,
         length: int,
         generators: Sequence[torch.Generator],
-        prompt: AudioPrompt | None,
-        on_progress: OnProgress,
+        prompt: AudioPrompt | None = None,
+        on_progress: OnProgress = say_nothing,
     ) -> AudioStream:
+        prefix = None if prompt is None else prompt.prefix
         blocks = self.decoder.decode(
-            tokens,
-            schedule,
-            length=length,
-            generators=generators,
-            prefix=None if prompt is None else prompt.prefix,
-            on_progress=on_progress,
+            tokens, schedule, length=length, generators=generators, prefix=prefix, on_progress=on_progress
         )
         return AudioStream(
             blocks,
@@ -394,7 +397,3 @@ class MusicLM:
 
     def _generator(self, seed: int) -> torch.Generator:
         return torch.Generator(device=self.device).manual_seed(seed)
-
-
-def _ignore(*_: object) -> None:
-    pass

@@ -19,6 +19,8 @@ from musiclm.generation.windows import OnProgress, WindowSchedule, counting
 from musiclm.stages.decoding import sample_codes
 from musiclm.stages.stage import Stage
 
+OnSemantic = Callable[[Tensor], None]
+
 
 class SemanticTokens(Protocol):
     """Semantic tokens of N samples, or of one for all of them, made as they are asked for."""
@@ -72,7 +74,7 @@ class SemanticSampler:
         generators: Sequence[torch.Generator],
         prefix: Tensor | None = None,
         on_progress: OnProgress,
-        on_semantic: Callable[[Tensor], None],
+        on_semantic: OnSemantic | None = None,
     ) -> None:
         self.stage = stage
         self.settings = settings
@@ -128,4 +130,5 @@ class SemanticSampler:
         )
         new = drawn[:, :, done - start :]
         self.tokens = torch.cat([self.tokens, new], dim=2)
-        self.on_semantic(new.cpu())
+        if self.on_semantic is not None:
+            self.on_semantic(new.cpu())

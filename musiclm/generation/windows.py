@@ -11,6 +11,10 @@ from dataclasses import dataclass
 OnProgress = Callable[[str, int, int], None]
 
 
+def say_nothing(stage: str, done: int, total: int) -> None:
+    """An `OnProgress` that nobody looks at."""
+
+
 @dataclass(frozen=True)
 class WindowSchedule:
     """Where windows begin and end, in frames.

@@ -93,3 +93,13 @@ def bootstrap_interval(
     tail = (1 - confidence) / 2
     low, high = np.quantile(found, [tail, 1 - tail])
     return float(low), float(high)
+
+
+def mean_interval(values: np.ndarray, *, seed: int = 0) -> tuple[float, float]:
+    """The 95 % interval of the mean of values from 0 to 1, by resampling rows [N, ...] that are independent.
+
+    Where all say the same, yes or no, resampling would be sure of it; the interval then is Wilson's.
+    """
+    if np.isin(values, (0.0, 1.0)).all() and values.min() == values.max():
+        return wilson(float(values.min()), len(values))
+    return bootstrap_interval(values, seed=seed)

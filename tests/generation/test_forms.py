@@ -113,6 +113,17 @@ def test_takes_that_keep_the_semantic_tokens_are_those_tokens_rendered_with_thei
         torch.testing.assert_close(takes[number].waveform, rendered, atol=0, rtol=0)
 
 
+def test_conditions_that_are_there_already_give_what_their_words_do(model: MusicLM) -> None:
+    embeddings = model.joint_embedding.embed_text([PROMPT])
+    schedule = ConditioningSchedule.of([0.0], embeddings, model.joint_quantizer)
+    sampled = model.sample(schedule, seconds=1.5, seed=3).waveform
+    torch.testing.assert_close(sampled, model.generate(PROMPT, seconds=1.5, seed=3).waveform, atol=0, rtol=0)
+    with pytest.raises(ValueError, match="seconds"):
+        model.sample(schedule, seconds=0.0)
+    with pytest.raises(ValueError, match="seed"):
+        model.sample(schedule, seconds=1.0, seed=-1)
+
+
 def test_takes_that_keep_the_semantic_tokens_differ_in_sound_alone(model: MusicLM, heard: Heard) -> None:
     takes = model.variations(PROMPT, num=3, keep="semantic", seconds=2.5, seed=5)
     semantic = [conditions["semantic"] for conditions, _, _ in heard.of("coarse")]

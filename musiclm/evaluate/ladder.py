@@ -1,0 +1,197 @@
+"""Where does a model lose what a listener hears? `musiclm evaluate ladder`.
+
+Labelled clips go through the model step by step: through the codec, from their own semantic tokens, from
+their own audio embedding, from their caption. At every step a listener (`listener.py`) says what it still
+hears, so that the first step at which a column falls names the part to train. The first row, the clips
+themselves, is the most that the listener can find, and what another clip's labels give is the least.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from musiclm.audio import Audio
+from musiclm.data.left_out import Report
+from musiclm.device import Device, choose_device
+from musiclm.evaluate.labelled_clips import Clip, corpus_clips, folder_clips
+from musiclm.evaluate.ladder_steps import CODEC, TRUE_PHASES, Step, steps_of
+from musiclm.evaluate.ladder_table import (
+    Row,
+    Sound,
+    chart,
+    format_lost,
+    format_table,
+    lost_from,
+    row_of,
+    table_of,
+    take_in,
+)
+from musiclm.evaluate.listener import SHORTEST, Listener, fingerprint
+from musiclm.evaluate.results import write_results
+from musiclm.files import only_writer_to, write_whole
+from musiclm.generation.pipeline import MusicLM
+from musiclm.progress import Progress, progress
+
+LONGEST = 30.0  # seconds of a clip
+FEWEST = 2  # clips: one has no other to be compared with
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """What was measured: a row per step, in order, and of how many clips it is."""
+
+    rows: dict[str, Row]
+    counts: dict[str, int]
+
+
+@only_writer_to("out")
+def ladder(
+    bundle: str = "default",
+    audio: Path | None = None,
+    clips: int = 60,
+    seconds: float = 10.0,
+    seed: int = 0,
+    out: Path = Path("ladder"),
+    keep: bool = False,
+    strict: bool = False,
+    device: Device = "auto",
+) -> None:
+    """Print what of labelled clips is still heard after each part of a model, and where it is lost.
+
+    Args:
+        bundle: the model to judge: a shipped bundle's name, a folder, or a Hugging Face id.
+        audio: recordings with labels and captions (`corpus.parquet`); columns whose labels are missing are
+            left out. By default held-out pieces of the reference corpus are rendered, which takes a minute.
+        clips: how many.
+        seconds: of each, 5 to 30.
+        seed: of the corpus, of where clips begin, and of what is drawn.
+        out: the folder for ladder.json and ladder.svg.
+        keep: whether to write every step's sound there too.
+        strict: exit with 2 if any recording is left out.
+        device: cpu, cuda, cuda:1 or mps; auto takes the first GPU, or else the CPU.
+
+    Raises:
+        FileNotFoundError: nothing at one of the paths.
+        ValueError: fewer than two clips, or of a length that cannot be listened to.
+    """
+    check_lengths(clips, seconds)
+    choose_device(device)
+    listener, model = Listener.load(), MusicLM.from_pretrained(bundle, device=device)
+    report = Report(out, strict=strict)
+    chosen = read_clips(audio, clips, seconds, seed, report)
+    measured = climb(model, listener, chosen, seed=seed, keep=out if keep else None)
+    place = "the reference corpus, held out" if audio is None else str(audio)
+    print(
+        f"{len(chosen)} clips of {seconds:g} s of {place}, seed {seed}; bundle {bundle} ({model.fingerprint})"
+    )
+    print(format_table(measured.rows))
+    print()
+    print(format_lost(measured.rows))
+    content = {
+        **as_json(measured),
+        "clips": len(chosen),
+        "seconds": seconds,
+        "seed": seed,
+        "sample_rate": model.sample_rate,
+        "reference": place,
+        "bundle": {"name": bundle, "fingerprint": model.fingerprint},
+        "listener": fingerprint(),
+    }
+    print(write_results(out / "ladder.json", "evaluate ladder", content, table_of(measured.rows)))
+    write_whole(out / "ladder.svg", chart(measured.rows).encode())
+    print(out / "ladder.svg")
+    if audio is not None:
+        report.close(len(chosen))
+
+
+def check_lengths(clips: int, seconds: float) -> None:
+    """Raise ValueError for clips that cannot be compared."""
+    if clips < FEWEST or not SHORTEST <= seconds <= LONGEST:
+        raise ValueError(
+            f"expected {FEWEST} clips or more of {SHORTEST:g} to {LONGEST:g} s, got {clips} of {seconds:g} s"
+        )
+
+
+def read_clips(audio: Path | None, count: int, seconds: float, seed: int, report: Report) -> list[Clip]:
+    """The clips that are asked about.
+
+    Raises:
+        FileNotFoundError, ValueError: there are not two of them.
+    """
+    source = (
+        corpus_clips("valid", count, seconds, seed)
+        if audio is None
+        else folder_clips(audio, count, seconds, seed, report)
+    )
+    chosen = list(progress(source, total=count, description="clips"))
+    if len(chosen) < FEWEST:
+        report.check_any(0, str(audio))
+        raise ValueError(
+            f"expected {FEWEST} recordings of {seconds:g} s or more in {audio}, got {len(chosen)}"
+        )
+    return chosen
+
+
+def climb(
+    model: MusicLM, listener: Listener, clips: Sequence[Clip], *, seed: int = 0, keep: Path | None = None
+) -> Ladder:
+    """What is heard of the clips at every step.
+
+    Args:
+        model: whose steps they are.
+        listener: who hears.
+        clips: two or more, of one length.
+        seed: of what is drawn for the first clip; the n-th takes seed + n.
+        keep: a folder for the sound of every step.
+    """
+    steps = steps_of(model, captions=all(clip.captions for clip in clips))
+    rows: dict[str, Row] = {}
+    counts: dict[str, int] = {}
+    originals: dict[int, Sound] = {}
+    with Progress("ladder", len(steps) * len(clips), unit="clip") as counter:
+        for number, (name, step) in enumerate(steps.items()):
+            sounds: dict[int, Sound] = {}
+            for index, clip in enumerate(clips):
+                made = _attempt(step, clip, seed + index)
+                if made is not None:
+                    sounds[index] = take_in(listener, made)
+                    if keep is not None:
+                        made.save(keep / f"{number + 1}-{index:03d}.wav", {"title": f"{clip.name}: {name}"})
+                counter.advance()
+            originals = originals or sounds
+            if sounds:
+                rows[name] = row_of(
+                    list(sounds.values()), [originals[n] for n in sounds], [clips[n].labels for n in sounds]
+                )
+                counts[name] = len(sounds)
+    if TRUE_PHASES in rows and rows[TRUE_PHASES] == rows[CODEC]:  # a codec that knows its phases
+        del rows[TRUE_PHASES], counts[TRUE_PHASES]
+    return Ladder(rows, counts)
+
+
+def _attempt(step: Step, clip: Clip, seed: int) -> Audio | None:
+    """What a step makes of a clip; None, and a line that says why, of one without a melody to follow, say."""
+    try:
+        return step(clip, seed)
+    except ValueError as error:
+        tqdm.write(f"left out: {clip.name}: {error}", file=sys.stderr)
+        return None
+
+
+def as_json(measured: Ladder) -> Mapping[str, Any]:
+    """The figures by step and column."""
+    return {
+        "steps": [
+            {
+                "name": name,
+                "clips": measured.counts[name],
+                "columns": {column: asdict(cell) for column, cell in row.items()},
+            }
+            for name, row in measured.rows.items()
+        ],
+        "lost_from": lost_from(measured.rows),
+    }
