@@ -38,7 +38,8 @@ def pytest_testnodedown(node: "WorkerController", error: object) -> None:
     """How a worker ended that should not have: by a signal where it is negative, -9 mostly for memory."""
     if error:
         code = node.gateway._io.popen.wait(timeout=10)
-        print(f"worker {node.gateway.id} ended with {code}: {error}", file=sys.stderr)
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+        print(f"worker {node.gateway.id} ended with {code} ({memory:.1f} GiB): {error}", file=sys.stderr)
 
 
 def pytest_collection_finish() -> None:
