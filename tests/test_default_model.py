@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import librosa
 import numpy as np
 import pytest
 import torch
@@ -17,6 +16,7 @@ from musiclm.corpus.table import split_of
 from musiclm.evaluate.following import cosines_with_guides, follow, held_out_guides, summary
 from musiclm.evaluate.seams import borders_of
 from musiclm.generation.token_decoder import TokenDecoder
+from musiclm.metrics.analysis import librosa
 from musiclm.metrics.seams import seams
 from musiclm.stages import native
 from musiclm.stages.decoding import forced_logits, sample_codes
@@ -179,5 +179,5 @@ def test_the_codec_keeps_the_harmony_of_pieces_it_never_heard(model: MusicLM, tm
 
 def chroma(waveform: torch.Tensor) -> np.ndarray:
     """Pitch classes [12, frames] of a waveform [1, 1, L], each frame of length 1."""
-    classes = librosa.feature.chroma_cqt(y=waveform[0, 0].numpy(), sr=24_000, hop_length=1024)
+    classes = librosa().feature.chroma_cqt(y=waveform[0, 0].numpy(), sr=24_000, hop_length=1024)
     return classes / np.maximum(np.linalg.norm(classes, axis=0), 1e-9)

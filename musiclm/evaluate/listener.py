@@ -21,6 +21,7 @@ from musiclm.corpus.instruments import LEADS
 from musiclm.corpus.theory import key_name
 from musiclm.evaluate.listener_networks import KeyNetwork, TempoNetwork, TimbreNetwork
 from musiclm.extras import check_package
+from musiclm.metrics.analysis import librosa
 from musiclm.metrics.pitch_classes import pitch_classes
 from musiclm.metrics.pulse import pulse
 from musiclm.metrics.tempo import tempogram
@@ -127,8 +128,6 @@ def log_mels(waveform: Tensor) -> Tensor:
 
 @cache
 def _mels() -> Tensor:
-    import librosa
-
     return torch.from_numpy(
-        librosa.filters.mel(sr=SAMPLE_RATE, n_fft=WINDOW, n_mels=MELS, fmin=LOWEST, fmax=HIGHEST)
+        librosa().filters.mel(sr=SAMPLE_RATE, n_fft=WINDOW, n_mels=MELS, fmin=LOWEST, fmax=HIGHEST)
     )

@@ -4,6 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from musiclm.metrics.analysis import librosa
+
 HOP_SECONDS = 0.002
 LEVEL_SECONDS = 0.006  # that a level is taken over
 RISE_SECONDS = 0.01  # over which the rise of the level is taken
@@ -20,8 +22,6 @@ def attack_sharpness(waveform: Tensor, sample_rate: int) -> float:
     The level is that of the waveform's slope, so that a bass does not hide what is struck above it. NaN where
     nothing begins.
     """
-    import librosa
-
     hop, span = round(HOP_SECONDS * sample_rate), round(LEVEL_SECONDS * sample_rate)
     slope = waveform.diff(prepend=waveform[:1])
     power = (
@@ -32,7 +32,7 @@ def attack_sharpness(waveform: Tensor, sample_rate: int) -> float:
     level = 10 * (power / power.max() + QUIET).log10()  # [moments]
     over = round(RISE_SECONDS / HOP_SECONDS)
     rise = level[over:] - level[:-over]  # in dB per RISE_SECONDS
-    onsets = librosa.onset.onset_detect(y=waveform.numpy(), sr=sample_rate, hop_length=256, units="time")
+    onsets = librosa().onset.onset_detect(y=waveform.numpy(), sr=sample_rate, hop_length=256, units="time")
     near = round(NEAR_SECONDS / HOP_SECONDS)
     steepest = []
     for onset in onsets:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from musiclm.metrics.analysis import librosa
+
 SAMPLE_RATE = 22_050  # Hz, librosa's
 HOP_LENGTH = 512  # samples: 43 moments a second
 LOWEST, OCTAVES = 261.6, 4  # Hz: of a piece, what sounds from middle C on
@@ -37,9 +39,7 @@ def chroma_cosines(guides: Sequence[Tensor], music: Sequence[Tensor]) -> Tensor:
 
 def chroma(waveform: Tensor, *, fmin: float | None = None, n_octaves: int = 7) -> Tensor:
     """How strong each of the 12 pitch classes is at each moment, [12, moments]; from `fmin` Hz (C1) up."""
-    import librosa
-
-    strengths = librosa.feature.chroma_cqt(
+    strengths = librosa().feature.chroma_cqt(
         y=waveform.numpy(), sr=SAMPLE_RATE, hop_length=HOP_LENGTH, fmin=fmin, n_octaves=n_octaves
     )
     return torch.from_numpy(strengths)
@@ -54,12 +54,10 @@ def chroma_by_band(waveform: Tensor, *, tuning: float | None = None) -> tuple[Te
         waveform: [L] at `SAMPLE_RATE`.
         tuning: of the music, as a fraction of a semitone from A4 = 440 Hz; None estimates it.
     """
-    import librosa
-
     steps, low_octaves, octaves = 36, 3, 7  # steps of an octave; C1 … B3 below, C4 … B7 above
     moments = 1 + len(waveform) // HOP_LENGTH
     padded = torch.nn.functional.pad(waveform, (0, max(0, LONGEST_FILTER - len(waveform))))
-    magnitudes = librosa.cqt(
+    magnitudes = librosa().cqt(
         padded.numpy(),
         sr=SAMPLE_RATE,
         hop_length=HOP_LENGTH,
@@ -70,7 +68,7 @@ def chroma_by_band(waveform: Tensor, *, tuning: float | None = None) -> tuple[Te
     cut = steps * low_octaves
     bands = []
     for band in (magnitudes[:cut], magnitudes[cut:]):
-        fold = librosa.filters.cq_to_chroma(len(band), bins_per_octave=steps, n_chroma=12)  # [12, bins]
+        fold = librosa().filters.cq_to_chroma(len(band), bins_per_octave=steps, n_chroma=12)  # [12, bins]
         bands.append(torch.from_numpy(fold @ abs(band)[:, :moments]).float())
     return bands[0], bands[1]
 
@@ -125,7 +123,5 @@ def _sounding(chroma: Tensor) -> Tensor:
 
 def loud_moments(waveform: Tensor) -> Tensor:
     """Whether anything sounds at each moment, [moments]."""
-    import librosa
-
-    level = librosa.feature.rms(y=waveform.numpy(), hop_length=HOP_LENGTH)[0]
+    level = librosa().feature.rms(y=waveform.numpy(), hop_length=HOP_LENGTH)[0]
     return torch.from_numpy(level > level.max() * 10 ** (QUIET / 20))

@@ -3,6 +3,8 @@
 import numpy as np
 from torch import Tensor
 
+from musiclm.metrics.analysis import librosa
+
 WINDOW_SECONDS = 0.085  # of a spectrum, in which the tones of a chord stand apart
 KERNEL = 17  # moments, and bins, that a median is taken over
 MARGIN = 2.0  # by which one median must exceed the other for sound to be a tone or a stroke
@@ -16,13 +18,11 @@ def harmonic_to_noise(waveform: Tensor, sample_rate: int) -> float:
     the median over time exceeds the one over frequency by `MARGIN`, to a stroke the other way round, and else
     to the noise. Strokes count for neither side: drums are no noise.
     """
-    import librosa
-
     size = 2 ** round(np.log2(WINDOW_SECONDS * sample_rate))
     if len(waveform) < size:
         return float("nan")
-    spectrum = np.abs(librosa.stft(waveform.numpy(), n_fft=size, hop_length=size // 2))  # [bins, moments]
-    tones, strokes = librosa.decompose.hpss(spectrum, kernel_size=KERNEL, margin=MARGIN)
+    spectrum = np.abs(librosa().stft(waveform.numpy(), n_fft=size, hop_length=size // 2))  # [bins, moments]
+    tones, strokes = librosa().decompose.hpss(spectrum, kernel_size=KERNEL, margin=MARGIN)
     noise = spectrum - tones - strokes
     whole = float(np.square(spectrum).sum())
     if whole <= 0:

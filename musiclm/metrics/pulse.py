@@ -6,6 +6,8 @@ It needs no label and no training: a click track is near 1, noise and held chord
 import numpy as np
 from torch import Tensor
 
+from musiclm.metrics.analysis import librosa
+
 SLOWEST, FASTEST = 60.0, 240.0  # beats per minute
 HOP_LENGTH = 256  # samples between two values of the envelope
 # Variance of the envelope (dB²) below which nothing is struck: held tones that beat have up to 0.02, the
@@ -23,14 +25,12 @@ def pulse(waveform: Tensor, sample_rate: int) -> float:
         waveform: [L].
         sample_rate: Hz.
     """
-    import librosa
-
-    envelope = librosa.onset.onset_strength(y=waveform.numpy(), sr=sample_rate, hop_length=HOP_LENGTH)
+    envelope = librosa().onset.onset_strength(y=waveform.numpy(), sr=sample_rate, hop_length=HOP_LENGTH)
     rate = sample_rate / HOP_LENGTH  # values per second
     first, last = int(rate * 60 / FASTEST), int(np.ceil(rate * 60 / SLOWEST))  # lags
     if len(envelope) < 2 * last or envelope.var() < STILL:
         return 0.0
-    correlation = librosa.autocorrelate(envelope - envelope.mean())
+    correlation = librosa().autocorrelate(envelope - envelope.mean())
     correlation = correlation / correlation[0]  # [lags]
     inside = correlation[first : last + 1]
     peaks = (inside >= correlation[first - 1 : last]) & (inside >= correlation[first + 1 : last + 2])

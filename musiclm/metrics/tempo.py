@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from musiclm.metrics.analysis import librosa
 from musiclm.metrics.pitch_classes import HOP_LENGTH, REGISTERS, pitch_classes
 
 WINDOW, HOP_SECONDS = 1024, 0.01  # samples of a spectrum at 24 kHz; 100 of them a second
@@ -72,10 +73,8 @@ def _repetition(envelopes: Tensor, rate: float) -> Tensor:
 
 @cache
 def _mels(sample_rate: int) -> Tensor:
-    import librosa
-
     return torch.from_numpy(
-        librosa.filters.mel(sr=sample_rate, n_fft=WINDOW, n_mels=MELS, fmin=LOWEST, fmax=HIGHEST)
+        librosa().filters.mel(sr=sample_rate, n_fft=WINDOW, n_mels=MELS, fmin=LOWEST, fmax=HIGHEST)
     )
 
 

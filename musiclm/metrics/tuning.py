@@ -3,6 +3,8 @@
 import numpy as np
 from torch import Tensor
 
+from musiclm.metrics.analysis import librosa
+
 LOWEST, HIGHEST = (
     100.0,
     2_500.0,
@@ -20,12 +22,10 @@ def on_one_grid(waveform: Tensor, sample_rate: int) -> float:
     each weighted by its magnitude. Which grid it is does not count: music a quarter-tone flat is in tune with
     itself. NaN where no partial sounds.
     """
-    import librosa
-
     size = 2 ** round(np.log2(WINDOW_SECONDS * sample_rate))
     if len(waveform) < size:
         return float("nan")
-    pitches, magnitudes = librosa.piptrack(
+    pitches, magnitudes = librosa().piptrack(
         y=waveform.numpy(),
         sr=sample_rate,
         n_fft=size,
