@@ -38,8 +38,6 @@ def test_no_other_file_imports_librosa() -> None:
 def test_a_process_waits_until_another_has_taken_it_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import fcntl
-
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     assert lock_file().parent == tmp_path
