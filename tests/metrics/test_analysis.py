@@ -43,9 +43,11 @@ def test_a_process_waits_until_another_has_taken_it_in(
     assert lock_file().parent == tmp_path
     with lock_file().open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
+        if f":{lock_file().stat().st_ino} " not in LOCKS.read_text():
+            pytest.skip("the system does not list its locks")
         with subprocess.Popen([sys.executable, "-c", LOAD], cwd=ROOT, stdout=subprocess.PIPE) as process:
             deadline = time.monotonic() + 60
-            while str(lock_file().stat().st_ino) not in waiting():
+            while f":{lock_file().stat().st_ino} " not in waiting():
                 assert time.monotonic() < deadline
                 assert process.poll() is None
                 time.sleep(0.05)
