@@ -38,7 +38,7 @@ def librosa() -> Any:
     Raises:
         ModuleNotFoundError: it is not installed.
     """
-    with _alone():
+    with alone():
         for name in MODULES:
             importlib.import_module(f"librosa.{name}")
         return importlib.import_module("librosa")
@@ -50,7 +50,7 @@ def lock_file() -> Path:
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
+def alone() -> Iterator[None]:
     """Wait until no other process of this user is at it; where nothing can be locked, do not."""
     descriptor = None
     with suppress(OSError):  # no place for temporary files, or a file system without locks
