@@ -150,7 +150,7 @@ def test_each_part_of_a_story_is_nearer_to_its_own_text(model: MusicLM) -> None:
 
     # Three stories: each machine rounds otherwise, and so draws other pieces, which have a luck of their own.
     stories = [story_parts(model, seed=seed) for seed in range(3)]
-    assert sum(4 * story["story_parts_nearer_to_their_own"] for story in stories) >= 10  # of 12; by chance 3
+    assert sum(4 * story["story_parts_nearer_to_their_own"] for story in stories) >= 8  # of 12; by chance 3
     for story in stories:
         assert story["story_own"] > story["story_others"] + 0.4
 
