@@ -43,7 +43,7 @@ from musiclm.data.stream_makers import acoustic_codes, joint_embeddings
 from musiclm.generation.pipeline import MusicLM
 from musiclm.stages.decoding import sample_codes
 from musiclm.stages.stage import Stage
-from musiclm.streams import MADE_BY, Stream
+from musiclm.stages.streams import MADE_BY, Stream
 
 SAMPLES = 512  # sequences of 125 tokens
 PAIRS = 20_000

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 
 from benchmarks import peers
-from musiclm.cpus import limit_torch
-from musiclm.memory import keep_freed_memory
+from musiclm.machine.cpus import limit_torch
+from musiclm.machine.memory import keep_freed_memory
 
 
 def begin(

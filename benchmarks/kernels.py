@@ -18,7 +18,7 @@ from torch import Tensor
 from benchmarks.hardware import bandwidth, describe, usual_time
 from benchmarks.report import say
 from benchmarks.sizes import SIZES
-from musiclm.memory import keep_freed_memory
+from musiclm.machine.memory import keep_freed_memory
 from musiclm.stages import native
 from musiclm.stages.blocked import bias_between, blocked_attention, blocked_bias
 from musiclm.stages.native import NativeMatrix

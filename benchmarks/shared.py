@@ -25,14 +25,16 @@ from benchmarks import shared_worker
 from benchmarks.command import begin
 from benchmarks.hardware import describe
 from benchmarks.report import Bar, judge, say, table
-from musiclm.cpus import usable_cpus
+from musiclm.machine.cpus import usable_cpus
 from musiclm.stages import native
 
 BESIDE, ALONE = 1.2, 1.03  # ceilings: several threads over one, this checkout over another
 TURNS, QUICK_TURNS = 9, 3
 WORKS = ("music", *shared_worker.STEPS)
 SERVE = "import runpy, sys; runpy.run_path(sys.argv.pop(1))['serve']()"
-SHARE = "from musiclm.cpus import share_cpus; share_cpus(); "  # as a command does before it imports torch
+SHARE = (
+    "from musiclm.machine.cpus import share_cpus; share_cpus(); "  # as a command does before it imports torch
+)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ audio.save("violin.wav")
 
 from typing import TYPE_CHECKING, Any
 
-from musiclm.cpus import share_cpus
+from musiclm.machine.cpus import share_cpus
 
 if TYPE_CHECKING:
     from musiclm.audio import Audio

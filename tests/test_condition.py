@@ -19,7 +19,7 @@ from musiclm.data.token_crops import TokenCrops
 from musiclm.generation.conditioning import ConditioningSchedule
 from musiclm.generation.request import Request
 from musiclm.stages.decoding import sample_codes
-from musiclm.streams import Stream
+from musiclm.stages.streams import Stream
 from musiclm.training.stages import StageTraining
 from tests.tiny import SAMPLE_RATE, Audio, folder_of_tones, tone
 from tests.tiny_model import PROMPT, make_bundle

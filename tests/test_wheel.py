@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from musiclm.shipped_configs import names
+from musiclm.training.shipped_configs import names
 
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.slow

@@ -29,7 +29,7 @@ from musiclm.data.store import (
     write_description,
     write_shard,
 )
-from musiclm.streams import MADE_BY, Stream
+from musiclm.stages.streams import MADE_BY, Stream
 from musiclm.tokenizers.rvq import ResidualQuantizer
 from musiclm.tokenizers.w2v_bert import W2VBert
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from musiclm.audio import Audio
 from musiclm.audit.findings import Continued
 from musiclm.audit.schema import AudioMeans
-from musiclm.device import device_of
 from musiclm.generation.pipeline import MusicLM
+from musiclm.machine.device import device_of
 from musiclm.metrics.fidelity import MelDistance
 from musiclm.tokenizers.protocols import AcousticTokenizer
 

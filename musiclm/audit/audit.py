@@ -39,9 +39,9 @@ from musiclm.audit.schema import (
 from musiclm.audit.search import WindowSearch
 from musiclm.bundle import Bundle
 from musiclm.data.store import TokenStore, read_codebooks
-from musiclm.device import Device, choose_device
 from musiclm.files import only_writer_to
 from musiclm.generation.pipeline import MusicLM
+from musiclm.machine.device import Device, choose_device
 from musiclm.progress import Progress
 from musiclm.stages.precision import Precision, prepare_to_decode
 from musiclm.stages.stage import Stage

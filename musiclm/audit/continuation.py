@@ -16,8 +16,8 @@ from torch import Tensor
 from musiclm.audit.examples import Examples, tokens_at
 from musiclm.data.store import StoreDescription, TokenRow
 from musiclm.data.token_crops import crop_embedding
-from musiclm.device import device_of
 from musiclm.files import replacing
+from musiclm.machine.device import device_of
 from musiclm.stages.decoding import sample_codes
 from musiclm.stages.stage import Stage
 from musiclm.tokenizers.rvq import ResidualQuantizer

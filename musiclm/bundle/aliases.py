@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from musiclm.streams import MADE_BY
+from musiclm.stages.streams import MADE_BY
 
 # Roles of format 1, which called them after what MusicLM has there, and what they do.
 ROLES = {

@@ -20,9 +20,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
-from musiclm.cpus import share_cpus
 from musiclm.extras import what_to_install
-from musiclm.memory import keep_freed_memory
+from musiclm.machine.cpus import share_cpus
+from musiclm.machine.memory import keep_freed_memory
 from musiclm.notices import plain_notices
 
 if TYPE_CHECKING:
@@ -43,8 +43,11 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("import", "w2v_bert"): ("musiclm.published.w2v_bert:w2v_bert", "published w2v-BERT weights as a part"),
     ("import", "clap"): ("musiclm.published.joint:clap", "a published LAION-CLAP in MuLan's place"),
     ("import", "muq_mulan"): ("musiclm.published.joint:muq_mulan", "a published MuQ-MuLan in MuLan's place"),
-    ("config", "list"): ("musiclm.shipped_configs:list_configs", "name the configurations that ship"),
-    ("config", "copy"): ("musiclm.shipped_configs:copy", "copy one of them, to change it"),
+    ("config", "list"): (
+        "musiclm.training.shipped_configs:list_configs",
+        "name the configurations that ship",
+    ),
+    ("config", "copy"): ("musiclm.training.shipped_configs:copy", "copy one of them, to change it"),
     ("bundle", "pack"): ("musiclm.bundle:pack", "put trained parts together as a model"),
     ("bundle", "info"): ("musiclm.bundle:info", "say what is in a bundle"),
     ("bundle", "card"): ("musiclm.bundle.card:card", "write its model card for the hub"),

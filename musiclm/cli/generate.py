@@ -11,11 +11,11 @@ from torch import Tensor
 
 from musiclm.audio import check_writable, writing
 from musiclm.cli.pipe import StreamFormat, check_pipe, writing_to_pipe
-from musiclm.device import Device
 from musiclm.generation.pipeline import MusicLM
 from musiclm.generation.request import GuardAction, Guarding, Keep, Request
 from musiclm.generation.story import Story, read_story, story_of
 from musiclm.generation.windows import OnProgress
+from musiclm.machine.device import Device
 from musiclm.progress import Stages
 from musiclm.stages.precision import PrecisionChoice
 

@@ -32,8 +32,8 @@ from musiclm.corpus.production import in_order, make_flac
 from musiclm.corpus.render import check, digest_of, pieces
 from musiclm.corpus.table import split_of
 from musiclm.corpus.variations import rearrange
-from musiclm.cpus import usable_cpus
 from musiclm.files import only_writer_to, remove_leftovers, write_whole
+from musiclm.machine.cpus import usable_cpus
 from musiclm.progress import Progress
 
 TABLE_NAME = "melodies.parquet"

@@ -18,8 +18,8 @@ from musiclm.corpus import soundfont, synthesis
 from musiclm.corpus.piece import Piece
 from musiclm.corpus.production import in_order, make_flac
 from musiclm.corpus.table import row_of, write_table
-from musiclm.cpus import usable_cpus
 from musiclm.files import only_writer_to, remove_leftovers
+from musiclm.machine.cpus import usable_cpus
 from musiclm.progress import Progress
 
 MAX_HOURS = 100_000.0

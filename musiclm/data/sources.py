@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from musiclm.audio import AudioInfo, inspect
-from musiclm.cpus import usable_cpus
 from musiclm.data.captions import captions_file, read_captions
 from musiclm.data.left_out import LeftOut, Report, reason_of
 from musiclm.data.table import TABLE_NAME, Row, Split, read_table
 from musiclm.data.walk import find_files
 from musiclm.files import shown
+from musiclm.machine.cpus import usable_cpus
 from musiclm.progress import Progress
 
 HELD_OUT_SHARE = 20  # without a table, one recording in twenty is held out, chosen by a hash of its id

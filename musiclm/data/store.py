@@ -18,7 +18,7 @@ from torch import Tensor
 from musiclm.bundle import Bundle, aliases
 from musiclm.bundle.reading import MODEL_FILE
 from musiclm.files import replacing, write_whole
-from musiclm.streams import Stream, by_name
+from musiclm.stages.streams import Stream, by_name
 
 DESCRIPTION = "store.yaml"
 CODEBOOKS = "codebooks.safetensors"

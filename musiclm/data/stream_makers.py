@@ -12,8 +12,8 @@ from torch import Tensor
 from musiclm.audio import Audio
 from musiclm.bundle import Bundle
 from musiclm.data.check_tokens import check_codes_made, check_embeddings_made
-from musiclm.device import device_of
-from musiclm.streams import MADE_BY, Stream
+from musiclm.machine.device import device_of
+from musiclm.stages.streams import MADE_BY, Stream
 from musiclm.tokenizers.embedding_windows import STRIDE_SECONDS
 from musiclm.tokenizers.melody import HOP_SECONDS, WINDOW_SECONDS, MelodyEmbedding
 from musiclm.tokenizers.protocols import AcousticTokenizer, JointEmbedding, SemanticTokenizer

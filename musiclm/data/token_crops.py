@@ -33,7 +33,7 @@ from musiclm.data.store import (
     read_description,
 )
 from musiclm.files import shown
-from musiclm.streams import MADE_BY, Stream
+from musiclm.stages.streams import MADE_BY, Stream
 
 
 class TokenCropDataset(Dataset[dict[str, Tensor]]):

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from musiclm.audio import Audio
 from musiclm.bundle import Bundle, merge
-from musiclm.cpus import usable_cpus
 from musiclm.data.left_out import LeftOut, Report, counted, reason_of
 from musiclm.data.processes import in_processes
 from musiclm.data.reuse import KnownRows, source_file
@@ -34,8 +33,9 @@ from musiclm.data.store import (
     write_shard,
 )
 from musiclm.data.stream_makers import MAKERS, StreamMaker
-from musiclm.device import Device, choose_device
 from musiclm.files import only_writer, shown
+from musiclm.machine.cpus import usable_cpus
+from musiclm.machine.device import Device, choose_device
 from musiclm.progress import Progress, progress
 
 MELODY = ("melody_embedding", "melody_quantizer")  # of bundles that have them

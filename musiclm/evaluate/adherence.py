@@ -12,9 +12,9 @@ import yaml
 from torch import Tensor
 
 from musiclm.audio import Audio
-from musiclm.device import Device
 from musiclm.files import only_writer_to
 from musiclm.generation.pipeline import MusicLM
+from musiclm.machine.device import Device
 from musiclm.metrics.auc import auc
 from musiclm.metrics.retrieval import others_mean
 from musiclm.metrics.rhythm import onset_strength, pulse_rate

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from musiclm.data.left_out import Report
-from musiclm.device import Device, choose_device
 from musiclm.evaluate import ladder_table
 from musiclm.evaluate.control import Accuracy, accuracies, ceiling_of, listen_to_prompts, read_prompts
 from musiclm.evaluate.control import format_table as control_table
@@ -22,6 +21,7 @@ from musiclm.evaluate.listener import Listener, fingerprint
 from musiclm.evaluate.results import Table, write_results
 from musiclm.files import only_writer_to
 from musiclm.generation.pipeline import MusicLM
+from musiclm.machine.device import Device, choose_device
 
 HELD_OUT_WORDINGS = "held-out wordings"
 SECONDS = 10.0

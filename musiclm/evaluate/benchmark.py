@@ -22,7 +22,6 @@ from musiclm.bundle import Bundle
 from musiclm.data.left_out import LeftOut, Report, reason_of
 from musiclm.data.processes import in_processes
 from musiclm.data.sources import find_recordings
-from musiclm.device import Device, choose_device
 from musiclm.evaluate.benchmark_sets import Item, SetName, read_items
 from musiclm.evaluate.embedders import Embedder, embedders, hash_of
 from musiclm.evaluate.found import Found
@@ -33,6 +32,7 @@ from musiclm.evaluate.results import Table, write_results
 from musiclm.evaluate.text import Agreement, agreement
 from musiclm.files import only_writer_to, shown, write_whole
 from musiclm.generation.pipeline import MusicLM
+from musiclm.machine.device import Device, choose_device
 from musiclm.notices import PromptNotice
 from musiclm.plots import sheet
 from musiclm.progress import Progress

@@ -19,8 +19,8 @@ from musiclm.audio import Audio
 from musiclm.bundle import Bundle
 from musiclm.data.left_out import Report
 from musiclm.data.sources import Recording, find_recordings
-from musiclm.device import Device, choose_device, device_of
 from musiclm.files import only_writer_to, write_whole
+from musiclm.machine.device import Device, choose_device, device_of
 from musiclm.metrics.codebooks import perplexity
 from musiclm.metrics.fidelity import MelDistance, si_sdr
 from musiclm.plots import Panel, sheet, ticks

@@ -17,13 +17,13 @@ import yaml
 from musiclm.corpus.genres import GENRES
 from musiclm.corpus.instruments import LEADS
 from musiclm.corpus.theory import key_name
-from musiclm.device import Device, choose_device
 from musiclm.evaluate.heard_attributes import ATTRIBUTES, Labels, spelled_out
 from musiclm.evaluate.labelled_clips import corpus_clips
 from musiclm.evaluate.listener import MODES, SHORTEST, Heard, Listener, fingerprint
 from musiclm.evaluate.results import Table, write_results
 from musiclm.files import only_writer_to, shown, write_whole
 from musiclm.generation.pipeline import MusicLM
+from musiclm.machine.device import Device, choose_device
 from musiclm.metrics.statistics import mean_interval
 from musiclm.plots import Panel, sheet
 from musiclm.progress import Progress, progress

@@ -16,8 +16,8 @@ from torch import Tensor
 from musiclm.audio import Audio
 from musiclm.bundle import Bundle
 from musiclm.data.sources import Recording
-from musiclm.device import device_of
 from musiclm.evaluate.found import Found
+from musiclm.machine.device import device_of
 from musiclm.progress import progress
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # of a published folder

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 
-from musiclm.device import Device, choose_device
 from musiclm.evaluate.embedders import embedders
 from musiclm.evaluate.found import Found
+from musiclm.machine.device import Device, choose_device
 from musiclm.metrics.frechet import frechet_distance
 
 

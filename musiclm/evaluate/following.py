@@ -20,10 +20,10 @@ from torch import Tensor
 from musiclm.audio import Audio
 from musiclm.corpus.piece import Piece, Track
 from musiclm.corpus.render import MAX_HOURS, pieces
-from musiclm.device import Device, choose_device
 from musiclm.evaluate.adherence import PROMPTS
 from musiclm.files import only_writer_to
 from musiclm.generation.pipeline import MusicLM
+from musiclm.machine.device import Device, choose_device
 from musiclm.metrics import chroma
 from musiclm.metrics.retrieval import others_mean
 from musiclm.progress import progress

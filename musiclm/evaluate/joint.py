@@ -24,7 +24,7 @@ from musiclm.corpus.captions import with_articles
 from musiclm.corpus.instruments import LEADS
 from musiclm.data.left_out import Report
 from musiclm.data.sources import Recording, find_recordings
-from musiclm.device import Device, choose_device, device_of
+from musiclm.machine.device import Device, choose_device, device_of
 from musiclm.metrics.auc import auc
 from musiclm.metrics.retrieval import retrieval
 from musiclm.progress import progress

@@ -15,7 +15,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from musiclm.device import Device, choose_device
 from musiclm.evaluate.embedders import Embedder, hash_of
 from musiclm.evaluate.found import Found
 from musiclm.evaluate.listener import SAMPLE_RATE, SHORTEST, Listener, fingerprint, log_mels
@@ -23,6 +22,7 @@ from musiclm.evaluate.pictures import intervals
 from musiclm.evaluate.results import Table, write_results
 from musiclm.evaluate.summary import Summary
 from musiclm.files import only_writer_to, write_whole
+from musiclm.machine.device import Device, choose_device
 from musiclm.metrics.labels import label_divergences
 from musiclm.metrics.retrieval import others_mean
 from musiclm.plots import sheet

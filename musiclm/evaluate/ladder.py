@@ -16,7 +16,6 @@ from tqdm import tqdm
 
 from musiclm.audio import Audio
 from musiclm.data.left_out import Report
-from musiclm.device import Device, choose_device
 from musiclm.evaluate.labelled_clips import Clip, corpus_clips, folder_clips
 from musiclm.evaluate.ladder_steps import CODEC, TRUE_PHASES, Step, steps_of
 from musiclm.evaluate.ladder_table import (
@@ -34,6 +33,7 @@ from musiclm.evaluate.listener import SHORTEST, Listener, fingerprint
 from musiclm.evaluate.results import write_results
 from musiclm.files import only_writer_to, write_whole
 from musiclm.generation.pipeline import MusicLM
+from musiclm.machine.device import Device, choose_device
 from musiclm.progress import Progress, progress
 
 LONGEST = 30.0  # seconds of a clip

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from musiclm.bundle import Bundle, load_component
 from musiclm.data.melody_windows import QUERIES, MelodyQueries, MelodyVersions
-from musiclm.device import Device, choose_device, device_of
 from musiclm.files import write_whole
+from musiclm.machine.device import Device, choose_device, device_of
 from musiclm.metrics.retrieval import retrieval
 from musiclm.progress import progress
 from musiclm.tokenizers.melody import WINDOW_SECONDS, MelodyEmbedding

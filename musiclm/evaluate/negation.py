@@ -15,9 +15,9 @@ import torch
 import yaml
 
 from musiclm.audio import Audio
-from musiclm.device import Device
 from musiclm.evaluate.adherence import PROMPTS
 from musiclm.generation.pipeline import MusicLM
+from musiclm.machine.device import Device
 from musiclm.metrics.rhythm import onset_strength
 from musiclm.metrics.statistics import wilson
 from musiclm.progress import progress

@@ -21,7 +21,7 @@ from musiclm.bundle import Bundle
 from musiclm.data.crops import load_crop
 from musiclm.data.left_out import Report
 from musiclm.data.sources import Recording, find_recordings
-from musiclm.device import Device, choose_device, device_of
+from musiclm.machine.device import Device, choose_device, device_of
 from musiclm.metrics.linear_probe import Label, linear_probe
 from musiclm.tokenizers.protocols import AcousticTokenizer, SemanticEncoder
 from musiclm.tokenizers.w2v_bert import W2VBertTokens

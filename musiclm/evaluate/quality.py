@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from musiclm.device import Device, choose_device
 from musiclm.evaluate.embedders import Embedder, embedders
 from musiclm.evaluate.found import Found, say_rates
 from musiclm.evaluate.pictures import intervals
 from musiclm.evaluate.results import Table, write_results
 from musiclm.files import only_writer_to, write_whole
+from musiclm.machine.device import Device, choose_device
 from musiclm.metrics.frechet import distance_at_infinity, frechet_distance
 from musiclm.metrics.kernel import SCALE, discrepancy, mean_kernels, median_distance
 from musiclm.plots import sheet

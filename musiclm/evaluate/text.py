@@ -16,13 +16,13 @@ from torch import Tensor
 
 from musiclm.audio import Audio
 from musiclm.data.sources import Recording
-from musiclm.device import Device, choose_device, device_of
 from musiclm.evaluate.embedders import Embedder, embedders
 from musiclm.evaluate.found import Found
 from musiclm.evaluate.pictures import intervals
 from musiclm.evaluate.results import Table, write_results
 from musiclm.evaluate.summary import Summary
 from musiclm.files import only_writer_to, write_whole
+from musiclm.machine.device import Device, choose_device, device_of
 from musiclm.metrics.retrieval import others_mean
 from musiclm.plots import sheet
 from musiclm.progress import progress

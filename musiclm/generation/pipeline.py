@@ -16,8 +16,6 @@ from torch import Tensor
 
 from musiclm.audio import Audio
 from musiclm.bundle import Bundle
-from musiclm.cpus import limit_torch
-from musiclm.device import Device, choose_device
 from musiclm.generation.acoustic_decoder import AcousticDecoder
 from musiclm.generation.audio_prompt import AudioPrompt
 from musiclm.generation.audio_stream import AudioStream
@@ -31,6 +29,8 @@ from musiclm.generation.semantic_sampler import GivenTokens, OnSemantic, Semanti
 from musiclm.generation.settings import GenerationSettings, SemanticSettings, read_settings
 from musiclm.generation.token_decoder import TokenDecoder
 from musiclm.generation.windows import OnProgress, say_nothing
+from musiclm.machine.cpus import limit_torch
+from musiclm.machine.device import Device, choose_device
 from musiclm.stages.precision import PrecisionChoice, choose_precision, prepare_to_decode
 from musiclm.stages.stage import Stage
 from musiclm.tokenizers.protocols import JointEmbedding

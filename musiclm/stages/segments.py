@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from musiclm.stages.conditions import Unfolding
 from musiclm.stages.layout import Segment
-from musiclm.streams import MUSIC, Stream, by_name
+from musiclm.stages.streams import MUSIC, Stream, by_name
 
 LONG = 1.0  # seconds of a frame from which on it is unfolded
 SLOT = 0.12  # seconds that it is unfolded to: a sixteenth at 125 beats per minute

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from musiclm.stages.layout import Layout, Pattern
 from musiclm.stages.segments import condition_segments, music_segment
 from musiclm.stages.stage import Stage
+from musiclm.stages.streams import MUSICLM, Stream
 from musiclm.stages.transformer import TransformerConfig
-from musiclm.streams import MUSICLM, Stream
 
 
 class Semantic(Stage):

@@ -29,7 +29,6 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 from musiclm.bundle import Storage, save_component
 from musiclm.data.loading import HoldsOut, no_validation
 from musiclm.files import only_writer, remove_leftovers, write_whole
-from musiclm.shipped_configs import with_shipped
 from musiclm.stages.stage import Stage
 from musiclm.training.checkpoint import (
     LAST,
@@ -54,6 +53,7 @@ from musiclm.training.resume import (
     record_of,
 )
 from musiclm.training.sharded import Sharded
+from musiclm.training.shipped_configs import with_shipped
 from musiclm.training.short_names import explanation, with_long_names
 from musiclm.training.stages import StageTraining, learned_streams
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from musiclm.stages.layout import ABSENT
 from musiclm.stages.stage import Stage
-from musiclm.streams import Stream
+from musiclm.stages.streams import Stream
 from musiclm.training.schedules import scheduled, share_of_peak
 from musiclm.training.seeds import seed_step
 from musiclm.training.sharded import gather, own_share, shard

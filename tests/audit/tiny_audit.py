@@ -11,8 +11,8 @@ from musiclm.bundle import save_component
 from musiclm.data.store import read_description
 from musiclm.data.token_crops import TokenCrops
 from musiclm.stages.semantic import Semantic
+from musiclm.stages.streams import Stream
 from musiclm.stages.transformer import TransformerConfig
-from musiclm.streams import Stream
 from musiclm.training.stages import StageTraining
 from tests.tiny import make_token_store, quiet_trainer
 

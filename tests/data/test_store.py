@@ -21,7 +21,7 @@ from musiclm.data.store import (
     write_shard,
 )
 from musiclm.data.token_crops import TokenCrops, crop_embedding
-from musiclm.streams import MADE_BY, Stream
+from musiclm.stages.streams import MADE_BY, Stream
 from tests.tiny import make_token_store, save_quantizer, streams_of
 
 CODEBOOKS = {"acoustic": torch.randn(3, 8, 6), "semantic": torch.randn(1, 16, 5)}

@@ -2,7 +2,6 @@
 
 import json
 import math
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -110,18 +109,9 @@ def test_clips_of_the_same_name_are_compared_by_pitch_class(tmp_path: Path) -> N
     assert math.isnan(measure(tmp_path / "one.wav")["accuracy_low"])
 
 
-def test_what_is_measured_can_be_handed_to_another_process(
-    reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def as_if_elsewhere(work: Any, items: Any, processes: int) -> Any:
-        assert processes == 2
-        return reversed(
-            [pickle.loads(pickle.dumps(work))(pickle.loads(pickle.dumps(item))) for item in items]
-        )
-
-    found = [measure_folder(Found.at([reference]), 1)]
-    monkeypatch.setattr("musiclm.evaluate.sound.in_processes", as_if_elsewhere)
-    found.append(measure_folder(Found.at([reference]), 2))
+@pytest.mark.usefixtures("warm_workers")
+def test_several_processes_measure_what_one_does(reference: Path) -> None:
+    found = [measure_folder(Found.at([reference]), processes) for processes in (1, 2)]
     assert [list(each) for each in found] == [[f"clip{index}" for index in range(5)]] * 2
     assert str(found[0]) == str(found[1])
 

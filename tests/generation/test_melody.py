@@ -19,7 +19,7 @@ from musiclm.stages.coarse import Coarse
 from musiclm.stages.layout import ABSENT
 from musiclm.stages.precision import prepare_to_decode
 from musiclm.stages.semantic import Semantic
-from musiclm.streams import Stream
+from musiclm.stages.streams import Stream
 from tests.generation.heard import Heard, assert_takes_are_what_they_are_alone
 from tests.stages.tiny_stages import TINY
 from tests.tiny import SAMPLE_RATE, melody, noise, tone

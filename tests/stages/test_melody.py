@@ -10,7 +10,7 @@ from musiclm.stages.layout import ABSENT, Layout, Segment
 from musiclm.stages.segments import condition_segments
 from musiclm.stages.semantic import Semantic
 from musiclm.stages.stage import Stage
-from musiclm.streams import MUSICLM, Stream
+from musiclm.stages.streams import MUSICLM, Stream
 from musiclm.tokenizers.melody import HOP_SECONDS
 from tests.stages.tiny_stages import TINY, conditions_of, make_stage, random_codes
 

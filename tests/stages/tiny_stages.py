@@ -8,8 +8,8 @@ from musiclm.stages.fine import Fine
 from musiclm.stages.layout import Layout, Segment
 from musiclm.stages.semantic import Semantic
 from musiclm.stages.stage import Stage
+from musiclm.stages.streams import Stream
 from musiclm.stages.transformer import TransformerConfig
-from musiclm.streams import Stream
 
 TINY = TransformerConfig(width=16, layers=2, heads=2, feed_forward=24, dropout=0.0)
 

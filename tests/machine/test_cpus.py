@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-import musiclm.cpus as cpus
-from musiclm.cpus import cpu_quota, limit_torch, share_cpus, usable_cpus
+import musiclm.machine.cpus as cpus
+from musiclm.machine.cpus import cpu_quota, limit_torch, share_cpus, usable_cpus
 
 V2 = "35 24 0:30 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate"
 V1 = "33 31 0:30 {root} /sys/fs/cgroup/cpu,cpuacct rw shared:9 - cgroup cgroup rw,cpu,cpuacct"

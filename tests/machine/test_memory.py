@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from musiclm.cli import command
-from musiclm.memory import keep_freed_memory
+from musiclm.machine.memory import keep_freed_memory
 
 SCRIPT = """
 import resource, sys
 import torch
-from musiclm.memory import keep_freed_memory
+from musiclm.machine.memory import keep_freed_memory
 
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt

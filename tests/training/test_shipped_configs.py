@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from musiclm.cli import main
-from musiclm.shipped_configs import FOLDER, find, names, with_shipped
+from musiclm.training.shipped_configs import FOLDER, find, names, with_shipped
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_link_at_the_top_shows_them() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from musiclm.files import write_whole
 
-FOLDER = Path(__file__).parent / "configs"
+FOLDER = Path(__file__).parents[1] / "configs"
 OPTIONS = ("--config", "-c")  # of the training command
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from musiclm.cli import main
-from musiclm.device import choose_device, device_of
+from musiclm.machine.device import choose_device, device_of
 
 CPU, CUDA, SECOND, MPS = (torch.device(name) for name in ("cpu", "cuda:0", "cuda:1", "mps"))
 
