@@ -8,6 +8,7 @@ import torch
 import transformers
 
 from musiclm.tokenizers.mert import read_mert
+from tests.tiny import noise
 
 SAMPLE_RATE = 24_000
 SMALL = {
@@ -43,7 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def sound(seconds: float) -> torch.Tensor:
-    return 0.1 * torch.randn(1, 1, round(seconds * SAMPLE_RATE), generator=torch.Generator().manual_seed(1))
+    return noise(round(seconds * SAMPLE_RATE), seed=1)
 
 
 def test_an_embedding_is_the_mean_of_a_layer_of_the_published_model(folder: Path) -> None:

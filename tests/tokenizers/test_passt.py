@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional
 
 from musiclm.tokenizers.passt import SAMPLE_RATE, read_passt
+from tests.tiny import noise
 
 WIDTH, HIDDEN, LABELS = 128, 16, 5  # two heads
 
@@ -40,7 +41,7 @@ def publish(file: Path) -> dict[str, torch.Tensor]:
 
 
 def sound(seconds: float) -> torch.Tensor:
-    return 0.1 * torch.randn(1, 1, round(seconds * SAMPLE_RATE), generator=torch.Generator().manual_seed(1))
+    return noise(round(seconds * SAMPLE_RATE), seed=1)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from musiclm.tokenizers.vggish import SAMPLE_RATE, VGGish, read_vggish
+from tests.tiny import noise
 
 WIDTHS, LINEAR = (2, 3, 4, 4, 5, 5), (8, 8, 6)
 PLACES = ("features.0", "features.3", "features.6", "features.8", "features.11", "features.13")
@@ -27,7 +28,7 @@ def publish(file: Path) -> dict[str, torch.Tensor]:
 
 
 def sound(seconds: float) -> torch.Tensor:
-    return 0.1 * torch.randn(1, 1, round(seconds * SAMPLE_RATE), generator=torch.Generator().manual_seed(1))
+    return noise(round(seconds * SAMPLE_RATE), seed=1)
 
 
 @pytest.fixture(scope="module")
