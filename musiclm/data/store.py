@@ -52,9 +52,6 @@ class StoreDescription:
         """
         return by_name(self.streams)[name]
 
-    def __contains__(self, name: str) -> bool:
-        return name in by_name(self.streams)
-
     @property
     def embeddings(self) -> tuple[Stream, ...]:
         """Those whose quantizers make tokens of them as they are used."""

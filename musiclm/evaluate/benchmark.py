@@ -155,6 +155,7 @@ def benchmark(
         print(f"recordings of others, KLD: {scores.kld.shuffled}")
     content = {
         **words,
+        "bundle": {"name": bundle, "fingerprint": found.fingerprint()},
         "items": len(items),
         "hashes": scores.hashes,
         "distances": {key: asdict(each) for key, each in scores.distances.items()},

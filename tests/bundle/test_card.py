@@ -50,7 +50,9 @@ def test_the_hub_finds_what_it_asks_for(bundle: Path, tmp_path: Path) -> None:
 
 
 def test_results_stand_as_they_were_written(bundle: Path, tmp_path: Path) -> None:
-    file = write_results(tmp_path / "sound.json", "evaluate sound", {"figures": [float("nan")]}, TABLE)
+    own = {"name": "default", "fingerprint": Bundle.find(str(bundle)).fingerprint()}
+    content = {"figures": [float("nan")], "bundle": own}
+    file = write_results(tmp_path / "sound.json", "evaluate sound", content, TABLE)
     run(bundle, "--results", file, "--name", "a-model", "--out", tmp_path / "card.md")
     matter, body = written(tmp_path / "card.md")
     assert matter["license"] == "unknown"
@@ -95,9 +97,9 @@ def test_an_audit_of_another_bundle_is_refused(
         ("{", "it holds something else"),
         ({"format": 2}, "expected results of format 1"),
         ({"format": 1}, "expected a table"),
-        (
-            {"format": 1, "bundle": "ffff", "table": {"title": "x", "head": [], "rows": []}},
-            "has those of ffff",
+        *(
+            ({"format": 1, "bundle": other, "table": {"title": "x", "head": [], "rows": []}}, "those of ffff")
+            for other in ("ffff", {"name": "default", "fingerprint": "ffff"})
         ),
         (
             {"format": 1, "table": {"title": "x", "head": ["a"], "rows": [["1", "2"]]}},

@@ -56,7 +56,7 @@ def _with_melody(row: TokenRow) -> TokenRow:
 
 def _store(folder: Path, description: StoreDescription = DESCRIPTION) -> list[TokenRow]:
     rows = [_row(index, split="valid" if index == 3 else "train") for index in range(5)]
-    if "melody" in description:
+    if description is WITH_MELODY:
         rows = [_with_melody(row) for row in rows]
         save_quantizer(folder, "melody_quantizer", dimension=6, num_quantizers=3)
     write_description(folder, description)
@@ -104,7 +104,7 @@ def test_a_store_that_gave_each_size_a_name_of_its_own_is_read(
     tmp_path: Path, description: StoreDescription
 ) -> None:
     _store(tmp_path, description)
-    (tmp_path / "store.yaml").write_text(OLD_WORDS + OLD_MELODY * ("melody" in description))
+    (tmp_path / "store.yaml").write_text(OLD_WORDS + OLD_MELODY * (description is WITH_MELODY))
     assert TokenStore(tmp_path).description == description
     write_description(tmp_path, description)  # the same tokenizers: refuses nothing
 
