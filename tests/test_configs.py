@@ -27,10 +27,11 @@ def test_a_config_opens_with_its_purpose_and_command(path: Path) -> None:
 
 def test_every_part_has_a_tiny_and_a_paper_size() -> None:
     parts = {path.name for path in PARTS if path.parent.name == "configs"}
-    assert len(parts) == 11
+    assert len(parts) == 12
     assert {path.name for path in PARTS if path.parent.name == "tiny"} == parts
-    # The paper's trunk has waveforms in the place of spectra: it has no low band.
-    assert {path.name for path in PARTS if path.parent.name == "paper"} == parts - {"low_band.yaml"}
+    # The paper's trunk has waveforms in the place of spectra: it has no low band. It has no planner either.
+    own = {"low_band.yaml", "planner.yaml"}
+    assert {path.name for path in PARTS if path.parent.name == "paper"} == parts - own
 
 
 @pytest.mark.parametrize("path", PARTS, ids=name)
@@ -41,7 +42,7 @@ def test_a_config_parses_over_its_part_s_default(
 
     layers = [ROOT / "configs" / path.name, *([] if path.parent.name == "configs" else [path])]
     data = ["--data.init_args.audio", "corpus"]
-    if path.stem in ("semantic", "coarse", "fine"):
+    if path.stem in ("semantic", "coarse", "fine", "planner"):
         data = ["--data.init_args.tokens", "tokens"]
     if path.stem.startswith("melody"):
         data = ["--data.init_args.melodies", "melodies"]

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from musiclm.bundle import build, merge, save_component
+from musiclm.score.codes import STREAMS as SCORE_STREAMS
 from musiclm.tokenizers.mulan import MuLan
 from musiclm.training.mulan import train_vocabulary
 
@@ -115,11 +116,23 @@ MELODY_PARTS = {
 }  # fmt: skip
 
 
-def make_bundle(folder: Path, *, melody: bool = False) -> Path:
+# What a model that follows a score has beside and instead.
+SCORE_PARTS = {
+    "semantic_stage": {
+        **PARTS["semantic_stage"],
+        "init_args": PARTS["semantic_stage"]["init_args"]
+        | {"streams": [*STREAMS, *(stream.words() for stream in SCORE_STREAMS)]},
+    },
+    "planner": words_of("score.planner.Planner", dimension=8, width=16, layers=1, heads=2, buckets=64),
+}
+
+
+def make_bundle(folder: Path, *, melody: bool = False, score: bool = False) -> Path:
     """A bundle of every part, with random weights."""
     torch.manual_seed(0)
     sources = []
-    for name, words in (PARTS | (MELODY_PARTS if melody else {})).items():
+    parts = PARTS | (MELODY_PARTS if melody else {}) | (SCORE_PARTS if score else {})
+    for name, words in parts.items():
         part = build(**words)
         _randomise(part)
         sources.append(save_component(folder / "parts" / name, name, part, storage="float32", **words))

@@ -1,6 +1,6 @@
 """Audio: a waveform with its sample rate; reading, writing, resampling. What users hold in their hands."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from musiclm.files import replacing, temporary_beside
 
 # Where a WAV file keeps what we say about it (RIFF INFO chunk, written by libsndfile).
 METADATA_FIELDS = ("title", "comment", "software", "copyright")
+ENDINGS = (".wav", ".flac", ".aiff")
 FORMATS = ("WAV", "FLAC", "AIFF")  # those that keep 16 bits and metadata
 
 
@@ -146,12 +147,17 @@ def seconds_of(path: str | Path) -> float:
     return inspect(path).seconds
 
 
-def check_writable(path: Path) -> None:
-    """Raise one clear line if audio could not be written at `path`; used before long work begins."""
+def check_writable(path: Path, *, endings: Sequence[str] = ENDINGS) -> None:
+    """Raise one clear line if nothing could be written at `path`; used before long work begins.
+
+    Args:
+        path: of the file.
+        endings: that its name may have; audio's by default.
+    """
     if path.is_dir():
         raise IsADirectoryError(f"expected a file name for the output, {path} is a folder")
-    if path.suffix[1:].upper() not in FORMATS:
-        raise ValueError(f"expected a file name ending in .wav or .flac, got {path.name!r}")
+    if path.suffix.lower() not in endings:
+        raise ValueError(f"expected a file name ending in {' or '.join(endings[:2])}, got {path.name!r}")
     if not path.parent.is_dir():
         raise FileNotFoundError(
             f"expected an existing folder for the output, {path.parent} is none; make it first"

@@ -26,7 +26,7 @@ from torch import nn
 from musiclm.bundle import aliases
 
 PACKAGE = Path(__file__).parents[1]
-FOLDERS = ("tokenizers", "stages")  # of the package: where the classes of components are
+FOLDERS = ("tokenizers", "stages", "score")  # of the package: where the classes of components are
 CLASS_PATH = re.compile(rf"musiclm\.({'|'.join(FOLDERS)})\.([a-z]\w*)\.([A-Za-z]\w*)", re.ASCII)
 PIPELINE_PATH = re.compile(r"musiclm\.generation\.([a-z]\w*)\.([A-Za-z]\w*)", re.ASCII)
 EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", re.ASCII)  # YAML 1.1 takes 1e-3 for a word
@@ -181,10 +181,12 @@ def _value(kind: Any, value: Any, place: str) -> Any:
             raise ValueError(f"expected a list at {place}, got {_short(value)}")
         items = [_value(inner[0], each, f"{place}[{index}]") for index, each in enumerate(value)]
         return tuple(items) if origin is tuple else items
-    if kind == dict[str, Any]:
-        if not isinstance(value, dict):
+    if origin is dict:
+        if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
             raise ValueError(f"expected values by name at {place}, got {_short(value)}")
-        return value
+        if inner[1] is Any:
+            return value
+        return {name: _value(inner[1], each, f"{place}.{name}") for name, each in value.items()}
     if isinstance(kind, type) and issubclass(kind, nn.Module):
         return _module(kind, value, place)
     if dataclasses.is_dataclass(kind):

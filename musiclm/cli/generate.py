@@ -5,21 +5,29 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from musiclm.audio import check_writable, writing
 from musiclm.cli.pipe import StreamFormat, check_pipe, writing_to_pipe
+from musiclm.generation.course import Course
 from musiclm.generation.pipeline import MusicLM
 from musiclm.generation.request import GuardAction, Guarding, Keep, Request
-from musiclm.generation.story import Story, read_story, story_of
+from musiclm.generation.story import read_story, story_of
 from musiclm.generation.windows import OnProgress
 from musiclm.machine.device import Device
 from musiclm.progress import Stages
+from musiclm.score.controls import Controls
+from musiclm.score.plan import read_plan, write_plan
+from musiclm.score.reading import is_score_file, read_score
+from musiclm.score.score import PARTS
 from musiclm.stages.precision import PrecisionChoice
 
 STDOUT = Path("-")
+PLAN_FILES = (".yaml", ".yml")
+YesNo = Literal["yes", "no"]
 
 
 def generate(
@@ -29,6 +37,15 @@ def generate(
     seed: int = 0,
     melody: Path | None = None,
     continue_: Path | None = None,
+    bpm: float | None = None,
+    meter: str | None = None,
+    key: str | None = None,
+    chords: str | None = None,
+    drums: YesNo | None = None,
+    plan: Path | None = None,
+    save_plan: Path | None = None,
+    follow: Path | None = None,
+    only: str = ",".join(PARTS),
     num: int = 1,
     keep: Keep | None = None,
     bundle: str = "default",
@@ -55,6 +72,17 @@ def generate(
             music goes on by itself.
         continue_: a recording of 1 to 600 s to go on from; the result begins with it, and its last 0.1 s are
             cross-faded with what follows.
+        bpm: tempo in beats per minute, 40 to 240. This and the next four count more than what the prompt
+            says; what neither says, the model plans.
+        meter: of the bars, such as 4/4 or 3/4.
+        key: such as "A minor", "F# minor" or "Bb major".
+        chords: such as "Am F C G", a bar each, or "Am | F G | C" with bar lines; they are played round.
+        drums: yes or no.
+        plan: a file of the music's bars, as --save_plan writes it: tempo, meter, key, and chords to change.
+        save_plan: where the plan that the music follows is written.
+        follow: a recording of 5 to 600 s whose beats, keys, chords and drums are followed; or a MIDI file, or
+            a list of beats (a line each: seconds, number in the bar).
+        only: the parts of it that are followed, such as beats,chords.
         num: samples in one batch, written to out-1.wav, out-2.wav, ...; the n-th is what --seed SEED+n-1
             alone makes.
         keep: semantic lets all samples share their semantic tokens, and only the sound is made anew.
@@ -71,7 +99,23 @@ def generate(
             seeds, or label it in the file and on standard error.
         guard_tries: seeds in all for each sample, to regenerate with.
     """
-    request = Request(prompt, seconds, seed, num, keep, melody=melody, continue_=continue_)
+    if save_plan is not None and num > 1:
+        raise ValueError(f"expected one sample to save the plan of, got --num {num}: each has its own")
+    request = Request(
+        prompt,
+        seconds,
+        seed,
+        num,
+        keep,
+        melody=melody,
+        continue_=continue_,
+        controls=Controls.of(
+            bpm=bpm, meter=meter, key=key, chords=chords, drums=None if drums is None else drums == "yes"
+        ),
+        plan=None if plan is None else read_plan(plan),
+        follow=read_score(follow) if follow is not None and is_score_file(follow) else follow,
+        only=[part.strip() for part in only.split(",")],
+    )
     title = prompt or f"continuation of {Path(continue_ or '').name}"
     guarding = None if guard is None else Guarding(guard, guard_action, guard_tries)
     _make(
@@ -83,6 +127,7 @@ def generate(
         out=out,
         format=format,
         guarding=guarding,
+        save_plan=save_plan,
     )
 
 
@@ -105,8 +150,9 @@ def story(
     """Make music whose description changes as it goes on.
 
     Args:
-        story: a YAML file, a list of {at: 0:15, text: ...} under `story`; it may also give seconds, seed,
-            blend and out, which the command line overrules.
+        story: a YAML file, a list of {at: 0:15, text: ...} under `story`; a section may have bpm, meter, key,
+            chords and drums beside its text. The file may also give seconds, seed, blend and out, which the
+            command line overrules.
         at: instead of a file, a time and a text for each section: --at 0:00 "a calm violin" --at 0:15
             "techno".
         seconds: length in all, at most 600; without it 15 beyond where the last section begins.
@@ -128,9 +174,11 @@ def story(
     if (story is None) == (not at):
         raise ValueError('expected a story: a YAML file, or --at 0:00 "a calm violin" --at 0:15 "techno"')
     told = story_of(at) if story is None else read_story(story)
-    given = Story(told.sections, seconds, seed, blend, out)
-    told = replace(told, **{name: value for name, value in vars(given).items() if value is not None})
-    request = Request(told.sections, told.seconds, told.seed or 0, blend=told.blend or 0.0)
+    given = {"seconds": seconds, "seed": seed, "blend": blend, "out": out}
+    told = replace(told, **{name: value for name, value in given.items() if value is not None})
+    request = Request(
+        told.sections, told.seconds, told.seed or 0, blend=told.blend or 0.0, controls=told.controls
+    )
     title = " / ".join(text for _, text in told.sections)
     place = told.out or Path("out.wav")
     guarding = None if guard is None else Guarding(guard, guard_action, guard_tries)
@@ -156,6 +204,7 @@ def _make(
     out: Path,
     format: StreamFormat,
     guarding: Guarding | None,
+    save_plan: Path | None = None,
 ) -> None:
     """Make what was asked for, and print where it is."""
     files = [out] if request.num == 1 else [out.with_stem(f"{out.stem}-{n + 1}") for n in range(request.num)]
@@ -166,10 +215,14 @@ def _make(
     else:
         for file in files:
             check_writable(file)
+    if save_plan is not None:
+        check_writable(save_plan, endings=PLAN_FILES)
     model = MusicLM.from_pretrained(bundle, device=device, precision=precision)
     with Stages() as stages:
         if guarding is None:
             stream = model.perform(request, stages)
+            if save_plan is not None:
+                _save_plan(stream.courses, save_plan)
             seeds = range(request.seed, request.seed + request.num)
             music = Music(stream, stream.sample_rate, stream.length, [Made(seed) for seed in seeds])
         else:
@@ -186,6 +239,16 @@ def _make(
             _write(files, music, [_metadata(request, title, model, made, first) for made in music.made])
     if out != STDOUT:
         print(*files, sep="\n")
+
+
+def _save_plan(courses: Sequence[Course], path: Path) -> None:
+    plan = courses[0].plan if courses else None
+    if plan is None:
+        raise ValueError(
+            "expected music that follows a plan, this model makes none: give one with --plan, or choose "
+            "another --bundle"
+        )
+    write_plan(plan, path)
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,8 @@ class TokenRow:
     """One recording as tokens.
 
     Args:
-        streams: by name: tokens uint16 [levels, T], embeddings float16 [T, size], latents float16 [size, T].
+        streams: by name: tokens uint16 [levels, T] (65,535 where they are ABSENT), embeddings float16
+            [T, size], latents float16 [size, T].
         source: its file; of old stores unknown.
     """
 
@@ -140,7 +141,7 @@ def read_description(folder: Path) -> StoreDescription:
         words = yaml.safe_load(file.read_text(encoding="utf-8"))
         streams = words["streams"] if "streams" in words else aliases.store_streams(words)
         return StoreDescription(
-            tuple(Stream(**{**each, "made_by": tuple(each["made_by"])}) for each in streams),
+            tuple(Stream(**{**each, "made_by": tuple(each.get("made_by", ()))}) for each in streams),
             aliases.by_role(words["fingerprints"]),
         )
     except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError) as error:

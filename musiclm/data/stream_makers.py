@@ -1,18 +1,25 @@
 """What makes the streams of a token store of a recording: one `StreamMaker` each.
 
 A new stream is a function like those below, in `MAKERS`: of a bundle that has the components it needs, it
-returns their maker, of others None.
+returns their maker, of others None. Streams of the score need none, and are made by `ScoreMaker`s.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
 
 from torch import Tensor
 
 from musiclm.audio import Audio
 from musiclm.bundle import Bundle
 from musiclm.data.check_tokens import check_codes_made, check_embeddings_made
+from musiclm.data.sources import Recording
 from musiclm.machine.device import device_of
+from musiclm.score.codes import STREAMS as SCORE_STREAMS
+from musiclm.score.codes import codes_of
+from musiclm.score.labels import score_of_labels
+from musiclm.score.score import Score
 from musiclm.stages.streams import MADE_BY, Stream
 from musiclm.tokenizers.embedding_windows import STRIDE_SECONDS
 from musiclm.tokenizers.melody import HOP_SECONDS, WINDOW_SECONDS, MelodyEmbedding
@@ -21,15 +28,68 @@ from musiclm.tokenizers.w2v_bert import W2VBertTokens
 
 
 @dataclass(frozen=True)
+class Material:
+    """What streams are made of: a recording, and its mono sound."""
+
+    recording: Recording
+    audio: Audio
+
+    @cached_property
+    def score(self) -> Score:
+        """What its labels say of its course.
+
+        Raises:
+            ValueError: they say what cannot be.
+        """
+        return score_of_labels(self.recording.labels, self.audio.seconds)
+
+
+class Maker(Protocol):
+    """Makes one stream of recordings, from sound of `sample_rate` Hz or more."""
+
+    @property
+    def stream(self) -> Stream:
+        """That it makes."""
+
+    @property
+    def sample_rate(self) -> int:
+        """In Hz; 0 where it needs no sound."""
+
+    @property
+    def codebooks(self) -> Tensor | None:
+        """Of tokens, the entries [levels, size, D] that they stand for, where they stand for any."""
+
+    def __call__(self, material: Material) -> Tensor:
+        """The stream of a recording, shaped as its kind is; tokens may be ABSENT where it says nothing.
+
+        Raises:
+            ValueError: nothing that can be kept comes of it.
+        """
+
+
+@dataclass(frozen=True)
+class ScoreMaker:
+    """Makes a stream of the score (`musiclm/score/codes.py`)."""
+
+    stream: Stream
+    sample_rate: int = 0
+    codebooks: Tensor | None = None
+
+    def __call__(self, material: Material) -> Tensor:
+        """See `Maker`."""
+        return codes_of(material.score)[self.stream.name]
+
+
+@dataclass(frozen=True)
 class StreamMaker:
-    """Makes one stream of a recording.
+    """Makes a stream of a recording's sound.
 
     Args:
         stream: that it makes.
         sample_rate: of the waveform that it takes, in Hz.
         make: of a waveform [1, 1, L] the stream's values: [levels, T], [T, size] or [size, T], by its kind.
         said: what it is called in messages.
-        codebooks: of tokens, the entries [levels, size, D] that they stand for, where they stand for any.
+        codebooks: see `Maker`.
     """
 
     stream: Stream
@@ -38,13 +98,9 @@ class StreamMaker:
     said: str
     codebooks: Tensor | None = None
 
-    def __call__(self, audio: Audio) -> Tensor:
-        """The stream of a mono recording.
-
-        Raises:
-            ValueError: nothing that can be kept comes of it.
-        """
-        values = self.make(audio.resample(self.sample_rate).waveform[None])
+    def __call__(self, material: Material) -> Tensor:
+        """See `Maker`."""
+        values = self.make(material.audio.resample(self.sample_rate).waveform[None])
         if self.stream.kind == "tokens":
             check_codes_made(self.said, values, self.stream.size)
         else:
@@ -147,3 +203,4 @@ def _melody(bundle: Bundle, device: str) -> StreamMaker | None:
 
 
 MAKERS: list[Callable[[Bundle, str], StreamMaker | None]] = [_semantic, _acoustic, _joint, _melody]
+SCORE_MAKERS = tuple(ScoreMaker(stream) for stream in SCORE_STREAMS)

@@ -33,6 +33,7 @@ from musiclm.data.store import (
     read_description,
 )
 from musiclm.files import shown
+from musiclm.stages.layout import ABSENT
 from musiclm.stages.streams import MADE_BY, Stream
 
 
@@ -84,10 +85,19 @@ class TokenCropDataset(Dataset[dict[str, Tensor]]):
             return blurred(torch.from_numpy(vectors), self.noise.get(stream.name, 0.0), generator)
         ratio = stream.rate / self.clock
         values = row.streams[stream.name][:, round(first * ratio) : round((first + self.tokens) * ratio)]
-        return torch.from_numpy(values.astype(np.int64 if stream.kind == "tokens" else np.float32))
+        if stream.kind == "tokens":
+            return torch.from_numpy(tokens_of(values))
+        return torch.from_numpy(values.astype(np.float32))
 
     def _places(self, row: TokenRow) -> int:
         return places(row, self.description, self.seconds, clear_of_end=self.clear_of_end)
+
+
+def tokens_of(kept: np.ndarray) -> np.ndarray:
+    """Tokens int64 of those that a store keeps as uint16, ABSENT where they are."""
+    tokens: np.ndarray = kept.astype(np.int64)
+    tokens[kept == np.uint16(ABSENT % 2**16)] = ABSENT
+    return tokens
 
 
 def grid_of(description: StoreDescription) -> int:

@@ -6,7 +6,7 @@ unusable is left out and reported; the work goes on.
 """
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -23,16 +23,18 @@ from musiclm.data.processes import in_processes
 from musiclm.data.reuse import KnownRows, source_file
 from musiclm.data.sources import MANY, Recording, as_text, find_recordings
 from musiclm.data.store import (
+    DESCRIPTION,
     UNFINISHED,
     StoreDescription,
     TokenRow,
     quantizer_of,
+    read_description,
     shard_path,
     write_codebooks,
     write_description,
     write_shard,
 )
-from musiclm.data.stream_makers import MAKERS, StreamMaker
+from musiclm.data.stream_makers import MAKERS, SCORE_MAKERS, Maker, Material
 from musiclm.files import only_writer, shown
 from musiclm.machine.cpus import usable_cpus
 from musiclm.machine.device import Device, choose_device
@@ -45,15 +47,19 @@ MAX_SECONDS = 7200.0  # two hours, 0.7 GB as a waveform: a longer recording is l
 class Tokenizers:
     """The frozen tokenizers that a store needs, as makers of its streams."""
 
-    def __init__(self, makers: Iterable[StreamMaker]) -> None:
+    def __init__(self, makers: Iterable[Maker]) -> None:
         self.makers = tuple(makers)
         self.sample_rate = max(maker.sample_rate for maker in self.makers)
 
     @classmethod
     def load(cls, bundle: Bundle, device: str = "cpu") -> "Tokenizers":
-        """Those of a bundle."""
+        """Those of a bundle, and those of the score."""
         made = (maker(bundle, device) for maker in MAKERS)
-        return cls(maker for maker in made if maker is not None)
+        return cls([*(maker for maker in made if maker is not None), *SCORE_MAKERS])
+
+    def only(self, names: Collection[str]) -> "Tokenizers":
+        """Those that make the streams of these names."""
+        return Tokenizers(maker for maker in self.makers if maker.stream.name in names)
 
     def describe(self, fingerprints: dict[str, str]) -> StoreDescription:
         """What they make, by components of these fingerprints."""
@@ -72,10 +78,10 @@ class Tokenizers:
         """
         # The waveform is held whole, 0.7 GB for two hours; all else goes window by window.
         audio = Audio.load_mono(recording.path, self.sample_rate, warn=warn)
-        streams = {}
+        material, streams = Material(recording, audio), {}
         for maker in self.makers:
             kept = np.uint16 if maker.stream.kind == "tokens" else np.float16
-            streams[maker.stream.name] = maker(audio).cpu().numpy().astype(kept)
+            streams[maker.stream.name] = maker(material).cpu().numpy().astype(kept)
         return TokenRow(
             id=recording.id,
             path=as_text(str(recording.path)),
@@ -171,7 +177,7 @@ def _make_store(
     report: Report,
 ) -> None:
     """Bring the store up to date: it holds these recordings, and no others."""
-    tokenizers = Tokenizers.load(source)
+    tokenizers = _those_of_store(Tokenizers.load(source), out)
     streams = tokenizers.describe({}).streams
     makers = [role for stream in streams for role in stream.made_by]
     description = StoreDescription(streams, {role: source.fingerprint(role) for role in makers})
@@ -196,14 +202,33 @@ def _make_store(
     stale = set(out.glob("tokens-*.arrow")) - wanted
     if shards or stale:
         (out / UNFINISHED).touch()
-    _make_shards(shards, source, workers, device, report)
+    names = [stream.name for stream in streams]
+    _make_shards(shards, source, names, workers, device, report)
     report.check_any(len(report.remaining(recordings)), "what was found")
     for shard in stale:
         shard.unlink()
     (out / UNFINISHED).unlink(missing_ok=True)
 
 
-def _make_shards(shards: list[Shard], source: Bundle, workers: int, device: str, report: Report) -> None:
+def _those_of_store(tokenizers: Tokenizers, out: Path) -> Tokenizers:
+    """The tokenizers of a store that is there: one of a time without streams of the score stays without."""
+    if not (out / DESCRIPTION).is_file():
+        return tokenizers
+    kept = {stream.name for stream in read_description(out).streams}
+    streams = tokenizers.describe({}).streams
+    missing = [stream.name for stream in streams if stream.name not in kept and not stream.made_by]
+    if missing:
+        print(
+            f"tokenize: {shown(out)} has no {', '.join(missing)}, and stays without: "
+            "name a new folder for them",
+            file=sys.stderr,
+        )
+    return tokenizers.only([stream.name for stream in streams if stream.name not in missing])
+
+
+def _make_shards(
+    shards: list[Shard], source: Bundle, streams: list[str], workers: int, device: str, report: Report
+) -> None:
     """Make shards in several processes; what they cannot tokenize goes to the report."""
     new = [shard for shard in shards if None in shard.rows]
     with Progress("tokenize", len(shards), unit="shard") as counter:
@@ -211,7 +236,7 @@ def _make_shards(shards: list[Shard], source: Bundle, workers: int, device: str,
             if None not in shard.rows:
                 write_shard(shard.path, [row for row in shard.rows if row])
                 counter.advance()
-        make = partial(_make_shard, bundle=source.path, device=device)
+        make = partial(_make_shard, bundle=source.path, streams=streams, device=device)
         results = in_processes(make, new, workers or usable_cpus())
         for left_out, warnings in results:
             for entry in left_out:
@@ -230,10 +255,12 @@ def _tokenizers(bundle: Path, device: str) -> Tokenizers:
     return Tokenizers.load(Bundle(bundle), device)
 
 
-def _make_shard(shard: Shard, bundle: Path, device: str) -> tuple[list[LeftOut], list[LeftOut]]:
+def _make_shard(
+    shard: Shard, bundle: Path, streams: list[str], device: str
+) -> tuple[list[LeftOut], list[LeftOut]]:
     """Write a shard; returns the recordings that could not be tokenized, and warnings of others."""
     try:
-        tokenizers = _tokenizers(bundle, device)
+        tokenizers = _tokenizers(bundle, device).only(streams)
     except Exception as error:
         raise OSError(f"the tokenizers of {shown(bundle)} cannot be loaded: {reason_of(error)}") from error
     rows, left_out = [], []

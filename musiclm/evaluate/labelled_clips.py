@@ -1,7 +1,7 @@
 """Clips with labels: of the reference corpus, rendered for the purpose, or of a folder with a table."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from musiclm.data.left_out import Report
 from musiclm.data.sources import Recording, find_recordings
 from musiclm.data.table import Split
 from musiclm.evaluate.listener import MODES, SILENCE
+from musiclm.score.labels import score_of_labels
+from musiclm.score.score import Score
 
 # Columns of the corpus's table, and what may stand there: the listener knows no other lead or genre.
 LABELS: dict[str, Callable[[Any], bool]] = {
@@ -30,12 +32,21 @@ RING = 2.0  # seconds of a piece's end, where its last notes die away
 
 @dataclass(frozen=True)
 class Clip:
-    """A stretch of a recording, mono, what is true of it, and how it is described."""
+    """A stretch of a recording, mono, what is true of it, and how it is described.
+
+    Args:
+        name: of the recording.
+        audio: the stretch.
+        labels: of it.
+        captions: of the recording.
+        score: of the stretch, as far as its labels tell.
+    """
 
     name: str
     audio: Audio
     labels: dict[str, Any] = field(default_factory=dict)
     captions: tuple[str, ...] = ()
+    score: Score | None = None
 
 
 def corpus_clips(
@@ -46,26 +57,44 @@ def corpus_clips(
     Raises:
         FileNotFoundError: the synthesizer is not installed.
     """
+    from musiclm.corpus.synthesis import SAMPLE_RATE
+
+    generator = np.random.default_rng(seed)
+    length, ring = (round(each * SAMPLE_RATE) for each in (seconds, RING))
+    for row, sound in corpus_pieces(split, count, seed, least=seconds + RING):
+        for _ in range(per_piece):
+            start = int(generator.integers(0, len(sound) - ring - length))
+            part = torch.from_numpy(sound[start : start + length])[None]
+            labels = {name: row[name] for name in LABELS}
+            score = score_of_labels(row, row["seconds"]).later(-start / SAMPLE_RATE)
+            score = replace(score, seconds=seconds)
+            yield Clip(row["id"], Audio(part, SAMPLE_RATE), labels, tuple(row["captions"]), score)
+
+
+def corpus_pieces(
+    split: Split, count: int, seed: int, *, least: float
+) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
+    """The first `count` pieces of one split of a corpus that last longer than `least` seconds.
+
+    Yields:
+        The row that the corpus's table has of it, and its sound [L], rendered for the purpose.
+
+    Raises:
+        FileNotFoundError: the synthesizer is not installed.
+    """
     from musiclm.corpus import synthesis
     from musiclm.corpus.render import MAX_HOURS, pieces
     from musiclm.corpus.table import row_of, split_of
 
     synthesis.check_installed()
-    generator = np.random.default_rng(seed)
-    length, ring = (round(each * synthesis.SAMPLE_RATE) for each in (seconds, RING))
     found = 0
     for index, piece in enumerate(pieces(MAX_HOURS, seed)):
         if found == count:
             return
-        if split_of(piece, index) != split or synthesis.num_samples(piece) <= length + ring:
-            continue
-        found += 1
-        sound, row = synthesis.synthesize(piece), row_of(piece, index)
-        for _ in range(per_piece):
-            start = int(generator.integers(0, len(sound) - ring - length))
-            part = torch.from_numpy(sound[start : start + length])[None]
-            labels = {name: row[name] for name in LABELS}
-            yield Clip(piece.id, Audio(part, synthesis.SAMPLE_RATE), labels, tuple(row["captions"]))
+        long = synthesis.num_samples(piece) > round(least * synthesis.SAMPLE_RATE)
+        if split_of(piece, index) == split and long:
+            found += 1
+            yield row_of(piece, index), synthesis.synthesize(piece)
 
 
 def folder_clips(audio: Path, count: int, seconds: float, seed: int, report: Report) -> Iterator[Clip]:

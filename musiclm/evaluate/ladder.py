@@ -148,7 +148,9 @@ def climb(
         seed: of what is drawn for the first clip; the n-th takes seed + n.
         keep: a folder for the sound of every step.
     """
-    steps = steps_of(model, captions=all(clip.captions for clip in clips))
+    steps = steps_of(
+        model, captions=all(clip.captions for clip in clips), scores=all(clip.score for clip in clips)
+    )
     rows: dict[str, Row] = {}
     counts: dict[str, int] = {}
     originals: dict[int, Sound] = {}

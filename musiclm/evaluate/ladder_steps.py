@@ -21,11 +21,12 @@ CODEC = "codec"
 TRUE_TOKENS = "true semantic tokens, sound drawn"
 EMBEDDING = "all drawn, from its audio embedding"
 CAPTION = "all drawn, from its caption"
+SCORE = "all drawn, from its caption and score"
 MELODY = "all drawn, from its caption and melody"
 
 
-def steps_of(model: MusicLM, *, captions: bool) -> dict[str, Step]:
-    """The steps that a model has, in order; those from words only where the clips have captions."""
+def steps_of(model: MusicLM, *, captions: bool, scores: bool = False) -> dict[str, Step]:
+    """The steps that a model has, in order; those from words and scores only where the clips have some."""
     ways = _Ways(model)
     steps: dict[str, Step] = {ORIGINAL: lambda clip, seed: clip.audio}
     if isinstance(model.decoder, TokenDecoder):
@@ -34,6 +35,8 @@ def steps_of(model: MusicLM, *, captions: bool) -> dict[str, Step]:
     steps[EMBEDDING] = ways.embedding
     if captions:
         steps[CAPTION] = ways.caption
+        if scores and model.prompts.score_reader.follows:
+            steps[SCORE] = ways.score
         if follows("melody", model.semantic_stage, model.decoder):
             steps[MELODY] = ways.melody
     return steps
@@ -71,6 +74,10 @@ class _Ways:
 
     def caption(self, clip: Clip, seed: int) -> Audio:
         return self.model.generate(clip.captions[0], seconds=clip.audio.seconds, seed=seed)
+
+    def score(self, clip: Clip, seed: int) -> Audio:
+        seconds = clip.audio.seconds
+        return self.model.generate(clip.captions[0], seconds=seconds, seed=seed, follow=clip.score)
 
     def melody(self, clip: Clip, seed: int) -> Audio:
         seconds = clip.audio.seconds

@@ -1,6 +1,6 @@
 """The music as it is heard: blocks of sound as they are decoded, after the audio prompt, and their end."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -8,6 +8,7 @@ from torch import Tensor
 from musiclm.audio import Audio
 from musiclm.generation.audio_prompt import AudioPrompt
 from musiclm.generation.block_decoding import finish
+from musiclm.generation.course import Course
 
 
 class AudioStream:
@@ -20,6 +21,7 @@ class AudioStream:
         sample_rate: in Hz.
         prompt: what the new music goes on from; the stream begins with it.
         joint_length: samples at the prompt's end that the first blocks hold, cross-faded.
+        courses: what the samples are to be over time, where the model follows a score.
     """
 
     def __init__(
@@ -31,12 +33,14 @@ class AudioStream:
         sample_rate: int,
         prompt: AudioPrompt | None = None,
         joint_length: int = 0,
+        courses: Sequence[Course] = (),
     ) -> None:
         self.blocks = blocks
         self.num = num
         self.sample_rate = sample_rate
         self.prompt = prompt
         self.joint_length = joint_length
+        self.courses = courses
         self.length = length + (0 if prompt is None else prompt.audio.waveform.shape[1])
 
     def __iter__(self) -> Iterator[Tensor]:

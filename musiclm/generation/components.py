@@ -50,5 +50,13 @@ def check_follows(
         )
 
 
+def no_score_followed(bundle: Bundle | None) -> ValueError:
+    """The error where beats, keys, chords or drums are asked of a model that follows none."""
+    return ValueError(
+        f"expected stages that follow beats, keys, chords or drums, those of {_place(bundle)} have learned "
+        "none: say it in words, or train the semantic stage from tokens that have them"
+    )
+
+
 def _place(bundle: Bundle | None) -> str:
     return "this model" if bundle is None else str(bundle.path)

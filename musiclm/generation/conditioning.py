@@ -27,13 +27,16 @@ class ConditioningSchedule:
     Args:
         starts: where the sections begin, ascending, the first 0.
         joint: tokens [1, 12, 1] of each section's joint embedding.
-        codes: of other conditions, [1, levels, T] by stream, from the beginning on at the stream's rate: of a
-            melody [1, 24, W], the w-th of the seconds from 3 w on. Past their end there is none.
+        codes: of other conditions, [1, levels, T] by stream at the stream's rate, or [N, levels, T] of N
+            samples: of a melody [1, 24, W], the w-th of the seconds from 3 w on. Past their end there is
+            none.
+        codes_begin: where they begin, in seconds; before 0 where those of an audio prompt are known.
     """
 
     starts: tuple[float, ...]
     joint: tuple[Tensor, ...]
     codes: Mapping[str, Tensor] = field(default_factory=dict)
+    codes_begin: float = 0.0
 
     @classmethod
     def of(
@@ -44,6 +47,7 @@ class ConditioningSchedule:
         *,
         blend: float = 0.0,
         codes: Mapping[str, Tensor] | None = None,
+        codes_begin: float = 0.0,
     ) -> "ConditioningSchedule":
         """The schedule of sections with joint embeddings [sections, D], each going over into the next.
 
@@ -54,6 +58,7 @@ class ConditioningSchedule:
             blend: seconds from a section's start on over which the text goes over from the one before; 0
                 switches.
             codes: of other conditions, by stream.
+            codes_begin: where they begin, in seconds.
         """
         points = [(starts[0], embeddings[0])]
         for index in range(1, len(starts)):
@@ -66,7 +71,7 @@ class ConditioningSchedule:
             if steps * BLEND_STEP < room:
                 points.append((starts[index] + steps * BLEND_STEP, after))
         tokens = quantizer.encode(torch.stack([point for _, point in points]))[..., None]  # [points, 12, 1]
-        return cls(tuple(start for start, _ in points), tuple(tokens.split(1)), codes or {})
+        return cls(tuple(start for start, _ in points), tuple(tokens.split(1)), codes or {}, codes_begin)
 
     def next_start(self, seconds: float) -> float:
         """Where the section after the one of a moment begins; infinite in the last."""
@@ -106,9 +111,12 @@ class ConditioningSchedule:
         return self.joint[max(bisect_right(self.starts, seconds + 1e-6) - 1, 0)]
 
     def _codes_of(self, segment: Segment, seconds: float, length: float) -> Tensor:
-        """A condition's codes [1, levels, frames] from a moment on; absent past their end."""
+        """A condition's codes [1 or N, levels, frames] from a moment on; absent beyond its ends."""
         rate = segment.frame_rate
         nothing = torch.empty(1, segment.levels, 0, dtype=torch.int64, device=self.joint[0].device)
-        first, count = (round(seconds * rate), math.ceil(length * rate - 1e-6)) if rate else (0, 1)
-        codes = self.codes.get(segment.name, nothing)[..., first : first + count]
-        return functional.pad(codes, (0, count - codes.shape[2]), value=ABSENT)
+        first, count = 0, 1
+        if rate:
+            first, count = round((seconds - self.codes_begin) * rate), math.ceil(length * rate - 1e-6)
+        before = min(max(-first, 0), count)
+        codes = self.codes.get(segment.name, nothing)[..., max(first, 0) : max(first + count, 0)]
+        return functional.pad(codes, (before, count - before - codes.shape[2]), value=ABSENT)

@@ -4,7 +4,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from musiclm.generation.request import AudioInput
+    from musiclm.generation.request import Asked, AudioInput
 
 # Attributes of MusicLM, and where they are now.
 ATTRIBUTES = {
@@ -37,3 +37,8 @@ def instead_of_clip(continue_: "AudioInput | None", clip: "AudioInput | None") -
     if clip is not None:
         warnings.warn("clip= is called continue_= now, as --continue", DeprecationWarning, stacklevel=3)
     return clip if continue_ is None else continue_
+
+
+def with_clip(asked: "Asked", clip: "AudioInput | None") -> "Asked":
+    """What is asked, with the recording to go on from by either name."""
+    return asked if clip is None else {**asked, "continue_": instead_of_clip(asked.get("continue_"), clip)}

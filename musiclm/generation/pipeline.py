@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
 from torch import Tensor
@@ -19,18 +19,20 @@ from musiclm.bundle import Bundle
 from musiclm.generation.acoustic_decoder import AcousticDecoder
 from musiclm.generation.audio_prompt import AudioPrompt
 from musiclm.generation.audio_stream import AudioStream
-from musiclm.generation.components import check_follows, load_components
 from musiclm.generation.conditioning import ConditioningSchedule
-from musiclm.generation.melody_prompt import MelodyTokenizer
-from musiclm.generation.old_names import instead_of_clip, value_of_old_name
-from musiclm.generation.prompt_notices import warn_of
-from musiclm.generation.request import AudioInput, Keep, Prompt, Request, check_seconds, check_seed
+from musiclm.generation.course import Course
+from musiclm.generation.old_names import instead_of_clip, value_of_old_name, with_clip
+from musiclm.generation.prompts import PromptReader
+from musiclm.generation.request import Asked, AudioInput, Keep, Prompt, Request, check_seconds, check_seed
 from musiclm.generation.semantic_sampler import GivenTokens, OnSemantic, SemanticSampler, SemanticTokens
 from musiclm.generation.settings import GenerationSettings, SemanticSettings, read_settings
 from musiclm.generation.token_decoder import TokenDecoder
 from musiclm.generation.windows import OnProgress, say_nothing
 from musiclm.machine.cpus import limit_torch
 from musiclm.machine.device import Device, choose_device
+from musiclm.score.controls import Controls
+from musiclm.score.plan import Plan
+from musiclm.score.score import PARTS, Score
 from musiclm.stages.precision import PrecisionChoice, choose_precision, prepare_to_decode
 from musiclm.stages.stage import Stage
 from musiclm.tokenizers.protocols import JointEmbedding
@@ -157,6 +159,10 @@ class MusicLM:
         blend: float = 0.0,
         melody: AudioInput | None = None,
         continue_: AudioInput | None = None,
+        controls: Controls | Sequence[Controls] | None = None,
+        plan: Plan | None = None,
+        follow: AudioInput | Score | None = None,
+        only: Sequence[str] = PARTS,
         on_progress: OnProgress | None = None,
         on_semantic: OnSemantic | None = None,
         clip: AudioInput | None = None,
@@ -174,6 +180,11 @@ class MusicLM:
                 the music goes on by itself.
             continue_: a recording of 1 to 600 s to go on from: the result begins with it, its last 0.1 s
                 cross-faded with the music that follows.
+            controls: values that the music is to have (tempo, meter, key, chords, drums); of several
+                sections, one for all or one for each. They count more than what the words name.
+            plan: of the music, in bars (`musiclm.score.plan.read_plan`); it counts more than the words.
+            follow: a recording of 5 to 600 s whose beats, keys, chords and drums are followed, or a score.
+            only: the parts of it that are followed.
             on_progress: called as the stages advance.
             on_semantic: called with semantic tokens [1, 1, t] as they are drawn, on the CPU, before any sound
                 is made of them.
@@ -185,36 +196,39 @@ class MusicLM:
         Raises:
             ValueError, FileNotFoundError: what was asked for cannot be made, or not by this bundle.
         """
-        continue_ = instead_of_clip(continue_, clip)
-        request = Request(prompt, seconds, seed, blend=blend, melody=melody, continue_=continue_)
+        request = Request(
+            prompt,
+            seconds,
+            seed,
+            blend=blend,
+            melody=melody,
+            continue_=instead_of_clip(continue_, clip),
+            controls=Controls() if controls is None else controls,
+            plan=plan,
+            follow=follow,
+            only=only,
+        )
         return self.perform(request, on_progress, on_semantic).listen()[0]
 
     def stream(
         self,
         prompt: Prompt = "",
         *,
-        seconds: float | None = None,
-        seed: int = 0,
-        blend: float = 0.0,
-        melody: AudioInput | None = None,
-        continue_: AudioInput | None = None,
         on_progress: OnProgress | None = None,
         on_semantic: OnSemantic | None = None,
         clip: AudioInput | None = None,
+        **asked: Unpack[Asked],
     ) -> Iterator[Tensor]:
         """Blocks [1, l] of the same audio that `generate` returns, as they are decoded."""
-        continue_ = instead_of_clip(continue_, clip)
-        request = Request(prompt, seconds, seed, blend=blend, melody=melody, continue_=continue_)
+        request = Request(prompt, **with_clip(asked, clip))
         return (block[0] for block in self.perform(request, on_progress, on_semantic))
 
     def story(
         self,
         sections: Sequence[tuple[float, str]],
         *,
-        seconds: float | None = None,
-        seed: int = 0,
-        blend: float = 0.0,
         on_progress: OnProgress | None = None,
+        **asked: Unpack[Asked],
     ) -> Audio:
         """Music whose description changes as it goes on: `generate` of several prompts (MusicLM, sec. 4.2).
 
@@ -222,12 +236,10 @@ class MusicLM:
 
         Args:
             sections: second of its beginning and text, of each; the first begins at 0.
-            seconds: in all.
-            seed, blend, on_progress: as in `generate`.
+            on_progress: called as the stages advance.
+            asked: as in `generate`; the seconds are those in all.
         """
-        return self.generate(
-            tuple(sections), seconds=seconds, seed=seed, blend=blend, on_progress=on_progress
-        )
+        return self.generate(tuple(sections), on_progress=on_progress, **asked)
 
     def variations(
         self,
@@ -235,13 +247,9 @@ class MusicLM:
         *,
         num: int = 4,
         keep: Keep | None = None,
-        seconds: float | None = None,
-        seed: int = 0,
-        blend: float = 0.0,
-        melody: AudioInput | None = None,
-        continue_: AudioInput | None = None,
         on_progress: OnProgress | None = None,
         clip: AudioInput | None = None,
+        **asked: Unpack[Asked],
     ) -> list[Audio]:
         """Different samples of the same request, drawn in one batch.
 
@@ -254,10 +262,9 @@ class MusicLM:
             num: samples.
             keep: `semantic` draws the semantic tokens once, and only the sound anew for each sample: what
                 stays the same is what those tokens carry (MusicLM, sec. 5.2).
-            prompt, seconds, seed, blend, melody, continue_, on_progress, clip: as in `generate`.
+            prompt, on_progress, clip, asked: as in `generate`.
         """
-        continue_ = instead_of_clip(continue_, clip)
-        request = Request(prompt, seconds, seed, num, keep, blend=blend, melody=melody, continue_=continue_)
+        request = Request(prompt, num=num, keep=keep, **with_clip(asked, clip))
         return self.perform(request, on_progress).listen()
 
     def perform(
@@ -271,18 +278,16 @@ class MusicLM:
         Raises:
             ValueError, FileNotFoundError: a recording cannot be used, or the bundle lacks a component for it.
         """
-        prompt = None
-        if request.continue_ is not None:
-            prompt = AudioPrompt.read(
-                request.continue_, self.decoder, self.semantic_tokenizer, self.settings, self.device
-            )
+        prompt = self.prompts.audio_prompt(request, self.settings)
         generators = [self._generator(request.seed + n) for n in range(request.num)]
+        schedule, courses = self.prompts.schedule(request, prompt)
         return self._draw(
-            self._schedule(request, prompt),
+            schedule,
             request.new_seconds,
             generators,
             rows=1 if request.keep == "semantic" else request.num,
             prompt=prompt,
+            courses=courses,
             on_progress=on_progress or say_nothing,
             on_semantic=on_semantic,
         )
@@ -314,39 +319,20 @@ class MusicLM:
         return self._stream(tokens, schedule, length, [self._generator(seed)]).listen()[0]
 
     @cached_property
+    def prompts(self) -> PromptReader:
+        """What reads the prompts of requests."""
+        return PromptReader(
+            self.joint_embedding,
+            self.joint_quantizer,
+            semantic_stage=self.semantic_stage,
+            decoder=self.decoder,
+            bundle=self.bundle,
+        )
+
+    @property
     def semantic_tokenizer(self) -> "W2VBertTokens":
         """What hears semantic tokens in a recording. From words alone, neither it nor fairseq2 is needed."""
-        from musiclm.tokenizers.w2v_bert import W2VBertTokens
-
-        roles = ("semantic_encoder", "semantic_quantizer")
-        return W2VBertTokens(
-            *load_components(self.bundle, roles, use="go on from a recording", device=self.device)
-        )
-
-    @cached_property
-    def melody_tokenizer(self) -> MelodyTokenizer:
-        """What hears a melody as codes, in a bundle that has learned to follow one."""
-        roles = ("melody_embedding", "melody_quantizer")
-        embedding, quantizer = load_components(self.bundle, roles, use="follow a melody", device=self.device)
-        check_follows("melody", self.bundle, self.semantic_stage, self.decoder)
-        return MelodyTokenizer(embedding, quantizer, self.device)
-
-    def _schedule(self, request: Request, prompt: AudioPrompt | None) -> ConditioningSchedule:
-        codes = {name: each.to(self.device) for name, each in request.codes.items()}
-        for name in codes:
-            check_follows(name, self.bundle, self.semantic_stage, self.decoder)
-        if request.melody is not None:
-            codes["melody"] = self.melody_tokenizer.codes(request.melody)  # [1, 24, W]
-        if prompt is not None and not request.prompt:
-            starts, embeddings = [0.0], prompt.embed(self.joint_embedding)
-        else:
-            starts = [start for start, _ in request.sections]
-            texts = [text for _, text in request.sections]
-            warn_of(texts, self.joint_embedding)
-            embeddings = self.joint_embedding.embed_text(texts)
-        return ConditioningSchedule.of(
-            starts, embeddings, self.joint_quantizer, blend=request.blend, codes=codes
-        )
+        return self.prompts.semantic_tokenizer
 
     def _draw(
         self,
@@ -356,6 +342,7 @@ class MusicLM:
         *,
         rows: int = 1,
         prompt: AudioPrompt | None = None,
+        courses: Sequence[Course] = (),
         on_progress: OnProgress = say_nothing,
         on_semantic: OnSemantic | None = None,
     ) -> AudioStream:
@@ -371,7 +358,7 @@ class MusicLM:
             on_progress=on_progress,
             on_semantic=on_semantic,
         )
-        return self._stream(tokens, schedule, length, generators, prompt, on_progress)
+        return self._stream(tokens, schedule, length, generators, prompt, courses, on_progress)
 
     def _stream(
         self,
@@ -380,6 +367,7 @@ class MusicLM:
         length: int,
         generators: Sequence[torch.Generator],
         prompt: AudioPrompt | None = None,
+        courses: Sequence[Course] = (),
         on_progress: OnProgress = say_nothing,
     ) -> AudioStream:
         prefix = None if prompt is None else prompt.prefix
@@ -393,6 +381,7 @@ class MusicLM:
             sample_rate=self.sample_rate,
             prompt=prompt,
             joint_length=self.decoder.joint_length,
+            courses=courses,
         )
 
     def _generator(self, seed: int) -> torch.Generator:

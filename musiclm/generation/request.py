@@ -6,13 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TypedDict, get_args
 
 from torch import Tensor
 
 from musiclm.audio import Audio, check_waveform, seconds_of
 from musiclm.audio.checks import SILENT as SILENT_RECORDING
 from musiclm.notices import RecordingNotice
+from musiclm.score.controls import Controls
+from musiclm.score.plan import Plan
+from musiclm.score.score import PARTS, Score
 
 MAX_SECONDS = 600.0
 MAX_PROMPT = 2_000  # characters; more is no description, but a file pasted by mistake
@@ -22,6 +25,7 @@ LAST_SECTION_SECONDS = 15.0  # of a story whose length is not given: a window's 
 SHORTEST_SECTION = 1.0  # seconds
 MELODY_SECONDS = (1.0, 60.0)
 CONTINUE_SECONDS = (1.0, 600.0)
+FOLLOW_SECONDS = (5.0, 600.0)  # shorter music has no tempo that can be told
 SILENT = 10 ** (-60 / 20)  # of full scale: a recording whose loudest sample is below holds nothing to follow
 
 # A description, or several with the second that each begins at: MusicLM's story mode.
@@ -59,14 +63,18 @@ class Request:
 
     Args:
         prompt: words, or the sections of a story; may be empty where there is a recording to go on from.
-        seconds: of new music; None for as long as the melody is, or 15 s beyond where a story's last
-            section begins, else 10.
+        seconds: of new music; None for as long as the melody or what is followed is, or 15 s beyond where a
+            story's last section begins, else 10.
         seed: of the first sample; the n-th has seed + n - 1.
         num: samples.
         keep: `semantic` lets all samples share the first one's semantic tokens.
         blend: seconds over which a story goes over from one section to the next; 0 switches.
         melody: a recording whose melody is to be followed.
         continue_: a recording to go on from.
+        controls: values that the music is to have; of a story, one for all sections or one for each.
+        plan: of the music, in bars; it counts more than what the words say.
+        follow: a recording whose beats, keys, chords and drums are followed, or a score.
+        only: the parts of them that are followed; all by default.
         codes: of other conditions that the stages follow, [1, levels, T] by stream.
 
     Raises:
@@ -81,6 +89,10 @@ class Request:
     blend: float = 0.0
     melody: AudioInput | None = None
     continue_: AudioInput | None = None
+    controls: Controls | Sequence[Controls] = field(default_factory=Controls)
+    plan: Plan | None = None
+    follow: AudioInput | Score | None = None
+    only: Sequence[str] = PARTS
     codes: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -104,6 +116,16 @@ class Request:
             _check_length("melody", self.melody, *MELODY_SECONDS)
         if self.continue_ is not None:
             _check_length("recording to continue", self.continue_, *CONTINUE_SECONDS)
+        if self.follow is not None and not isinstance(self.follow, Score):
+            _check_length("recording to follow", self.follow, *FOLLOW_SECONDS)
+        if self.plan is not None and self.follow is not None:
+            raise ValueError("expected a plan or a recording to follow, got both: give one")
+        if unknown := [part for part in self.only if part not in PARTS]:
+            raise ValueError(f"expected to follow {', '.join(PARTS)}, got {unknown[0]!r}")
+        if not isinstance(self.controls, Controls) and len(self.controls) != len(self.sections):
+            raise ValueError(
+                f"expected controls for each of {len(self.sections)} sections, got {len(self.controls)}"
+            )
         check_seconds(self.new_seconds)
         last = self.sections[-1][0]
         if last >= self.new_seconds:
@@ -118,14 +140,47 @@ class Request:
         return list(self.prompt) if isinstance(self.prompt, list | tuple) else [(0.0, self.prompt)]
 
     @property
+    def section_controls(self) -> tuple[Controls, ...]:
+        """The values of each section."""
+        if isinstance(self.controls, Controls):
+            return (self.controls,) * len(self.sections)
+        return tuple(self.controls)
+
+    @property
+    def asks_for_score(self) -> bool:
+        """Whether a user gives anything of the music's course, other than in words."""
+        return (
+            any(controls.any for controls in self.section_controls)
+            or self.plan is not None
+            or self.follow is not None
+        )
+
+    @property
     def new_seconds(self) -> float:
         """Seconds of new music."""
         if self.seconds is not None:
             return self.seconds
         if self.melody is not None:
             return recording_seconds(self.melody)
+        if self.follow is not None:
+            score = self.follow if isinstance(self.follow, Score) else None
+            return min(score.seconds if score else recording_seconds(self.follow), MAX_SECONDS)
         last = self.sections[-1][0]
         return last + LAST_SECTION_SECONDS if last else DEFAULT_SECONDS
+
+
+class Asked(TypedDict, total=False):
+    """What may be asked of a single piece beside its prompt, as keyword arguments; see `Request`."""
+
+    seconds: float | None
+    seed: int
+    blend: float
+    melody: AudioInput | None
+    continue_: AudioInput | None
+    controls: Controls | Sequence[Controls]
+    plan: Plan | None
+    follow: AudioInput | Score | None
+    only: Sequence[str]
 
 
 def check_sections(sections: Sequence[tuple[float, str]]) -> None:

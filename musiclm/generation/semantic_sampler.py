@@ -6,7 +6,7 @@ only the tokens, 25 a second, are kept.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -101,6 +101,14 @@ class SemanticSampler:
             self._draw()
         return self.tokens[:, :, :count]
 
+    def _guidance_by(self, conditions: Mapping[str, Tensor | None]) -> dict[str, float]:
+        """The scales of single conditions that there are: guiding by what is absent changes nothing."""
+        return {
+            name: scale
+            for name, scale in self.settings.guidance_by.items()
+            if (codes := conditions.get(name)) is not None and bool((codes >= 0).any())
+        }
+
     def _draw(self) -> None:
         """One more window, or what is left of a section."""
         done = self.tokens.shape[2]
@@ -125,6 +133,7 @@ class SemanticSampler:
             temperature=self.settings.temperature,
             top_k=self.settings.top_k,
             guidance=self.settings.guidance,
+            guidance_by=self._guidance_by(conditions),
             generator=self.generators,
             on_step=counting(self.on_progress, "semantic", done - self.known, self.total - self.known),
         )

@@ -38,6 +38,7 @@ class SemanticSettings:
     temperature: float = 1.0
     top_k: int | None = None
     guidance: float = 1.0  # classifier-free, by all optional conditions; 1 is off, else two rows a step
+    guidance_by: dict[str, float] = field(default_factory=dict)  # and by single ones, a row more for each
 
     def __post_init__(self) -> None:
         _check(self, "semantic_stage", part="stride")
@@ -131,8 +132,15 @@ def read_settings(components: "Mapping[str, Component]", place: str) -> Generati
 
 def _check(settings: Any, role: str, part: str = "") -> None:
     for each in fields(settings):
-        least, most = RANGES[each.name]
         value = getattr(settings, each.name)
+        if isinstance(value, dict):
+            for name, scale in value.items():
+                if not -HOTTEST <= scale <= HOTTEST:
+                    raise ValueError(
+                        f"expected {each.name} of {role} of at most {HOTTEST:g}, got {name}: {scale}"
+                    )
+            continue
+        least, most = RANGES[each.name]
         if value is not None and not least <= value <= most:  # nor is NaN
             raise ValueError(f"expected {each.name} of {role} of {least:g} to {most:g}, got {value:g}")
     if part and settings.window - getattr(settings, part) < SHORTEST:

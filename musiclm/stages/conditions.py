@@ -56,9 +56,10 @@ class AlignedCondition(nn.Module):
         laid = self.projection(seen).view(batch, length * self.ratio, -1)[:, :frames]  # [B, T, D]
         return F.pad(laid, (0, 0, 0, steps - frames))
 
-    def initialise(self) -> None:
-        """Variance 1 / inputs, as everywhere."""
-        nn.init.normal_(self.projection.weight, std=self.projection.in_features**-0.5)
+    def initialise(self, *, silent: bool = False) -> None:
+        """Variance 1 / inputs, as everywhere; or nothing, for what is to be learned beside all else."""
+        std = 0.0 if silent else self.projection.in_features**-0.5
+        nn.init.normal_(self.projection.weight, std=std)
 
 
 class UnfoldedCondition(nn.Module):

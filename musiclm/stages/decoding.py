@@ -30,6 +30,7 @@ def sample_codes(
     top_k: int | None = None,
     top_p: float | None = None,
     guidance: float = 1.0,
+    guidance_by: Mapping[str, float] | None = None,
     generator: Generators = None,
     on_step: Callable[[int], None] | None = None,
 ) -> Tensor:
@@ -47,6 +48,8 @@ def sample_codes(
         top_p: draw among the fewest codes whose probabilities reach p only.
         guidance: classifier-free guidance scale against all optional conditions absent (the prompt and the
             melody, as in MusicGen); 1 is off.
+        guidance_by: further guidance by single optional conditions, against that one absent and all others
+            there; 0 is off. Each takes as many rows again.
         generator: source of all randomness, on the stage's device; of several, each draws an equal share of
             the rows, in order.
         on_step: called after each step with the number of frames begun beyond the prompt.
@@ -55,15 +58,22 @@ def sample_codes(
         ValueError: conditions, prompt or sampling values that do not fit the stage.
     """
     layout, device = stage.layout, stage.embedding.weight.device
-    _check_sampling(temperature, top_k, top_p, guidance, layout)
+    guidance_by = {name: scale for name, scale in (guidance_by or {}).items() if scale}
+    _check_sampling(temperature, top_k, top_p, guidance, guidance_by, layout)
     codes, batch = _check_conditions(layout, conditions, prompt, frames, device)
     known = 0 if prompt is None else prompt.shape[2]
     if known == frames:
         assert prompt is not None
         return prompt.to(device, torch.int64, copy=True)
-    if guidance != 1.0:
-        codes = {name: torch.cat([value, _absent(layout, name, value)]) for name, value in codes.items()}
-    rows = batch if guidance == 1.0 else 2 * batch  # conditional rows, then unconditional ones
+    left_out = [set(codes)] if guidance != 1.0 else []  # of what the rows after the batch's own are not told
+    left_out += [{name} for name in guidance_by]
+    codes = {
+        name: torch.cat(
+            [value, *(_absent(layout, name, value) if name in each else value for each in left_out)]
+        )
+        for name, value in codes.items()
+    }
+    rows = batch * (1 + len(left_out))
 
     steps, first = layout.steps(frames), layout.known_steps(known)
     tokens = torch.full((batch, steps, layout.columns), layout.blank, device=device)  # [B, N, K]
@@ -82,9 +92,11 @@ def sample_codes(
         due = layout.due(step, frames, known)
         levels = slice(due.start, due.stop)
         logits = stage.logits(hidden[:, -1], levels)  # [rows, due, codebook_size]
-        if guidance != 1.0:
-            guided, unguided = logits.chunk(2)
-            logits = unguided + guidance * (guided - unguided)
+        if left_out:
+            told, *untold = logits.chunk(1 + len(left_out))
+            logits = untold[0] + guidance * (told - untold[0]) if guidance != 1.0 else told
+            for scale, without in zip(guidance_by.values(), untold[-len(guidance_by) :], strict=False):
+                logits = logits + scale * (told - without)
         drawn = sample(
             logits, temperature=temperature, top_k=top_k, top_p=top_p, generator=generator
         )  # [B, due]
@@ -209,7 +221,12 @@ def _check_conditions(
 
 
 def _check_sampling(
-    temperature: float, top_k: int | None, top_p: float | None, guidance: float, layout: Layout
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+    guidance: float,
+    guidance_by: Mapping[str, float],
+    layout: Layout,
 ) -> None:
     if not 0 <= temperature < float("inf"):
         raise ValueError(f"temperature must be 0 or more, got {temperature}")
@@ -217,8 +234,11 @@ def _check_sampling(
         raise ValueError(f"top_k must be at least 1, got {top_k}")
     if top_p is not None and not 0 < top_p <= 1:
         raise ValueError(f"top_p must lie in (0, 1], got {top_p}")
-    if not -float("inf") < guidance < float("inf"):
-        raise ValueError(f"guidance must be a number, got {guidance}")
+    if not all(-float("inf") < scale < float("inf") for scale in (guidance, *guidance_by.values())):
+        raise ValueError(f"guidance must be a number, got {guidance}, {dict(guidance_by)}")
+    optional = [segment.name for segment in layout.conditions if segment.optional]
+    if unknown := [name for name in guidance_by if name not in optional]:
+        raise ValueError(f"guidance by {unknown[0]} needs a condition that may be absent, of {optional}")
     if guidance != 1.0 and not any(segment.optional for segment in layout.conditions):
         raise ValueError(f"guidance {guidance} needs an optional condition, the stage has none; use 1")
 

@@ -153,8 +153,9 @@ class Stage(nn.Module):
             nn.init.normal_(self.head_in.weight, std=(inputs * outputs) ** -0.5)
         if self.summary is not None:  # silent at first: a sum of many tokens is louder than the one to read
             nn.init.zeros_(self.summary.weight)
-        for aligned in self.aligned.values():
-            cast(AlignedCondition, aligned).initialise()
+        for segment in self.layout.aligned:
+            if segment.name in self.aligned:  # one that may be absent begins as if it were
+                cast(AlignedCondition, self.aligned[segment.name]).initialise(silent=segment.optional)
         for unfolded in self.unfolded.values():
             nn.init.normal_(cast(UnfoldedCondition, unfolded).embedding.weight, std=EMBEDDING_STD)
             cast(UnfoldedCondition, unfolded).initialise()

@@ -44,7 +44,7 @@ class Stream:
     def __post_init__(self) -> None:
         if self.levels < 1 or self.size < 1 or self.rate < 0 or self.hop < 0 or self.window < 0:
             raise ValueError(f"a stream needs levels, entries and no negative times, got {self}")
-        if self.kind == "tokens" and self.size > 2**16:
+        if self.kind == "tokens" and self.size >= 2**16:  # the last one stands for absence
             raise ValueError(f"tokens are kept in 16 bits, got a codebook of {self.size} for {self.name}")
         if self.kind != "tokens" and not self.rate:
             raise ValueError(f"{self.kind} need a rate, got none for {self.name}")

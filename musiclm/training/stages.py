@@ -2,7 +2,7 @@
 
 Cross-entropy on the targets only, levels weighted alike and averaged over codes, so that figures of different
 lengths compare. Optional conditions are dropped for some rows, each on its own, so that one model serves
-with and without a melody, and guidance as well.
+with and without a melody, and all at once for others, which guidance compares with.
 What is exported, and what validation measures, is an exponential moving average of the weights.
 """
 
@@ -39,6 +39,8 @@ class StageTraining(lightning.LightningModule):
         final_rate: fraction of the peak rate that is left at the end.
         condition_dropout: fraction of the rows that lose a condition of the whole clip, the prompt.
         timed_dropout: the same of a condition with a clock, as a melody, which most requests come without.
+        dropout: the same of single conditions by their names, in the place of either.
+        joint_dropout: fraction of the rows that lose all conditions at once, whatever else is dropped.
         ema_decay: of the averaged weights; less at first, so that the average forgets the initial values.
         activation_checkpointing: keep only what goes from block to block, and compute the rest again in the
             backward pass: a third more time, a small part of the memory.
@@ -57,17 +59,17 @@ class StageTraining(lightning.LightningModule):
         final_rate: float = 0.02,
         condition_dropout: float = 0.1,
         timed_dropout: float = 0.5,
+        dropout: dict[str, float] | None = None,
+        joint_dropout: float = 0.0,
         ema_decay: float = 0.995,
         activation_checkpointing: bool = False,
         compile_backend: str | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if not (0 <= condition_dropout <= 1 and 0 <= timed_dropout <= 1):
-            raise ValueError(
-                "expected condition_dropout and timed_dropout in [0, 1], got "
-                f"{condition_dropout}, {timed_dropout}"
-            )
+        shares = [condition_dropout, timed_dropout, joint_dropout, *(dropout or {}).values()]
+        if not all(0 <= share <= 1 for share in shares):
+            raise ValueError(f"expected shares of dropped conditions in [0, 1], got {shares}")
         if not (0 <= ema_decay < 1 and warmup_steps >= 0):
             raise ValueError(
                 f"expected ema_decay in [0, 1), warmup_steps of 0 or more, got {ema_decay}, {warmup_steps}"
@@ -81,10 +83,13 @@ class StageTraining(lightning.LightningModule):
         self.warmup_steps = warmup_steps
         self.final_rate = final_rate
         self.dropped = {
-            segment.name: timed_dropout if segment.frame_rate else condition_dropout
+            segment.name: (dropout or {}).get(
+                segment.name, timed_dropout if segment.frame_rate else condition_dropout
+            )
             for segment in part.layout.conditions
             if segment.optional
         }
+        self.joint_dropout = joint_dropout
         self.ema_decay = ema_decay
         self.seed = seed
         self._averaged_step = 0
@@ -111,7 +116,7 @@ class StageTraining(lightning.LightningModule):
 
     def training_step(self, batch: Mapping[str, Tensor], index: int) -> Tensor:
         seed_step(self, self.seed)
-        codes = drop_conditions(self.part.layout.pick(batch), self.dropped)
+        codes = drop_conditions(self.part.layout.pick(batch), self.dropped, joint=self.joint_dropout)
         losses = level_losses(self.part, codes)  # [Q]
         self._log(losses, "train")
         return losses.mean()
@@ -202,11 +207,22 @@ def level_losses(stage: Stage, codes: Mapping[str, Tensor]) -> Tensor:
     return losses.view(target.shape).mean(dim=(0, 2))
 
 
-def drop_conditions(codes: Mapping[str, Tensor], shares: Mapping[str, float]) -> dict[str, Tensor]:
-    """Make each named condition [B, levels, T] absent in a random share of the rows, each on its own."""
+def drop_conditions(
+    codes: Mapping[str, Tensor], shares: Mapping[str, float], *, joint: float = 0.0
+) -> dict[str, Tensor]:
+    """Make each named condition [B, levels, T] absent in a random share of the rows, each on its own.
+
+    In another share of the rows, `joint`, all of them are.
+    """
     kept = dict(codes)
+    named = [name for name in shares if name in codes]
+    all_at_once = torch.zeros((), dtype=torch.bool)
+    if joint and named:
+        first = codes[named[0]]
+        all_at_once = torch.rand(len(first), device=first.device) < joint
     for name, share in shares.items():
         if name in codes:
             dropped = torch.rand(len(codes[name]), device=codes[name].device) < share
+            dropped = dropped | all_at_once.to(dropped.device)
             kept[name] = codes[name].masked_fill(dropped[:, None, None], ABSENT)
     return kept

@@ -59,7 +59,7 @@ def following(model: MusicLM, monkeypatch: pytest.MonkeyPatch) -> MusicLM:
     monkeypatch.setattr(model, "settings", replace(model.settings, window=15.0, stride=7.5))
     monkeypatch.setattr(model.decoder, "coarse_settings", CoarseSettings(window=5.0, carry=2.0))
     monkeypatch.setattr(model.decoder, "fine_settings", FineSettings(window=3.0))
-    monkeypatch.setitem(model.__dict__, "melody_tokenizer", MelodyTokenizer(Guide(), Levels()))  # type: ignore[arg-type]
+    monkeypatch.setitem(model.prompts.__dict__, "melody_tokenizer", MelodyTokenizer(Guide(), Levels()))  # type: ignore[arg-type]
     return model
 
 

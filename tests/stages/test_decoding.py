@@ -113,9 +113,9 @@ def test_guidance_of_one_is_off_and_more_weighs_the_condition_more(
 
     monkeypatch.setattr("musiclm.stages.decoding.sample", spy)
 
-    def first_logits(conditions: dict[str, Tensor | None], guidance: float) -> Tensor:
+    def first_logits(conditions: dict[str, Tensor | None], guidance: float, by: dict | None = None) -> Tensor:
         seen.clear()
-        sample_codes(stage, conditions, frames=4, temperature=0, guidance=guidance)
+        sample_codes(stage, conditions, frames=4, temperature=0, guidance=guidance, guidance_by=by)
         return seen[0]
 
     guided = first_logits(conditions, 1.0)
@@ -128,6 +128,14 @@ def test_guidance_of_one_is_off_and_more_weighs_the_condition_more(
     assert not torch.allclose(guided, absent)
     expected = absent + 2.5 * (guided - absent)
     torch.testing.assert_close(first_logits(conditions, 2.5), expected, atol=1e-4, rtol=1e-4)
+    # By one condition on its own, beside or without the guidance by all
+    one = optional[0]
+    without = first_logits({**conditions, one: None}, 1.0)
+    by_one = first_logits(conditions, 2.5, {one: 1.5})
+    torch.testing.assert_close(by_one, expected + 1.5 * (guided - without), atol=1e-4, rtol=1e-4)
+    by_one = first_logits(conditions, 1.0, {one: 1.5})
+    torch.testing.assert_close(by_one, guided + 1.5 * (guided - without), atol=1e-4, rtol=1e-4)
+    assert torch.equal(first_logits(conditions, 1.0, {one: 0.0}), guided)
 
 
 def test_progress_counts_the_new_frames() -> None:
@@ -211,5 +219,8 @@ def test_sampling_values_that_make_no_sense_are_refused(options: dict, words: st
 
 def test_guidance_without_an_optional_condition_is_refused() -> None:
     stage = make_stage("fine delay")
+    conditions = conditions_of(stage, random_codes(stage, 4))
     with pytest.raises(ValueError, match="needs an optional condition"):
-        sample_codes(stage, conditions_of(stage, random_codes(stage, 4)), frames=4, guidance=2.0)
+        sample_codes(stage, conditions, frames=4, guidance=2.0)
+    with pytest.raises(ValueError, match="guidance by coarse"):
+        sample_codes(stage, conditions, frames=4, guidance_by={"coarse": 1.0})

@@ -192,8 +192,34 @@ def test_a_melody_is_dropped_in_half_of_the_rows_on_its_own() -> None:
     assert torch.equal(melody, (dropped["melody"] == ABSENT).any(dim=2).any(dim=1))
     assert melody.float().mean() == pytest.approx(0.5, abs=0.03)
     assert (mulan & melody).float().mean() == pytest.approx(0.05, abs=0.02)
-    with pytest.raises(ValueError, match=r"timed_dropout in \[0, 1\], got 0.1, 1.5"):
+    with pytest.raises(ValueError, match=r"dropped conditions in \[0, 1\], got \[0.1, 1.5, 0.0\]"):
         StageTraining(make_stage(), timed_dropout=1.5)
+
+
+def test_all_conditions_are_dropped_at_once_in_a_share_of_their_own() -> None:
+    codes = {"mulan": torch.ones(4000, 2, 1).long(), "melody": torch.ones(4000, 2, 5).long()}
+    shares = {"mulan": 0.1, "melody": 0.5}
+
+    def lost(**joint: float) -> tuple[Tensor, Tensor]:
+        torch.manual_seed(0)
+        dropped = drop_conditions(codes | {"semantic": torch.ones(4000, 1, 5).long()}, shares, **joint)
+        assert torch.equal(dropped["semantic"], torch.ones(4000, 1, 5).long())
+        mulan, melody = ((dropped[name] == ABSENT).all(dim=2).all(dim=1) for name in shares)
+        return mulan, melody
+
+    torch.manual_seed(0)
+    before = [torch.rand(4000) < share for share in shares.values()]  # as it was drawn without a joint share
+    for found, expected in zip(lost(), before, strict=True):
+        assert torch.equal(found, expected)
+    mulan, melody = lost(joint=0.3)
+    assert (mulan & melody).float().mean() == pytest.approx(0.3 + 0.7 * 0.05, abs=0.03)
+    assert melody.float().mean() == pytest.approx(0.3 + 0.7 * 0.5, abs=0.03)
+    assert all(bool(each.all()) for each in lost(joint=1.0))
+    config = TransformerConfig(width=16, layers=1, heads=2, feed_forward=24)
+    part = Semantic(config, streams=tiny_streams(melody=True))
+    assert StageTraining(part, dropout={"melody": 0.2}).dropped == {"mulan": 0.1, "melody": 0.2}
+    with pytest.raises(ValueError, match=r"dropped conditions in \[0, 1\]"):
+        StageTraining(part, joint_dropout=2.0)
 
 
 def test_a_stage_learns_to_follow_the_melody_and_the_loss_without_it_is_told(tmp_path: Path) -> None:

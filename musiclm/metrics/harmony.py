@@ -1,0 +1,50 @@
+"""How much of the time two courses of chords agree, as MIREX counts it (mir_eval's root and majmin)."""
+
+from collections.abc import Sequence
+
+from musiclm.corpus.theory import QUALITIES
+
+Interval = tuple[float, float]  # seconds from and to
+Label = tuple[int, str] | None  # root and quality; None where no chord sounds
+MAJOR, MINOR = "major", "minor"
+
+
+def triad(label: Label) -> Label | str:
+    """The major or minor triad that a chord is counted as; "" for what is neither, and is not counted."""
+    if label is None:
+        return None
+    root, quality = label
+    tones = set(QUALITIES[quality])
+    if {0, 4, 7} <= tones:
+        return root, MAJOR
+    return (root, MINOR) if {0, 3, 7} <= tones else ""
+
+
+def agreement(
+    true: Sequence[tuple[Interval, Label]],
+    heard: Sequence[tuple[Interval, Label]],
+    *,
+    roots_only: bool = False,
+) -> float:
+    """The share of the counted time in which the heard chord is the true one, 0 … 1; NaN where none counts.
+
+    Args:
+        true: chords with their times, in order, none overlapping; those that are neither major nor minor
+            are not counted.
+        heard: the same; where nothing is heard, it is wrong.
+        roots_only: compare roots, of all chords.
+    """
+    counted = right = 0.0
+    for (start, end), label in true:
+        wanted = _reduced(label, roots_only)
+        if wanted == "":
+            continue
+        counted += end - start
+        for (first, last), other in heard:
+            if (overlap := min(end, last) - max(start, first)) > 0 and _reduced(other, roots_only) == wanted:
+                right += overlap
+    return right / counted if counted else float("nan")
+
+
+def _reduced(label: Label, roots_only: bool) -> object:
+    return (None if label is None else label[0]) if roots_only else triad(label)

@@ -1,0 +1,120 @@
+"""Streams of the score in a token store: what the labels say, and in a store without them nothing."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+import torch
+import yaml
+
+from musiclm.data.store import DESCRIPTION, TokenStore, read_description
+from musiclm.data.stream_makers import SCORE_MAKERS
+from musiclm.data.table import TABLE_NAME
+from musiclm.data.token_crops import TokenCrops, tokens_of
+from musiclm.data.tokenize import Tokenizers
+from musiclm.score.codes import STREAMS, codes_of
+from musiclm.score.labels import score_of_labels
+from musiclm.stages.layout import ABSENT
+from tests.data.tokenizing import Levels, report, run
+from tests.tiny import folder_of_tones, save_quantizer, tone
+
+NAMES = tuple(stream.name for stream in STREAMS)
+SECONDS = 2.0
+LABELS: dict[str, Any] = {
+    "tempo": 120.0, "beats_per_bar": 3, "tonic": 9, "mode": "minor", "drums": True,
+    "chords": [{"start": 0.0, "root": 9, "quality": "minor"}, {"start": 1.0, "root": 4, "quality": "major"}],
+}  # fmt: skip
+
+
+@pytest.fixture
+def scored(semantic: Levels, monkeypatch: pytest.MonkeyPatch) -> Levels:
+    """The tokenizers of these tests, and those of the score."""
+    plain = Tokenizers.load(None)  # type: ignore[arg-type]
+    both = Tokenizers([*plain.makers, *SCORE_MAKERS])
+    monkeypatch.setattr(Tokenizers, "load", lambda bundle, device="cpu": both)
+    return semantic
+
+
+def labelled(folder: Path, *labels: dict[str, Any]) -> Path:
+    """A folder with a table of recordings."""
+    folder.mkdir()
+    rows = []
+    for number, each in enumerate(labels):
+        tone(SECONDS, pitch=220.0 + 10 * number).save(folder / f"{number}.wav")
+        said = {"id": str(number), "path": f"{number}.wav", "split": "train", "captions": ["a tune"]}
+        rows.append({**said, "licence": "CC0-1.0", "seconds": SECONDS, **each})
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), folder / TABLE_NAME)
+    return folder
+
+
+def test_streams_of_the_score_are_as_the_labels_say(tmp_path: Path, scored: Levels) -> None:
+    unknown = dict.fromkeys(LABELS)
+    music = labelled(tmp_path / "music", LABELS, unknown, LABELS | {"tempo": None, "drums": False})
+    store = run(tmp_path / "tokens", music)
+    assert [stream.name for stream in store.description.streams][-4:] == list(NAMES)
+    assert read_description(store.folder)["beat"] == STREAMS[0]
+    first, second, third = store
+    for row, labels in zip(store, (LABELS, unknown, LABELS | {"tempo": None, "drums": False}), strict=True):
+        expected = codes_of(score_of_labels(labels, SECONDS))
+        for name in NAMES:
+            assert row.streams[name].dtype == np.uint16
+            assert torch.equal(torch.from_numpy(tokens_of(row.streams[name])), expected[name])
+    assert first.streams["beat"][:, 13].tolist() == [1, 1, 2]
+    assert all(bool((second.streams[name] == 65_535).all()) for name in NAMES)
+    assert bool((third.streams["beat"] == 65_535).all())
+    assert bool((third.streams["drums"] == 0).all())
+
+
+def test_of_a_folder_without_a_table_the_score_is_absent(tmp_path: Path, scored: Levels) -> None:
+    store = run(tmp_path / "tokens", folder_of_tones(tmp_path / "music", 2, seconds=SECONDS))
+    for row in store:
+        for stream in STREAMS:
+            assert row.streams[stream.name].shape == (stream.levels, 25 * SECONDS)
+            assert bool((row.streams[stream.name] == 65_535).all())
+    save_quantizer(store.folder, "joint_quantizer", dimension=4, num_quantizers=3)
+    crops = TokenCrops(store.folder, 1.0, batch_size=2)
+    batch = next(iter(crops.train_dataloader()))
+    for stream in STREAMS:
+        assert batch[stream.name].shape == (2, stream.levels, 25)
+        assert bool((batch[stream.name] == ABSENT).all())
+
+
+def test_labels_that_cannot_be_leave_a_recording_out_and_say_why(tmp_path: Path, scored: Levels) -> None:
+    music = labelled(tmp_path / "music", LABELS, LABELS | {"tempo": -4.0})
+    store = run(tmp_path / "tokens", music)
+    assert store.ids() == ["0"]
+    (reason,) = report(store.folder).values()
+    assert "expected a tempo of 1 to 1000 bpm, got -4" in reason
+
+
+def test_a_store_of_a_time_without_a_score_goes_on_without(
+    tmp_path: Path, scored: Levels, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    music, out = labelled(tmp_path / "music", LABELS, LABELS), tmp_path / "tokens"
+    with monkeypatch.context() as before:
+        plain = Tokenizers.load(None).only(["semantic", "acoustic", "mulan"])  # type: ignore[arg-type]
+        before.setattr(Tokenizers, "load", lambda bundle, device="cpu": plain)
+        run(out, music)
+    assert scored.calls == 2
+    described = yaml.safe_load((out / DESCRIPTION).read_text())
+    capsys.readouterr()
+    tone(SECONDS, pitch=500.0).save(music / "another.wav")
+    store = run(out, music, "--shard_size", "2")
+    assert f"tokenize: {out} has no {', '.join(NAMES)}, and stays without" in capsys.readouterr().err
+    assert yaml.safe_load((out / DESCRIPTION).read_text()) == described
+    assert len(store) >= 2
+    assert all(set(row.streams) == {"semantic", "acoustic", "mulan"} for row in store)
+    save_quantizer(out, "joint_quantizer", dimension=4, num_quantizers=3)
+    assert not set(next(iter(TokenCrops(out, 1.0, batch_size=2).train_dataloader()))) & set(NAMES)
+
+
+def test_nothing_is_said_of_a_store_that_has_a_score(
+    tmp_path: Path, scored: Levels, capsys: pytest.CaptureFixture[str]
+) -> None:
+    music = labelled(tmp_path / "music", LABELS)
+    run(tmp_path / "tokens", music)
+    assert isinstance(run(tmp_path / "tokens", music), TokenStore)
+    assert scored.calls == 1
+    assert "stays without" not in capsys.readouterr().err
