@@ -20,7 +20,7 @@ import torch
 
 from musiclm.audit import acoustic, calibration, findings
 from musiclm.audit.acoustic import Heard
-from musiclm.audit.continuation import CONTINUATION, Subject, continuations
+from musiclm.audit.continuation import CONTINUATION, Subject, continuations, planned_streams
 from musiclm.audit.examples import identical_recordings
 from musiclm.audit.findings import Continued, Metric
 from musiclm.audit.material import Material, Request, gather
@@ -174,11 +174,17 @@ def _continue(
     metric: Metric,
     work: Path,
 ) -> _Continuations:
-    """Every subject continued at every prompt length; canaries only greedily and from the longest prompt."""
+    """Every subject continued at every prompt length; canaries only greedily and from the longest prompt.
+
+    Of a stage that follows a score, greedily once more, told the stretches' own.
+    """
+    decodings = (
+        ("greedy", "sampled", "planned") if planned_streams(stage, subjects[0]) else ("greedy", "sampled")
+    )
     wanted = [
         (subject, decoding, shown)
         for subject in subjects
-        for decoding in ("greedy", "sampled")
+        for decoding in decodings
         for shown in request.prompt_tokens
         if subject.name != "canaries" or (decoding == "greedy" and shown == max(request.prompt_tokens))
     ]
@@ -189,7 +195,8 @@ def _continue(
                 stage,
                 subject,
                 prompt_tokens=shown,
-                temperature=0.0 if decoding == "greedy" else request.temperature,
+                temperature=request.temperature if decoding == "sampled" else 0.0,
+                planned=decoding == "planned",
                 seed=request.seed,
                 folder=work,
                 on_rows=counter.advance,

@@ -12,6 +12,7 @@ from musiclm.audit.sentences import (
     finding_sentence,
     greedy,
     near_copies_sentence,
+    planned_sentence,
     prompts,
     sampled_sentence,
     search_sentence,
@@ -37,6 +38,7 @@ def render_summary(report: Report) -> str:
         "",
         f"- Greedy decoding, 95{NARROW}% intervals. {verified_sentence(report)}",
         f"- {sampled_sentence(report)}",
+        *([f"- {planned_sentence(report)}"] if planned_sentence(report) else []),
         f"- {duplicates_sentence(report)}",
         f"- {search_sentence(report)}",
         "- That the model was trained on these recordings is taken on trust; that their tokens are of its "

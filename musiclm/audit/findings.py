@@ -64,7 +64,7 @@ class Continued:
     """Continuations of one set of stretches, at one prompt length, by one way of decoding."""
 
     subject: Subject
-    decoding: str  # greedy or sampled
+    decoding: str  # greedy, sampled or planned
     prompt_tokens: int
     generated: Tensor  # [N, 125]
     costs: np.ndarray  # [N], of transport to the targets

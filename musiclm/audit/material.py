@@ -82,6 +82,8 @@ class Material:
             digest.update(subject.name.encode())
             digest.update(subject.semantic.numpy().tobytes())
             digest.update(subject.mulan.numpy().tobytes())
+            for name, codes in subject.score.items():
+                digest.update(name.encode() + codes.numpy().tobytes())
         return digest.hexdigest()[:16]
 
 

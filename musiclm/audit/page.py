@@ -90,6 +90,7 @@ def _sentences(report: Report) -> dict[str, str]:
         "near_copies": sentences.near_copies_sentence(report),
         "comparison": sentences.comparison_sentence(report),
         "sampled": sentences.sampled_sentence(report),
+        "planned": sentences.planned_sentence(report),
         "weighting": sentences.weighting_sentence(report),
         "continuation_seconds": seconds_of(report, protocol.continuation_tokens),
         "strip_seconds": str(protocol.continuation_tokens / protocol.frame_rate),

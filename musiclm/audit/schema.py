@@ -1,7 +1,8 @@
 """What an audit found, as one typed report: `report.json` is this, key by key.
 
 Rates are fractions 0 … 1. An `Estimate` may be weighted, so that its rate need not equal count / examples.
-Sets are "training" and "held-out", decodings "greedy" and "sampled". What was not measured is None.
+Sets are "training" and "held-out", decodings "greedy", "sampled" and "planned", which is greedy under the
+music's own beats, keys, chords and drums. What was not measured is None.
 """
 
 from collections.abc import Sequence

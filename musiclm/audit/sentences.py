@@ -78,6 +78,21 @@ def comparison_sentence(report: Report) -> str:
     )
 
 
+def planned_sentence(report: Report) -> str:
+    """Whether a plan that is copied from training music makes copies likelier; "" where none is followed."""
+    longest, measure = longest_prompt(report), "approximate"
+    told, control = (_rate(report, kind, "planned", longest, measure) for kind in ("training", "held-out"))
+    if not told.examples:
+        return ""
+    untold = greedy(report, "training", longest, measure)
+    held_out = f", held out {share(control)} ({interval(control)})" if control.examples else ""
+    return (
+        "Told the beats, keys, chords and drums of the training music itself, as by a copied plan, and shown "
+        f"{_shown(report, longest)}: approximate {share(told)} ({interval(told)}){held_out}; without them "
+        f"{share(untold)} ({interval(untold)})."
+    )
+
+
 def sampled_sentence(report: Report) -> str:
     """The same question, were the continuations drawn instead of the most likely ones."""
     longest = longest_prompt(report)

@@ -15,7 +15,7 @@ from musiclm.cli.pipe import StreamFormat, check_pipe, writing_to_pipe
 from musiclm.generation.course import Course
 from musiclm.generation.pipeline import MusicLM
 from musiclm.generation.request import GuardAction, Guarding, Keep, Request
-from musiclm.generation.story import read_story, story_of
+from musiclm.generation.story import Story, read_story, story_of
 from musiclm.generation.windows import OnProgress
 from musiclm.machine.device import Device
 from musiclm.progress import Stages
@@ -174,8 +174,8 @@ def story(
     if (story is None) == (not at):
         raise ValueError('expected a story: a YAML file, or --at 0:00 "a calm violin" --at 0:15 "techno"')
     told = story_of(at) if story is None else read_story(story)
-    given = {"seconds": seconds, "seed": seed, "blend": blend, "out": out}
-    told = replace(told, **{name: value for name, value in given.items() if value is not None})
+    given = Story(told.sections, told.controls, seconds, seed, blend, out)
+    told = replace(told, **{name: value for name, value in vars(given).items() if value is not None})
     request = Request(
         told.sections, told.seconds, told.seed or 0, blend=told.blend or 0.0, controls=told.controls
     )

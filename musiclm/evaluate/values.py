@@ -17,6 +17,7 @@ import torch
 
 from musiclm.audio import Audio
 from musiclm.bundle import Bundle
+from musiclm.corpus.theory import QUALITIES
 from musiclm.evaluate.control import Accuracy
 from musiclm.evaluate.labelled_clips import corpus_pieces
 from musiclm.evaluate.listener import Heard, Listener, fingerprint
@@ -220,7 +221,7 @@ def _intervals(score: Score, seconds: float) -> list[tuple[Interval, Label]]:
     for span, end in zip(score.chords, ends, strict=True):
         first, last = max(span.at, 0.0), min(end, seconds)
         if span.what is not None and last > first:
-            label = None if span.what == NO_CHORD else (span.what.root, span.what.quality)
+            label = None if span.what == NO_CHORD else (span.what.root, QUALITIES[span.what.quality])
             found.append(((first, last), label))
     return found
 

@@ -163,8 +163,9 @@ class Request:
         if self.melody is not None:
             return recording_seconds(self.melody)
         if self.follow is not None:
-            score = self.follow if isinstance(self.follow, Score) else None
-            return min(score.seconds if score else recording_seconds(self.follow), MAX_SECONDS)
+            if isinstance(self.follow, Score):
+                return min(self.follow.seconds, MAX_SECONDS)
+            return recording_seconds(self.follow)
         last = self.sections[-1][0]
         return last + LAST_SECTION_SECONDS if last else DEFAULT_SECONDS
 

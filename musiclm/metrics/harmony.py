@@ -2,22 +2,20 @@
 
 from collections.abc import Sequence
 
-from musiclm.corpus.theory import QUALITIES
-
 Interval = tuple[float, float]  # seconds from and to
-Label = tuple[int, str] | None  # root and quality; None where no chord sounds
+# Root, and the semitones of the chord's tones above it; None where no chord sounds
+Label = tuple[int, Sequence[int]] | None
 MAJOR, MINOR = "major", "minor"
 
 
-def triad(label: Label) -> Label | str:
+def triad(label: Label) -> tuple[int, str] | str | None:
     """The major or minor triad that a chord is counted as; "" for what is neither, and is not counted."""
     if label is None:
         return None
-    root, quality = label
-    tones = set(QUALITIES[quality])
-    if {0, 4, 7} <= tones:
+    root, tones = label
+    if {0, 4, 7} <= set(tones):
         return root, MAJOR
-    return (root, MINOR) if {0, 3, 7} <= tones else ""
+    return (root, MINOR) if {0, 3, 7} <= set(tones) else ""
 
 
 def agreement(

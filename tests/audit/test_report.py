@@ -182,6 +182,17 @@ def test_memory_that_only_drawing_shows_is_said_too() -> None:
         assert "saw no memorization" not in text
 
 
+def test_a_copied_plan_is_said_where_a_stage_follows_one() -> None:
+    findings = make_findings()
+    told = [row | {"decoding": "planned"} for row in findings["rates"] if row["decoding"] == "greedy"]
+    report = read(make_findings(rates=findings["rates"] + told))
+    for written in (render_html(report), render_summary(report)):
+        assert "Told the beats, keys, chords and drums of the training music itself" in written
+    plain = read(findings)
+    for written in (render_html(plain), render_summary(plain)):
+        assert "Told the beats" not in written
+
+
 def test_the_chart_stands_alone() -> None:
     """Well-formed, with colours of its own, nothing from outside, and every estimate of both decodings."""
     chart = render_chart(read(make_findings()))
