@@ -21,6 +21,7 @@ from musiclm.evaluate.listener import Listener, fingerprint
 from musiclm.evaluate.results import Table, write_results
 from musiclm.files import only_writer_to
 from musiclm.generation.pipeline import MusicLM
+from musiclm.machine.cpus import usable_cpus
 from musiclm.machine.device import Device, choose_device
 
 HELD_OUT_WORDINGS = "held-out wordings"
@@ -104,10 +105,10 @@ def bars(
         out: the folder for bars.json.
         device: cpu, cuda, cuda:1 or mps; auto takes the first GPU, or else the CPU.
     """
-    choose_device(device)
+    workers = usable_cpus() if choose_device(device).type == "cpu" else 1
     listener, model = Listener.load(), MusicLM.from_pretrained(bundle, device=device)
     clips = read_clips(None, QUICK_CLIPS if quick else CLIPS, SECONDS, seed, Report())
-    rows = climb(model, listener, clips, seed=seed).rows
+    rows = climb(model, listener, clips, seed=seed, workers=workers).rows
     print(f"{ladder_table.format_table(rows)}\n\n{ladder_table.format_lost(rows)}\n")
     prompts = read_prompts()[: QUICK_PROMPTS if quick else None]
     seeds, pieces = (QUICK_SEEDS, QUICK_PIECES) if quick else (SEEDS, PIECES)

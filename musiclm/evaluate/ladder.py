@@ -7,15 +7,18 @@ themselves, is the most that the listener can find, and what another clip's labe
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
-from musiclm.audio import Audio
+from musiclm.bundle import Bundle
 from musiclm.data.left_out import Report
+from musiclm.data.processes import in_processes
 from musiclm.evaluate.labelled_clips import Clip, corpus_clips, folder_clips
 from musiclm.evaluate.ladder_steps import CODEC, TRUE_PHASES, Step, steps_of
 from musiclm.evaluate.ladder_table import (
@@ -33,6 +36,7 @@ from musiclm.evaluate.listener import SHORTEST, Listener, fingerprint
 from musiclm.evaluate.results import write_results
 from musiclm.files import only_writer_to, write_whole
 from musiclm.generation.pipeline import MusicLM
+from musiclm.machine.cpus import usable_cpus
 from musiclm.machine.device import Device, choose_device
 from musiclm.progress import Progress, progress
 
@@ -58,6 +62,7 @@ def ladder(
     out: Path = Path("ladder"),
     keep: bool = False,
     strict: bool = False,
+    workers: int = 0,
     device: Device = "auto",
 ) -> None:
     """Print what of labelled clips is still heard after each part of a model, and where it is lost.
@@ -72,6 +77,7 @@ def ladder(
         out: the folder for ladder.json and ladder.svg.
         keep: whether to write every step's sound there too.
         strict: exit with 2 if any recording is left out.
+        workers: processes; 0 takes one per CPU that may be used. On a GPU there is always one.
         device: cpu, cuda, cuda:1 or mps; auto takes the first GPU, or else the CPU.
 
     Raises:
@@ -79,11 +85,14 @@ def ladder(
         ValueError: fewer than two clips, or of a length that cannot be listened to.
     """
     check_lengths(clips, seconds)
-    choose_device(device)
+    if workers < 0:
+        raise ValueError(f"expected workers of 0 or more, got {workers}")
+    on_cpu = choose_device(device).type == "cpu"
     listener, model = Listener.load(), MusicLM.from_pretrained(bundle, device=device)
     report = Report(out, strict=strict)
     chosen = read_clips(audio, clips, seconds, seed, report)
-    measured = climb(model, listener, chosen, seed=seed, keep=out if keep else None)
+    workers = (workers or usable_cpus()) if on_cpu else 1
+    measured = climb(model, listener, chosen, seed=seed, keep=out if keep else None, workers=workers)
     place = "the reference corpus, held out" if audio is None else str(audio)
     print(
         f"{len(chosen)} clips of {seconds:g} s of {place}, seed {seed}; bundle {bundle} ({model.fingerprint})"
@@ -137,7 +146,13 @@ def read_clips(audio: Path | None, count: int, seconds: float, seed: int, report
 
 
 def climb(
-    model: MusicLM, listener: Listener, clips: Sequence[Clip], *, seed: int = 0, keep: Path | None = None
+    model: MusicLM,
+    listener: Listener,
+    clips: Sequence[Clip],
+    *,
+    seed: int = 0,
+    keep: Path | None = None,
+    workers: int = 1,
 ) -> Ladder:
     """What is heard of the clips at every step.
 
@@ -147,41 +162,88 @@ def climb(
         clips: two or more, of one length.
         seed: of what is drawn for the first clip; the n-th takes seed + n.
         keep: a folder for the sound of every step.
+        workers: processes, each with the model on one CPU; of a model that is from no bundle, one.
     """
-    steps = steps_of(
-        model, captions=all(clip.captions for clip in clips), scores=all(clip.score for clip in clips)
-    )
-    rows: dict[str, Row] = {}
-    counts: dict[str, int] = {}
-    originals: dict[int, Sound] = {}
-    with Progress("ladder", len(steps) * len(clips), unit="clip") as counter:
-        for number, (name, step) in enumerate(steps.items()):
-            sounds: dict[int, Sound] = {}
-            for index, clip in enumerate(clips):
-                made = _attempt(step, clip, seed + index)
-                if made is not None:
-                    sounds[index] = take_in(listener, made)
-                    if keep is not None:
-                        made.save(keep / f"{number + 1}-{index:03d}.wav", {"title": f"{clip.name}: {name}"})
-                counter.advance()
-            originals = originals or sounds
-            if sounds:
-                rows[name] = row_of(
-                    list(sounds.values()), [originals[n] for n in sounds], [clips[n].labels for n in sounds]
-                )
-                counts[name] = len(sounds)
+    ways = {"captions": all(clip.captions for clip in clips), "scores": all(clip.score for clip in clips)}
+    steps = list(steps_of(model, **ways))
+    tasks = [
+        Task(name, number, index, clip, seed + index, keep)
+        for number, name in enumerate(steps)
+        for index, clip in enumerate(clips)
+    ]
+    work: Callable[[Task], Outcome]
+    if workers > 1 and model.bundle is not None:
+        work = partial(_done_alone, bundle=model.bundle.path, **ways)
+    else:
+        work, workers = partial(_done, listener=listener, steps=steps_of(model, **ways)), 1
+    sounds: dict[str, dict[int, Sound]] = {name: {} for name in steps}
+    with Progress("ladder", len(tasks), unit="clip") as counter:
+        for step, index, sound in in_processes(work, tasks, workers):
+            if sound is not None:
+                sounds[step][index] = sound
+            counter.advance()
+    originals = sounds[steps[0]]
+    rows, counts = {}, {}
+    for name, heard in sounds.items():
+        kept = sorted(heard)
+        if kept:
+            rows[name] = row_of(
+                [heard[n] for n in kept], [originals[n] for n in kept], [clips[n].labels for n in kept]
+            )
+            counts[name] = len(kept)
     if TRUE_PHASES in rows and rows[TRUE_PHASES] == rows[CODEC]:  # a codec that knows its phases
         del rows[TRUE_PHASES], counts[TRUE_PHASES]
     return Ladder(rows, counts)
 
 
-def _attempt(step: Step, clip: Clip, seed: int) -> Audio | None:
-    """What a step makes of a clip; None, and a line that says why, of one without a melody to follow, say."""
+@dataclass(frozen=True)
+class Task:
+    """One clip at one step.
+
+    Args:
+        step, number: its name and its place.
+        index: of the clip.
+        clip: itself.
+        seed: of what is drawn.
+        keep: a folder for its sound.
+    """
+
+    step: str
+    number: int
+    index: int
+    clip: Clip
+    seed: int
+    keep: Path | None
+
+
+Outcome = tuple[str, int, Sound | None]  # of a task: its step, its clip, what is heard
+
+
+def _done(task: Task, *, listener: Listener, steps: Mapping[str, Step]) -> Outcome:
+    """What is heard; nothing, and a line that says why, of a clip without a melody to follow, say."""
     try:
-        return step(clip, seed)
+        made = steps[task.step](task.clip, task.seed)
     except ValueError as error:
-        tqdm.write(f"left out: {clip.name}: {error}", file=sys.stderr)
-        return None
+        tqdm.write(f"left out: {task.clip.name}: {error}", file=sys.stderr)
+        return task.step, task.index, None
+    if task.keep is not None:
+        title = {"title": f"{task.clip.name}: {task.step}"}
+        made.save(task.keep / f"{task.number + 1}-{task.index:03d}.wav", title)
+    return task.step, task.index, take_in(listener, made)
+
+
+@cache
+def _loaded(bundle: Path, captions: bool, scores: bool) -> tuple[Listener, dict[str, Step]]:
+    """What a process of several works with, on a CPU of its own."""
+    torch.set_num_threads(1)
+    model = MusicLM.from_bundle(Bundle(bundle), device="cpu")
+    return Listener.load(), steps_of(model, captions=captions, scores=scores)
+
+
+def _done_alone(task: Task, *, bundle: Path, captions: bool, scores: bool) -> Outcome:
+    """The same, in a process of several."""
+    listener, steps = _loaded(bundle, captions, scores)
+    return _done(task, listener=listener, steps=steps)
 
 
 def as_json(measured: Ladder) -> Mapping[str, Any]:

@@ -120,6 +120,15 @@ def test_a_model_goes_through_all_its_steps(tmp_path: Path, clips: list[Clip]) -
     assert len(list((tmp_path / "kept").glob("*.wav"))) == 3 * len(steps) - 1
 
 
+def test_several_processes_measure_the_same(tmp_path: Path, clips: list[Clip]) -> None:
+    model = MusicLM.from_pretrained(make_bundle(tmp_path), device="cpu")
+    alone, together = (climb(model, Listener.load(), clips, workers=workers) for workers in (1, 2))
+    assert together.counts == alone.counts
+    for step, row in alone.rows.items():
+        for name, cell in row.items():
+            assert together.rows[step][name].value == pytest.approx(cell.value, abs=1e-3), (step, name)
+
+
 def test_clips_of_the_corpus_are_held_out_and_the_same_for_the_same_seed() -> None:
     first, again = (list(corpus_clips("valid", 1, 6.0, seed=0)) for _ in range(2))
     assert [clip.name for clip in first] == ["s0-000001"]
