@@ -68,10 +68,12 @@ embeddings() {
 	fit mulan_rvq --data.init_args.audio "$RUNS/corpus" --model.init_args.mulan "$RUNS/mulan/part"
 	fit melody --data.init_args.melodies "$RUNS/melodies"
 	fit melody_rvq --data.init_args.melodies "$RUNS/melodies" --model.init_args.melody "$RUNS/melody/part"
+	fit score_listener --data.init_args.audio "$RUNS/corpus"
 }
 
 semantic_and_fine() {
 	fit semantic --data.init_args.tokens "$RUNS/tokens"
+	fit planner --data.init_args.tokens "$RUNS/tokens"
 	fit fine --data.init_args.tokens "$RUNS/tokens"
 }
 
@@ -81,7 +83,7 @@ semantic_and_fine() {
 together acoustic_and_semantic_tokenizers embeddings
 
 tokenizers=
-for part in "$codec" w2v_bert kmeans mulan mulan_rvq melody melody_rvq; do
+for part in "$codec" w2v_bert kmeans mulan mulan_rvq melody melody_rvq score_listener; do
 	tokenizers="$tokenizers $RUNS/$part/part"
 done
 # shellcheck disable=SC2086  # the paths hold no spaces
@@ -90,5 +92,5 @@ done
 
 together "fit coarse --data.init_args.tokens $RUNS/tokens" semantic_and_fine
 
-"$BIN/musiclm" bundle pack "$RUNS/tokenizers" "$RUNS/semantic/part" "$RUNS/coarse/part" "$RUNS/fine/part" \
+"$BIN/musiclm" bundle pack "$RUNS/tokenizers" "$RUNS/semantic/part" "$RUNS/coarse/part" "$RUNS/fine/part" "$RUNS/planner/part" \
 	--settings configs/generation.yaml --out "$OUT"

@@ -27,11 +27,11 @@ def test_a_config_opens_with_its_purpose_and_command(path: Path) -> None:
 
 def test_every_part_has_a_tiny_and_a_paper_size() -> None:
     parts = {path.name for path in PARTS if path.parent.name == "configs"}
-    assert len(parts) == 12
+    assert len(parts) == 13
     assert {path.name for path in PARTS if path.parent.name == "tiny"} == parts
-    # The paper's trunk has waveforms in the place of spectra: it has no low band. It has no planner either.
-    own = {"low_band.yaml", "planner.yaml"}
-    assert {path.name for path in PARTS if path.parent.name == "paper"} == parts - own
+    # The paper's trunk has waveforms in the place of spectra, and so no low band; and it follows no score.
+    ours = {"low_band.yaml", "planner.yaml", "score_listener.yaml"}
+    assert {path.name for path in PARTS if path.parent.name == "paper"} == parts - ours
 
 
 @pytest.mark.parametrize("path", PARTS, ids=name)

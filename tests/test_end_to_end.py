@@ -95,10 +95,11 @@ def test_every_part_is_trained_and_kept(chain: Path) -> None:
     assert set(bundle.components) == {
         "codec", "semantic_encoder", "semantic_quantizer", "joint_embedding", "joint_quantizer",
         "melody_embedding", "melody_quantizer", "semantic_stage", "coarse_stage", "fine_stage",
+        "score_listener", "planner",
     }  # fmt: skip
     runs = (
         "soundstream", "low_band", "w2v_bert", "kmeans", "mulan", "mulan_rvq", "melody", "melody_rvq",
-        "semantic", "coarse", "fine",
+        "semantic", "coarse", "fine", "score_listener", "planner",
     )  # fmt: skip
     assert all((chain / name / "last.ckpt").is_file() for name in runs)
 

@@ -124,6 +124,9 @@ SCORE_PARTS = {
         | {"streams": [*STREAMS, *(stream.words() for stream in SCORE_STREAMS)]},
     },
     "planner": words_of("score.planner.Planner", dimension=8, width=16, layers=1, heads=2, buckets=64),
+    "score_listener": words_of(
+        "score.listener.ScoreListener", channels=2, harmony=4, harmony_layers=1, width=4, layers=1
+    ),
 }
 
 

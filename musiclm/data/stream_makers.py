@@ -1,11 +1,12 @@
 """What makes the streams of a token store of a recording: one `StreamMaker` each.
 
 A new stream is a function like those below, in `MAKERS`: of a bundle that has the components it needs, it
-returns their maker, of others None. Streams of the score need none, and are made by `ScoreMaker`s.
+returns their maker, of others None. Streams of the score are made by `ScoreMaker`s, of what labels say and
+what the bundle's listener hears, if it has one.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -19,7 +20,8 @@ from musiclm.machine.device import device_of
 from musiclm.score.codes import STREAMS as SCORE_STREAMS
 from musiclm.score.codes import codes_of
 from musiclm.score.labels import score_of_labels
-from musiclm.score.score import Score
+from musiclm.score.listener import ScoreListener
+from musiclm.score.score import PARTS, Score
 from musiclm.stages.streams import MADE_BY, Stream
 from musiclm.tokenizers.embedding_windows import STRIDE_SECONDS
 from musiclm.tokenizers.melody import HOP_SECONDS, WINDOW_SECONDS, MelodyEmbedding
@@ -29,19 +31,25 @@ from musiclm.tokenizers.w2v_bert import W2VBertTokens
 
 @dataclass(frozen=True)
 class Material:
-    """What streams are made of: a recording, and its mono sound."""
+    """What streams are made of: a recording, its mono sound, and who hears its score, if anybody does."""
 
     recording: Recording
     audio: Audio
+    listener: ScoreListener | None = None
 
     @cached_property
     def score(self) -> Score:
-        """What its labels say of its course.
+        """What its labels say of its course, and the parts of which they say nothing as they are heard.
 
         Raises:
-            ValueError: they say what cannot be.
+            ValueError: the labels say what cannot be.
         """
-        return score_of_labels(self.recording.labels, self.audio.seconds)
+        said = score_of_labels(self.recording.labels, self.audio.seconds)
+        unsaid = [part for part in PARTS if part not in said.known]
+        if self.listener is None or not unsaid:
+            return said
+        heard = self.listener.hear(self.audio.resample(self.listener.sample_rate).waveform[None])
+        return replace(said, **{part: getattr(heard, part) for part in unsaid})
 
 
 class Maker(Protocol):
@@ -203,4 +211,17 @@ def _melody(bundle: Bundle, device: str) -> StreamMaker | None:
 
 
 MAKERS: list[Callable[[Bundle, str], StreamMaker | None]] = [_semantic, _acoustic, _joint, _melody]
-SCORE_MAKERS = tuple(ScoreMaker(stream) for stream in SCORE_STREAMS)
+LISTENER = "score_listener"  # the role of the component that hears scores
+
+
+def score_makers(listener: ScoreListener | None) -> list[ScoreMaker]:
+    """The makers of the score's streams, with a listener or without."""
+    if listener is None:
+        return [ScoreMaker(stream) for stream in SCORE_STREAMS]
+    streams = [replace(stream, made_by=(LISTENER,)) for stream in SCORE_STREAMS]
+    return [ScoreMaker(stream, listener.sample_rate) for stream in streams]
+
+
+def listener_of(bundle: Bundle, device: str) -> ScoreListener | None:
+    """The listener of a bundle that has one."""
+    return bundle.load(LISTENER).to(device) if LISTENER in bundle.components else None

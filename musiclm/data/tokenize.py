@@ -34,11 +34,12 @@ from musiclm.data.store import (
     write_description,
     write_shard,
 )
-from musiclm.data.stream_makers import MAKERS, SCORE_MAKERS, Maker, Material
+from musiclm.data.stream_makers import MAKERS, Maker, Material, listener_of, score_makers
 from musiclm.files import only_writer, shown
 from musiclm.machine.cpus import usable_cpus
 from musiclm.machine.device import Device, choose_device
 from musiclm.progress import Progress, progress
+from musiclm.score.listener import ScoreListener
 
 MELODY = ("melody_embedding", "melody_quantizer")  # of bundles that have them
 MAX_SECONDS = 7200.0  # two hours, 0.7 GB as a waveform: a longer recording is left out
@@ -47,15 +48,17 @@ MAX_SECONDS = 7200.0  # two hours, 0.7 GB as a waveform: a longer recording is l
 class Tokenizers:
     """The frozen tokenizers that a store needs, as makers of its streams."""
 
-    def __init__(self, makers: Iterable[Maker]) -> None:
+    def __init__(self, makers: Iterable[Maker], listener: ScoreListener | None = None) -> None:
         self.makers = tuple(makers)
+        self.listener = listener
         self.sample_rate = max(maker.sample_rate for maker in self.makers)
 
     @classmethod
     def load(cls, bundle: Bundle, device: str = "cpu") -> "Tokenizers":
         """Those of a bundle, and those of the score."""
         made = (maker(bundle, device) for maker in MAKERS)
-        return cls([*(maker for maker in made if maker is not None), *SCORE_MAKERS])
+        listener = listener_of(bundle, device)
+        return cls([*(maker for maker in made if maker is not None), *score_makers(listener)], listener)
 
     def only(self, names: Collection[str]) -> "Tokenizers":
         """Those that make the streams of these names."""
@@ -78,7 +81,7 @@ class Tokenizers:
         """
         # The waveform is held whole, 0.7 GB for two hours; all else goes window by window.
         audio = Audio.load_mono(recording.path, self.sample_rate, warn=warn)
-        material, streams = Material(recording, audio), {}
+        material, streams = Material(recording, audio, self.listener), {}
         for maker in self.makers:
             kept = np.uint16 if maker.stream.kind == "tokens" else np.float16
             streams[maker.stream.name] = maker(material).cpu().numpy().astype(kept)

@@ -164,8 +164,9 @@ def climb(
         keep: a folder for the sound of every step.
         workers: processes, each with the model on one CPU; of a model that is from no bundle, one.
     """
-    ways = {"captions": all(clip.captions for clip in clips), "scores": all(clip.score for clip in clips)}
-    steps = list(steps_of(model, **ways))
+    captions, scores = all(clip.captions for clip in clips), all(clip.score for clip in clips)
+    ways = steps_of(model, captions=captions, scores=scores)
+    steps = list(ways)
     tasks = [
         Task(name, number, index, clip, seed + index, keep)
         for number, name in enumerate(steps)
@@ -173,9 +174,9 @@ def climb(
     ]
     work: Callable[[Task], Outcome]
     if workers > 1 and model.bundle is not None:
-        work = partial(_done_alone, bundle=model.bundle.path, **ways)
+        work = partial(_done_alone, bundle=model.bundle.path, captions=captions, scores=scores)
     else:
-        work, workers = partial(_done, listener=listener, steps=steps_of(model, **ways)), 1
+        work, workers = partial(_done, listener=listener, steps=ways), 1
     sounds: dict[str, dict[int, Sound]] = {name: {} for name in steps}
     with Progress("ladder", len(tasks), unit="clip") as counter:
         for step, index, sound in in_processes(work, tasks, workers):

@@ -17,7 +17,6 @@ import torch
 
 from musiclm.audio import Audio
 from musiclm.bundle import Bundle
-from musiclm.corpus.theory import QUALITIES
 from musiclm.evaluate.control import Accuracy
 from musiclm.evaluate.labelled_clips import corpus_pieces
 from musiclm.evaluate.listener import Heard, Listener, fingerprint
@@ -26,17 +25,16 @@ from musiclm.files import only_writer_to
 from musiclm.generation.pipeline import MusicLM
 from musiclm.generation.request import Request
 from musiclm.machine.device import Device, choose_device
-from musiclm.metrics.beats import beat_f_measure
-from musiclm.metrics.harmony import Interval, Label, agreement
 from musiclm.metrics.statistics import mean_interval
 from musiclm.metrics.tempo import judge
 from musiclm.progress import progress
+from musiclm.score.agreement import agreement
 from musiclm.score.bars import plan_of_score
 from musiclm.score.controls import Controls
 from musiclm.score.labels import score_of_labels
 from musiclm.score.listener import ScoreListener
 from musiclm.score.plan import Plan
-from musiclm.score.score import NO_CHORD, Score
+from musiclm.score.score import Score
 
 TITLES = {
     "tempo": "bpm ±4 %",
@@ -51,7 +49,6 @@ TITLES = {
     "drums": "drums",
 }
 SHORTEST, LONGEST = 8.0, 28.0  # seconds of a clip; pieces of the corpus last 30 or more
-SKIPPED = 1.0  # seconds at the beginning in which no beat is counted: a listener has to hear some first
 
 
 @dataclass(frozen=True)
@@ -182,48 +179,25 @@ def _rows(wanted: Sequence[Wanted], heard: Sequence[HeardClip]) -> Mapping[str, 
 
 
 def _judged(wanted: Wanted, clip: HeardClip) -> dict[str, float]:
-    """How right one clip is in each respect, 0 … 1."""
-    controls, score, heard = wanted.controls, clip.score, clip.heard
+    """How right one clip is in each respect, 0 … 1; NaN where nothing is asked."""
+    controls, heard = wanted.controls, clip.heard
     assert controls.bpm is not None
     assert controls.key is not None
-    verdict = judge(heard.tempo, controls.bpm)
-    meters = [beat.meter for beat in score.beats]
+    verdict, course = judge(heard.tempo, controls.bpm), agreement(clip.score, wanted.score)
+    meters = [beat.meter for beat in clip.score.beats]
     meter = max(set(meters), key=meters.count) if meters else 0
-    lines = [_times(each, downbeats=True) for each in (wanted.score, score)]
-    beats = [_times(each, downbeats=False) for each in (wanted.score, score)]
-    chords = [_intervals(each, wanted.score.seconds) for each in (wanted.score, score)]
     return {
         "tempo": float(verdict == "right"),
         "octave": float(verdict != "wrong"),
-        "downbeats": beat_f_measure(*lines),
-        "beats": beat_f_measure(*beats),
+        "beats": course["beat"],
+        "downbeats": course["downbeat"],
         "meter": float((meter % 3 == 0) == (controls.meter == 3)) if meter else 0.0,
         "key": float(heard.key == str(controls.key)),
         "mode": float(heard.mode == controls.key.mode),
-        "roots": agreement(*chords, roots_only=True),
-        "triads": agreement(*chords),
+        "roots": course.get("root", float("nan")),
+        "triads": course.get("chord", float("nan")),
         "drums": float(heard.drums == controls.drums),
     }
-
-
-def _times(score: Score, *, downbeats: bool) -> list[float]:
-    return [
-        beat.at
-        for beat in score.beats
-        if SKIPPED <= beat.at <= score.seconds - 0.1 and (beat.place == 0 or not downbeats)
-    ]
-
-
-def _intervals(score: Score, seconds: float) -> list[tuple[Interval, Label]]:
-    """The chords that are known, with their times."""
-    ends = [span.at for span in score.chords[1:]] + [seconds]
-    found: list[tuple[Interval, Label]] = []
-    for span, end in zip(score.chords, ends, strict=True):
-        first, last = max(span.at, 0.0), min(end, seconds)
-        if span.what is not None and last > first:
-            label = None if span.what == NO_CHORD else (span.what.root, QUALITIES[span.what.quality])
-            found.append(((first, last), label))
-    return found
 
 
 def format_table(figures: Mapping[str, Accuracy]) -> str:

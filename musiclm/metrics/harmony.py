@@ -18,7 +18,7 @@ def triad(label: Label) -> tuple[int, str] | str | None:
     return (root, MINOR) if {0, 3, 7} <= set(tones) else ""
 
 
-def agreement(
+def overlap(
     true: Sequence[tuple[Interval, Label]],
     heard: Sequence[tuple[Interval, Label]],
     *,
@@ -39,8 +39,8 @@ def agreement(
             continue
         counted += end - start
         for (first, last), other in heard:
-            if (overlap := min(end, last) - max(start, first)) > 0 and _reduced(other, roots_only) == wanted:
-                right += overlap
+            if (both := min(end, last) - max(start, first)) > 0 and _reduced(other, roots_only) == wanted:
+                right += both
     return right / counted if counted else float("nan")
 
 

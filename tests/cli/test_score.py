@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from musiclm import Audio
@@ -67,6 +68,29 @@ def test_a_list_of_beats_is_followed(bundle: str, tmp_path: Path) -> None:
     (tmp_path / "x.beats").write_text("".join(f"{0.5 * n:.2f} {n % 3 + 1}\n" for n in range(12)))
     followed = made(bundle, tmp_path / "a.wav", "--follow", str(tmp_path / "x.beats"))
     assert not followed.waveform.equal(made(bundle, tmp_path / "b.wav").waveform)
+
+
+def test_a_recording_is_followed_and_gone_on_from(bundle: str, tmp_path: Path) -> None:
+    song = tmp_path / "song.wav"
+    click = torch.zeros(1, 6 * 24_000)
+    click[:, ::12_000] = 0.9
+    Audio((click + 0.2 * torch.sin(torch.arange(click.shape[1]) * 0.1)).clamp(-1, 1), 24_000).save(song)
+    followed = made(bundle, tmp_path / "a.wav", "--follow", str(song), "--only", "beats,drums")
+    assert followed.seconds == 2
+    main(
+        [
+            "generate",
+            "--continue",
+            str(song),
+            "--seconds",
+            "2",
+            "--bundle",
+            bundle,
+            "--out",
+            str(tmp_path / "b.wav"),
+        ]
+    )
+    assert Audio.load(tmp_path / "b.wav").seconds == 8
 
 
 def test_sections_of_a_story_have_values_of_their_own(bundle: str, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from musiclm.corpus.theory import QUALITIES
-from musiclm.metrics.harmony import agreement, triad
+from musiclm.metrics.harmony import overlap, triad
 
 C, AM, G7, DIM = (0, (0, 4, 7)), (9, (0, 3, 7)), (7, (0, 4, 7, 10)), (11, (0, 3, 6))
 CLASSES = ("C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B")
@@ -19,24 +19,24 @@ HARTE = {
 
 def test_the_share_of_time_with_the_right_chord() -> None:
     true = [((0.0, 2.0), C), ((2.0, 4.0), AM)]
-    assert agreement(true, true) == 1.0
-    assert agreement(true, [((0.0, 4.0), C)]) == 0.5
-    assert agreement(true, [((1.0, 3.0), C)]) == 0.25
-    assert agreement(true, []) == 0.0
+    assert overlap(true, true) == 1.0
+    assert overlap(true, [((0.0, 4.0), C)]) == 0.5
+    assert overlap(true, [((1.0, 3.0), C)]) == 0.25
+    assert overlap(true, []) == 0.0
 
 
 def test_a_seventh_counts_as_its_triad_and_what_has_none_is_not_counted() -> None:
     assert triad(G7) == (7, "major")
     assert triad(DIM) == ""
     assert triad(None) is None
-    assert agreement([((0.0, 1.0), G7), ((1.0, 9.0), DIM)], [((0.0, 1.0), (7, (0, 4, 7)))]) == 1.0
-    assert agreement([((0.0, 1.0), DIM)], [((0.0, 1.0), (11, (0, 3, 7)))], roots_only=True) == 1.0
-    assert np.isnan(agreement([((0.0, 1.0), DIM)], []))
+    assert overlap([((0.0, 1.0), G7), ((1.0, 9.0), DIM)], [((0.0, 1.0), (7, (0, 4, 7)))]) == 1.0
+    assert overlap([((0.0, 1.0), DIM)], [((0.0, 1.0), (11, (0, 3, 7)))], roots_only=True) == 1.0
+    assert np.isnan(overlap([((0.0, 1.0), DIM)], []))
 
 
 def test_no_chord_is_a_chord_of_its_own() -> None:
-    assert agreement([((0.0, 1.0), None)], [((0.0, 1.0), None)]) == 1.0
-    assert agreement([((0.0, 1.0), None)], [((0.0, 1.0), C)]) == 0.0
+    assert overlap([((0.0, 1.0), None)], [((0.0, 1.0), None)]) == 1.0
+    assert overlap([((0.0, 1.0), None)], [((0.0, 1.0), C)]) == 0.0
 
 
 def test_it_is_what_mir_eval_says() -> None:
@@ -66,5 +66,5 @@ def test_it_is_what_mir_eval_says() -> None:
         own, other = (
             [(times, (root, QUALITIES[quality])) for times, (root, quality) in each] for each in (true, heard)
         )
-        assert agreement(own, other) == pytest.approx(scores["majmin"], abs=1e-6)
-        assert agreement(own, other, roots_only=True) == pytest.approx(scores["root"], abs=1e-6)
+        assert overlap(own, other) == pytest.approx(scores["majmin"], abs=1e-6)
+        assert overlap(own, other, roots_only=True) == pytest.approx(scores["root"], abs=1e-6)
