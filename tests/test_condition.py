@@ -88,7 +88,7 @@ def test_stages_learn_it_drop_it_and_are_told_it_in_generation(store: TokenStore
 
     with torch.no_grad():  # as if it had learned to heed it
         for stage in (semantic, coarse):
-            stage.aligned["loudness"].projection.weight.mul_(20)
+            stage.aligned["loudness"].projection.weight.normal_(std=7.0)
     model = MusicLM.from_bundle(merge([Bundle(tmp_path / "made" / "bundle"), *parts], tmp_path / "all"))
     model.semantic_stage = semantic
     quiet, loud = (torch.full((1, 1, 10), code) for code in (0, 3))

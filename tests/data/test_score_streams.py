@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from musiclm.data.store import DESCRIPTION, TokenStore, read_description
-from musiclm.data.stream_makers import SCORE_MAKERS
+from musiclm.data.stream_makers import score_makers
 from musiclm.data.table import TABLE_NAME
 from musiclm.data.token_crops import TokenCrops, tokens_of
 from musiclm.data.tokenize import Tokenizers
@@ -32,7 +32,7 @@ LABELS: dict[str, Any] = {
 def scored(semantic: Levels, monkeypatch: pytest.MonkeyPatch) -> Levels:
     """The tokenizers of these tests, and those of the score."""
     plain = Tokenizers.load(None)  # type: ignore[arg-type]
-    both = Tokenizers([*plain.makers, *SCORE_MAKERS])
+    both = Tokenizers([*plain.makers, *score_makers(None)])
     monkeypatch.setattr(Tokenizers, "load", lambda bundle, device="cpu": both)
     return semantic
 

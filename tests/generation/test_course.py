@@ -14,6 +14,7 @@ from torch import Tensor
 from musiclm import MusicLM
 from musiclm.generation.conditioning import ConditioningSchedule
 from musiclm.generation.course import between, next_downbeat, plans_of, score_of_sections
+from musiclm.generation.prompts import PromptReader
 from musiclm.generation.request import Request
 from musiclm.generation.score_prompt import ScoreReader, stacked
 from musiclm.generation.settings import CoarseSettings
@@ -166,8 +167,15 @@ def following(model: MusicLM, planner: Planner, monkeypatch: pytest.MonkeyPatch)
     coarse = Coarse(TINY, pattern="delay", lookahead=2, num_coarse=2, streams=streams)
     monkeypatch.setattr(model.decoder, "coarse", coarse.eval())
     monkeypatch.setattr(model.decoder, "coarse_settings", CoarseSettings(window=1.0, carry=0.4))
-    reader = ScoreReader(FOLLOWS, planner, Listener())  # type: ignore[arg-type]
-    monkeypatch.setitem(model.__dict__, "score_reader", reader)
+    prompts = PromptReader(
+        model.joint_embedding,
+        model.joint_quantizer,
+        semantic_stage=model.semantic_stage,
+        decoder=model.decoder,
+        bundle=model.bundle,
+    )
+    monkeypatch.setitem(model.__dict__, "prompts", prompts)
+    prompts.__dict__["score_reader"] = ScoreReader(FOLLOWS, planner, Listener())  # type: ignore[arg-type]
     return model
 
 
@@ -235,7 +243,8 @@ def test_another_recording_s_beats_and_keys_are_followed(following: MusicLM) -> 
     (course,) = following.perform(Request(PROMPT, seconds=2.0, follow=tone(6.0), controls=given)).courses
     assert course.score.known == ("beats", "keys")
     assert what_at(course.score.keys, 1.0) == C_MAJOR
-    following.__dict__["score_reader"] = replace(following.score_reader, listener=None)
+    prompts = following.prompts
+    prompts.__dict__["score_reader"] = replace(prompts.score_reader, listener=None)
     with pytest.raises(ValueError, match=r"^expected a bundle with the component score_listener [^\n]+$"):
         following.perform(Request(PROMPT, seconds=2.0, follow=tone(6.0)))
 
@@ -249,7 +258,7 @@ def test_a_story_is_told_on_course(following: MusicLM) -> None:
 
 
 def test_without_a_planner_only_what_is_said_is_followed(following: MusicLM) -> None:
-    following.__dict__["score_reader"] = ScoreReader(FOLLOWS)
+    following.prompts.__dict__["score_reader"] = ScoreReader(FOLLOWS)
     (course,) = following.perform(Request("in A minor, no drums", seconds=1.0)).courses
     assert course.score.known == ("keys", "drums")
     codes = stacked([course], FOLLOWS, torch.device("cpu"))
