@@ -76,6 +76,7 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("evaluate", "adherence"): ("musiclm.evaluate.adherence:adherence", "does the music follow the prompt"),
     ("evaluate", "ladder"): ("musiclm.evaluate.ladder:ladder", "at which step is what a listener hears lost"),
     ("evaluate", "control"): ("musiclm.evaluate.control:control", "does a prompt get what it asks for"),
+    ("evaluate", "score"): ("musiclm.evaluate.score:score", "how well is the score of a recording heard"),
     ("evaluate", "values"): ("musiclm.evaluate.values:values", "has music the values that it is given"),
     ("evaluate", "listener"): (
         "musiclm.evaluate.listener_training:listener",
