@@ -30,7 +30,7 @@ from musiclm.score.labels import score_of_labels
 from musiclm.score.listener import ScoreListener
 from musiclm.score.score import Score, what_at
 
-LONGEST = 600.0  # seconds of a recording that are heard
+LONGEST = 120.0  # seconds of a recording that are heard
 SHORTEST = 10.0
 TITLES = {
     "beat": "beats, F",
