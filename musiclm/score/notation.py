@@ -19,6 +19,7 @@ ENDINGS = {
 }  # fmt: skip
 assert set(ENDINGS) == set(QUALITIES)
 REPEAT = "%"  # the bar before, once more
+UNKNOWN = "?"  # a bar whose chords are not known
 METERS = (2, 4, 8)  # what a beat may be: a half, a quarter, an eighth
 LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 ACCIDENTALS = {"": 0, "b": -1, "♭": -1, "flat": -1, "#": 1, "♯": 1, "sharp": 1}
@@ -100,6 +101,8 @@ def read_bars(text: str) -> tuple[Bar, ...]:
             if not read:
                 raise ValueError(f"expected a bar before the first {REPEAT}, which repeats it, in {text!r}")
             read.append(read[-1])
+        elif bar == [UNKNOWN]:
+            read.append(())
         else:
             read.append(tuple(read_chord(symbol) for symbol in bar))
     return tuple(read)
@@ -107,7 +110,7 @@ def read_bars(text: str) -> tuple[Bar, ...]:
 
 def write_bars(bars: Sequence[Bar], key: Key | None = None) -> str:
     """Bars as `read_bars` reads them."""
-    text = " | ".join(" ".join(write_chord(chord, key) for chord in bar) for bar in bars)
+    text = " | ".join(" ".join(write_chord(chord, key) for chord in bar) or UNKNOWN for bar in bars)
     return f"{text} |" if len(bars) == 1 and len(bars[0]) > 1 else text  # else each chord would be a bar
 
 

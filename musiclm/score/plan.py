@@ -181,7 +181,7 @@ def _words_of(section: Section) -> dict[str, Any]:
         words["key"] = write_key(section.key)
     if section.drums is not None:
         words["drums"] = section.drums
-    if all(section.bars):
+    if any(section.bars):
         words["chords"] = write_bars(section.bars, section.key)
     else:
         words["bars"] = len(section.bars)
