@@ -227,6 +227,8 @@ def _make(
             music = Music(stream, stream.sample_rate, stream.length, [Made(seed) for seed in seeds])
         else:
             music = _guarded(request, model, guarding, stages)
+            if save_plan is not None:
+                _save_plan(model.courses(replace(request, seed=music.made[0].seed)), save_plan)
             for file, made in zip(files, music.made, strict=True):
                 name = f"{file}: " if len(files) > 1 else ""
                 print(f"guard: {name}{made.verdict}", file=sys.stderr)

@@ -292,6 +292,11 @@ class MusicLM:
             on_semantic=on_semantic,
         )
 
+    def courses(self, request: Request) -> Sequence[Course]:
+        """What the samples of a request are to be over time, where the model follows a score."""
+        prompt = self.prompts.audio_prompt(request, self.settings)
+        return self.prompts.schedule(request, prompt)[1]
+
     def sample(self, schedule: ConditioningSchedule, *, seconds: float, seed: int = 0) -> Audio:
         """Music under conditions that are there already, such as a recording's own joint embedding.
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from musiclm import Audio, MusicLM
-from musiclm.generation import pipeline
+from musiclm.generation import prompts
 from musiclm.generation.settings import CoarseSettings, FineSettings
 from musiclm.generation.windows import WindowSchedule
 from musiclm.notices import RecordingNotice
@@ -95,7 +95,7 @@ def test_music_is_as_long_as_its_melody_unless_told(following: MusicLM) -> None:
 def test_stages_that_have_learned_no_melody_are_not_asked_to_follow_one(
     model: MusicLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "load_components", lambda bundle, roles, **more: list(roles))
+    monkeypatch.setattr(prompts, "load_components", lambda bundle, roles, **more: list(roles))
     with pytest.raises(ValueError, match="expected stages that follow a melody, the semantic stage"):
         model.generate(PROMPT, melody=tone(2.0))
 

@@ -25,7 +25,8 @@ def test_a_section_comes_back_from_its_score_and_its_codes(section: Section, cod
     (back,) = found.sections
     assert back.bars == section.bars
     assert (back.meter, back.key, back.drums) == (section.meter, section.key, section.drums)
-    assert abs(back.bpm / section.bpm - 1) < (0.05 / section.bar_seconds if coded else 1e-6)  # a frame in a bar
+    off = 0.05 / section.bar_seconds if coded else 1e-6  # a frame in a bar
+    assert abs(back.bpm / section.bpm - 1) < off
 
 
 def test_a_chord_for_each_beat_is_kept() -> None:
