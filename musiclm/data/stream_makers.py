@@ -5,7 +5,8 @@ returns their maker, of others None. Streams of the score are made by `ScoreMake
 what the bundle's listener hears, if it has one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
@@ -220,6 +221,17 @@ def score_makers(listener: ScoreListener | None) -> list[ScoreMaker]:
         return [ScoreMaker(stream) for stream in SCORE_STREAMS]
     streams = [replace(stream, made_by=(LISTENER,)) for stream in SCORE_STREAMS]
     return [ScoreMaker(stream, listener.sample_rate) for stream in streams]
+
+
+def parts_said(recordings: Iterable[Recording]) -> set[str]:
+    """The parts of a score that the labels of any recording say something of."""
+    said: set[str] = set()
+    for recording in recordings:
+        if len(said) == len(PARTS):
+            break
+        with suppress(ValueError):  # what cannot be is named when the recording's turn comes
+            said |= set(score_of_labels(recording.labels, recording.seconds).known)
+    return said
 
 
 def listener_of(bundle: Bundle, device: str) -> ScoreListener | None:

@@ -34,12 +34,14 @@ from musiclm.data.store import (
     write_description,
     write_shard,
 )
-from musiclm.data.stream_makers import MAKERS, Maker, Material, listener_of, score_makers
+from musiclm.data.stream_makers import MAKERS, Maker, Material, listener_of, parts_said, score_makers
 from musiclm.files import only_writer, shown
 from musiclm.machine.cpus import usable_cpus
 from musiclm.machine.device import Device, choose_device
 from musiclm.progress import Progress, progress
+from musiclm.score.codes import PART_OF
 from musiclm.score.listener import ScoreListener
+from musiclm.score.score import PARTS
 
 MELODY = ("melody_embedding", "melody_quantizer")  # of bundles that have them
 MAX_SECONDS = 7200.0  # two hours, 0.7 GB as a waveform: a longer recording is left out
@@ -62,7 +64,7 @@ class Tokenizers:
 
     def only(self, names: Collection[str]) -> "Tokenizers":
         """Those that make the streams of these names."""
-        return Tokenizers(maker for maker in self.makers if maker.stream.name in names)
+        return Tokenizers((maker for maker in self.makers if maker.stream.name in names), self.listener)
 
     def describe(self, fingerprints: dict[str, str]) -> StoreDescription:
         """What they make, by components of these fingerprints."""
@@ -180,7 +182,7 @@ def _make_store(
     report: Report,
 ) -> None:
     """Bring the store up to date: it holds these recordings, and no others."""
-    tokenizers = _those_of_store(Tokenizers.load(source), out)
+    tokenizers = _those_of_store(Tokenizers.load(source), out, recordings)
     streams = tokenizers.describe({}).streams
     makers = [role for stream in streams for role in stream.made_by]
     description = StoreDescription(streams, {role: source.fingerprint(role) for role in makers})
@@ -213,20 +215,25 @@ def _make_store(
     (out / UNFINISHED).unlink(missing_ok=True)
 
 
-def _those_of_store(tokenizers: Tokenizers, out: Path) -> Tokenizers:
-    """The tokenizers of a store that is there: one of a time without streams of the score stays without."""
-    if not (out / DESCRIPTION).is_file():
-        return tokenizers
-    kept = {stream.name for stream in read_description(out).streams}
-    streams = tokenizers.describe({}).streams
-    missing = [stream.name for stream in streams if stream.name not in kept and not stream.made_by]
-    if missing:
-        print(
-            f"tokenize: {shown(out)} has no {', '.join(missing)}, and stays without: "
-            "name a new folder for them",
-            file=sys.stderr,
-        )
-    return tokenizers.only([stream.name for stream in streams if stream.name not in missing])
+def _those_of_store(tokenizers: Tokenizers, out: Path, recordings: Iterable[Recording]) -> Tokenizers:
+    """The tokenizers of a store, without streams of the score that say nothing of any recording.
+
+    A stage follows every stream of its store: of one that is absent everywhere it would learn nothing, and
+    yet be asked to follow it. A store that is there and has none of these streams stays without.
+    """
+    said = PARTS if tokenizers.listener is not None else parts_said(recordings)
+    wanted = [stream for stream, part in PART_OF.items() if part in said]
+    if (out / DESCRIPTION).is_file():
+        kept = {stream.name for stream in read_description(out).streams}
+        if missing := [name for name in wanted if name not in kept]:
+            print(
+                f"tokenize: {shown(out)} has no {', '.join(missing)}, and stays without: "
+                "name a new folder for them",
+                file=sys.stderr,
+            )
+        wanted = [name for name in PART_OF if name in kept]
+    names = [stream.name for stream in tokenizers.describe({}).streams]
+    return tokenizers.only([name for name in names if name in wanted or name not in PART_OF])
 
 
 def _make_shards(

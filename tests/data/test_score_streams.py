@@ -67,18 +67,27 @@ def test_streams_of_the_score_are_as_the_labels_say(tmp_path: Path, scored: Leve
     assert bool((third.streams["drums"] == 0).all())
 
 
-def test_of_a_folder_without_a_table_the_score_is_absent(tmp_path: Path, scored: Levels) -> None:
-    store = run(tmp_path / "tokens", folder_of_tones(tmp_path / "music", 2, seconds=SECONDS))
-    for row in store:
-        for stream in STREAMS:
-            assert row.streams[stream.name].shape == (stream.levels, 25 * SECONDS)
-            assert bool((row.streams[stream.name] == 65_535).all())
-    save_quantizer(store.folder, "joint_quantizer", dimension=4, num_quantizers=3)
-    crops = TokenCrops(store.folder, 1.0, batch_size=2)
-    batch = next(iter(crops.train_dataloader()))
+def test_of_recordings_without_labels_the_score_is_absent(tmp_path: Path, scored: Levels) -> None:
+    store = run(tmp_path / "tokens", labelled(tmp_path / "music", dict.fromkeys(LABELS), LABELS))
     for stream in STREAMS:
-        assert batch[stream.name].shape == (2, stream.levels, 25)
-        assert bool((batch[stream.name] == ABSENT).all())
+        assert store[0].streams[stream.name].shape == (stream.levels, 25 * SECONDS)
+        assert bool((store[0].streams[stream.name] == 65_535).all())
+    save_quantizer(store.folder, "joint_quantizer", dimension=4, num_quantizers=3)
+    batch = next(iter(TokenCrops(store.folder, 1.0, batch_size=16).train_dataloader()))
+    for stream in STREAMS:
+        assert batch[stream.name].shape == (16, stream.levels, 25)
+        absent = (batch[stream.name] == ABSENT).flatten(1).all(dim=1)
+        assert absent.any()
+        assert not absent.all()
+
+
+def test_streams_that_say_nothing_of_any_recording_are_not_kept(tmp_path: Path, scored: Levels) -> None:
+    """A stage would follow them, having learned nothing."""
+    plain = run(tmp_path / "tokens", folder_of_tones(tmp_path / "music", 2, seconds=SECONDS))
+    assert not {stream.name for stream in plain.description.streams} & set(NAMES)
+    music = labelled(tmp_path / "labelled", {"drums": True}, {"drums": None})
+    some = run(tmp_path / "some", music)
+    assert {stream.name for stream in some.description.streams} & set(NAMES) == {"drums"}
 
 
 def test_labels_that_cannot_be_leave_a_recording_out_and_say_why(tmp_path: Path, scored: Levels) -> None:
