@@ -47,6 +47,7 @@ TITLES = {
     "roots": "chord roots",
     "triads": "major, minor triads",
     "drums": "drums",
+    "pulse": "pulse",
 }
 SHORTEST, LONGEST = 8.0, 28.0  # seconds of a clip; pieces of the corpus last 30 or more
 
@@ -197,6 +198,7 @@ def _judged(wanted: Wanted, clip: HeardClip) -> dict[str, float]:
         "roots": course.get("root", float("nan")),
         "triads": course.get("chord", float("nan")),
         "drums": float(heard.drums == controls.drums),
+        "pulse": heard.pulse,  # of whatever is asked
     }
 
 
