@@ -108,7 +108,7 @@ def _of_stretch(
     half = np.median(np.diff(track.times)) / 2 if len(track.times) > 1 else 0.0
     begin = max(start, before[-1][0].at + half) if before else start
     return [
-        (Beat(max(at + offset, 0.0), int(place), track.meter), bool(confidence >= BEATS_HEARD))
+        (Beat(max(float(at) + offset, 0.0), int(place), track.meter), bool(confidence >= BEATS_HEARD))
         for at, place, confidence in zip(track.times, track.places, track.confidences, strict=True)
         if begin <= at + offset < end
     ]
