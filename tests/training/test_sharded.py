@@ -83,6 +83,7 @@ def words(tokens: Path, root: Path, *more: str) -> list[str]:
     configs = [f"--config={CONFIGS / folder / 'semantic.yaml'}" for folder in ("", "tiny")]
     exact = [
         "--model.init_args.condition_dropout=0",
+        "--model.init_args.joint_dropout=0",
         "--model.init_args.part.init_args.transformer.dropout=0",
     ]
     exact += ["--storage=float32", "--data.init_args.crops_per_epoch=4"]
