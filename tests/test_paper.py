@@ -46,6 +46,7 @@ STAGE = {
 PROMPTED = {
     **STAGE,
     "model.condition_dropout": (0.0, "M has no guidance"),
+    "model.joint_dropout": (0.0, "M has no guidance"),
     "data.noise.mulan": (0.0, "M has none"),
     "data.noise.melody": (0.0, "M has none"),
     "data.clear_of_end": (0.0, "M has none"),

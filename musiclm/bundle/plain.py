@@ -8,6 +8,8 @@ import yaml
 MOST_BYTES = 2**20  # the model that ships has 6 kB
 MOST_VALUES = 100_000  # a file of a few lines can name the same list a billion times
 DEEPEST = 50  # levels of nesting
+# ValueError: no UTF-8, or no date; the others come of tags whose values are none, as `!!int ''`.
+UNREADABLE = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
 
 
 def read_yaml(file: Path) -> Any:
@@ -21,7 +23,7 @@ def read_yaml(file: Path) -> Any:
         raise ValueError(f"expected YAML of at most {MOST_BYTES} bytes in {file}, it has more")
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, or no date
+    except UNREADABLE as error:
         reason = " ".join(str(error).split())[:300]
         raise ValueError(f"expected YAML in {file}, but it cannot be read: {reason}") from None
     count = 0

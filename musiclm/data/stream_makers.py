@@ -52,6 +52,11 @@ class Material:
         heard = self.listener.hear(self.audio.resample(self.listener.sample_rate).waveform[None])
         return replace(said, **{part: getattr(heard, part) for part in unsaid})
 
+    @cached_property
+    def score_codes(self) -> dict[str, Tensor]:
+        """The streams of the score, all made at once."""
+        return codes_of(self.score)
+
 
 class Maker(Protocol):
     """Makes one stream of recordings, from sound of `sample_rate` Hz or more."""
@@ -86,7 +91,7 @@ class ScoreMaker:
 
     def __call__(self, material: Material) -> Tensor:
         """See `Maker`."""
-        return codes_of(material.score)[self.stream.name]
+        return material.score_codes[self.stream.name]
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,6 @@ from musiclm.score.bars import plan_of_score
 from musiclm.score.controls import Controls
 from musiclm.score.labels import score_of_labels
 from musiclm.score.listener import ScoreListener
-from musiclm.score.plan import Plan
 from musiclm.score.score import Score
 
 TITLES = {
@@ -132,8 +131,7 @@ def wanted_clips(clips: int, seconds: float, seed: int) -> Iterator[Wanted]:
         assert plan is not None  # every piece of the corpus has a beat
         section = plan.sections[0]
         controls = Controls(row["tempo"], section.meter, section.key, section.bars, bool(row["drums"]))
-        score = Plan(plan.under(controls).sections).score(seconds)
-        yield Wanted(row["captions"][0], controls, score, audio)
+        yield Wanted(row["captions"][0], controls, plan.under(controls).score(seconds), audio)
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,14 @@ and again from the first as long as the music lasts.
 
 import math
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from musiclm.bundle.plain import read_yaml
 from musiclm.files import shown, write_whole
 from musiclm.score.controls import PACES, Controls
 from musiclm.score.notation import Bar, read_bars, read_key, read_meter, write_bars, write_key
@@ -77,7 +78,7 @@ class Plan:
         """How long it is, played once."""
         return sum(len(section.bars) * section.bar_seconds for section in self.sections)
 
-    def score(self, seconds: float, *, first: float = 0.0, drums: bool | None = None) -> Score:
+    def score(self, seconds: float, *, first: float = 0.0) -> Score:
         """The score of so many seconds of the plan, whose first downbeat is at `first`.
 
         What is before `first` is led up to it by the first bar, so that music that begins before a downbeat
@@ -86,7 +87,6 @@ class Plan:
         Args:
             seconds: from 0 on.
             first: of a downbeat, in seconds.
-            drums: whether they play where the plan does not say.
         """
         beats: list[Beat] = []
         keys: list[From[Key]] = []
@@ -102,7 +102,7 @@ class Plan:
                 beats.append(Beat(at, 0, section.meter))  # where the last bar ends
                 break
             keys.append(From(at, section.key))
-            plays.append(From(at, drums if section.drums is None else section.drums))
+            plays.append(From(at, section.drums))
             beat_seconds = 60.0 / section.bpm
             for bar in section.bars:
                 beats += [Beat(at + n * beat_seconds, n, section.meter) for n in range(section.meter)]
@@ -123,7 +123,7 @@ class Plan:
         return Plan(tuple(replace(section, **values) for section in self.sections))
 
 
-def _endless(first: Sequence[Section], sections: Sequence[Section]) -> Any:
+def _endless(first: Sequence[Section], sections: Sequence[Section]) -> Iterator[Section]:
     yield from first
     while True:
         yield from sections
@@ -145,15 +145,7 @@ def read_plan(path: Path) -> Plan:
     if not path.is_file():
         raise FileNotFoundError(f"expected a plan as a YAML file, found nothing at {path}")
     try:
-        words = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except RecursionError:
-        raise ValueError(f"expected a plan as YAML in {shown(path)}, it is nested too deeply") from None
-    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError) as error:
-        raise ValueError(
-            f"expected a plan as YAML in {shown(path)}: {' '.join(str(error).split())}"
-        ) from None
-    try:
-        return _plan_of_words(words)
+        return _plan_of_words(read_yaml(path))
     except ValueError as error:
         raise ValueError(f"expected a plan in {shown(path)}: {error}") from None
 

@@ -120,6 +120,7 @@ def test_a_model_goes_through_all_its_steps(tmp_path: Path, clips: list[Clip]) -
     assert len(list((tmp_path / "kept").glob("*.wav"))) == 3 * len(steps) - 1
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_several_processes_measure_the_same(tmp_path: Path, clips: list[Clip]) -> None:
     model = MusicLM.from_pretrained(make_bundle(tmp_path), device="cpu")
     alone, together = (climb(model, Listener.load(), clips, workers=workers) for workers in (1, 2))
