@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,9 @@ from torch import Tensor
 
 from musiclm import Audio, MusicLM
 from musiclm.generation import prompts
+from musiclm.generation.melody_prompt import MelodyTokenizer
 from musiclm.generation.settings import CoarseSettings, FineSettings
+from musiclm.generation.token_decoder import TokenDecoder
 from musiclm.generation.windows import WindowSchedule
 from musiclm.notices import RecordingNotice
 from musiclm.stages.coarse import Coarse
@@ -45,22 +48,28 @@ class Levels:
 
 
 @pytest.fixture
-def following(model: MusicLM, monkeypatch: pytest.MonkeyPatch) -> MusicLM:
-    """The model with stages that know melodies, and windows of the default model's lengths."""
-    from dataclasses import replace
-
-    from musiclm.generation.melody_prompt import MelodyTokenizer
-
+def following(model: MusicLM) -> MusicLM:
+    """A model with stages that know melodies, and windows of the default model's lengths."""
     streams = tuple(Stream(**each) for each in MELODY_STREAMS)
     known: dict[str, Any] = {"pattern": "delay", "streams": streams, "unfolded_width": 4}
-    monkeypatch.setattr(model, "semantic_stage", Semantic(TINY, **known).eval())
-    coarse = Coarse(TINY, lookahead=2, num_coarse=2, **known)
-    monkeypatch.setattr(model.decoder, "coarse", coarse.eval())
-    monkeypatch.setattr(model, "settings", replace(model.settings, window=15.0, stride=7.5))
-    monkeypatch.setattr(model.decoder, "coarse_settings", CoarseSettings(window=5.0, carry=2.0))
-    monkeypatch.setattr(model.decoder, "fine_settings", FineSettings(window=3.0))
-    monkeypatch.setitem(model.prompts.__dict__, "melody_tokenizer", MelodyTokenizer(Guide(), Levels()))  # type: ignore[arg-type]
-    return model
+    decoder = TokenDecoder(
+        model.decoder.codec,
+        Coarse(TINY, lookahead=2, num_coarse=2, **known).eval(),
+        model.decoder.fine,
+        coarse_settings=CoarseSettings(window=5.0, carry=2.0),
+        fine_settings=FineSettings(window=3.0),
+        codec_settings=model.decoder.codec_settings,
+    )
+    made = MusicLM(
+        model.joint_embedding,
+        model.joint_quantizer,
+        semantic_stage=Semantic(TINY, **known).eval(),
+        decoder=decoder,
+        settings=replace(model.settings, window=15.0, stride=7.5),
+        bundle=model.bundle,
+    )
+    made.prompts.__dict__["melody_tokenizer"] = MelodyTokenizer(Guide(), Levels())  # type: ignore[arg-type]
+    return made
 
 
 def test_every_window_sees_the_melody_of_its_own_time(following: MusicLM, heard: Heard) -> None:
