@@ -48,8 +48,10 @@ generate: $(READY)
 	@$(BIN)/musiclm generate --seconds "$$MUSICLM_SECONDS" --seed "$$MUSICLM_SEED" --out "$$MUSICLM_OUT" -- "$$MUSICLM_PROMPT"
 
 # A worker takes a file at a time, whose tests share what is costly; slow files first (tests/conftest.py).
+# What takes longer than it should is named at the end: CI has a limit.
 test: $(READY)
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0 \
+		--durations 20 --durations-min 20
 
 lint: $(READY)
 	@$(BIN)/ruff check .
