@@ -3,7 +3,7 @@
 #
 #   make default-model                    on two CPU cores, at most three hours
 #   RUNS=/big/disk make default-model     elsewhere than runs/default
-#   HOURS=40 make default-model           more music; MELODY_HOURS=20 more melodies
+#   HOURS=40 make default-model           more music; MELODY_HOURS=20 more melodies; LABEL_HOURS=400 more plans
 #   SIZE=configs/paper make default-model with the settings of a folder of overrides, one YAML per part
 #
 # Every step is skipped when its result exists, and training goes on from its last checkpoint: kill it at
@@ -14,6 +14,7 @@ BIN=${BIN:-.venv/bin}
 RUNS=${RUNS:-runs/default}
 HOURS=${HOURS:-8}
 MELODY_HOURS=${MELODY_HOURS:-4}
+LABEL_HOURS=${LABEL_HOURS:-100}
 SIZE=${SIZE:-}
 OUT=${OUT_BUNDLE:-musiclm/bundles/default}
 case "$RUNS$OUT" in *" "*) echo "expected folders without spaces, got $RUNS and $OUT" >&2; exit 2 ;; esac
@@ -73,12 +74,13 @@ embeddings() {
 
 semantic_and_fine() {
 	fit semantic --data.init_args.tokens "$RUNS/tokens"
-	fit planner --data.init_args.tokens "$RUNS/tokens"
+	fit planner --data.init_args.tokens "$RUNS/tokens" --data.init_args.labels "$RUNS/labels"
 	fit fine --data.init_args.tokens "$RUNS/tokens"
 }
 
 "$BIN/musiclm" corpus render --hours "$HOURS" --out "$RUNS/corpus"
 "$BIN/musiclm" corpus melodies --hours "$MELODY_HOURS" --out "$RUNS/melodies"
+[ -e "$RUNS/labels/corpus.parquet" ] || "$BIN/musiclm" corpus labels --hours "$LABEL_HOURS" --seed 1 --out "$RUNS/labels"
 
 together acoustic_and_semantic_tokenizers embeddings
 

@@ -56,7 +56,7 @@ def chain(killed: tuple[Path, int, dict[Path, int]], warm: Path) -> Path:
 
 def start(root: Path, warm: Path) -> subprocess.Popen[bytes]:
     settings = {"RUNS": root, "OUT_BUNDLE": root / "bundle", "SIZE": "configs/tiny", "BIN": warm}
-    settings |= {"HOURS": "0.02", "MELODY_HOURS": "0.02"}
+    settings |= {"HOURS": "0.02", "MELODY_HOURS": "0.02", "LABEL_HOURS": "0.1"}
     environment = os.environ | {name: str(value) for name, value in settings.items()}
     words = ["sh", str(ROOT / "scripts" / "default_model.sh")]
     with (root / "log").open("a") as log:

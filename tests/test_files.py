@@ -105,6 +105,7 @@ def test_a_command_holds_its_folder_and_leaves_none_behind_for_a_mistake(tmp_pat
     ("function", "argument"),
     [
         ("musiclm.audit.audit:audit", "out"),
+        ("musiclm.corpus.labels:labels", "out"),
         ("musiclm.corpus.render:render", "out"),
         ("musiclm.corpus.melodies:melodies", "out"),
         ("musiclm.evaluate.codec:codec", "out"),

@@ -36,6 +36,7 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("validate",): ("musiclm.training.cli:main", "measure a part on held-out recordings"),
     ("tokenize",): ("musiclm.data.tokenize:tokenize", "turn recordings into a token store"),
     ("corpus", "render"): ("musiclm.corpus.render:render", "compose and render the reference corpus"),
+    ("corpus", "labels"): ("musiclm.corpus.labels:labels", "compose it, and write its table alone"),
     ("corpus", "melodies"): ("musiclm.corpus.melodies:melodies", "render its melodies in several versions"),
     ("audit", "plant"): ("musiclm.audit.canaries:plant", "put canaries into a token store"),
     ("audit",): ("musiclm.audit.audit:audit", "does the model repeat its training data"),

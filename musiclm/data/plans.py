@@ -1,11 +1,13 @@
-"""Plans with the words that describe their music, of a token store: what the planner trains on.
+"""Plans with the words that describe their music: what the planner trains on.
 
-A row of the store has captions, MuLan's embeddings, and the streams of its score; the plan is what these
-streams say, in bars. Rows whose beat is not known have none, and are left out.
+They come from a token store, whose rows have captions, MuLan's embeddings, and the streams of a score; and
+from a table of labels and captions alone, of music that need not have been played (`musiclm corpus labels`).
+The plan is what the score says, in bars. Rows whose beat is not known have none, and are left out.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,29 +17,34 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from musiclm.data.crops import run_report
 from musiclm.data.loading import ResumableLoader, ResumableSampler, check_any_to_train_on, no_validation
+from musiclm.data.sources import split_of
 from musiclm.data.store import TokenRow, TokenStore
+from musiclm.data.table import TABLE_NAME, Row, read_table
 from musiclm.data.token_crops import tokens_of
 from musiclm.files import shown
 from musiclm.score.bars import plan_of_score
 from musiclm.score.codes import STREAMS, score_of
+from musiclm.score.labels import score_of_labels
 from musiclm.score.plan_tokens import tokens_of as tokens_of_plan
 
 
 @dataclass(frozen=True)
 class DescribedPlan:
-    """A plan's tokens, and what is known of its music: captions, and its embedding [D]."""
+    """A plan's tokens, and what is known of its music: captions, and its embedding [D], if it was heard."""
 
     tokens: list[int]
     captions: tuple[str, ...]
-    embedding: Tensor
+    embedding: Tensor | None = None
 
 
 class PlanData(Dataset[dict[str, Any]]):
     """Item `i` is the i-th random plan, with one of its captions."""
 
-    def __init__(self, plans: Sequence[DescribedPlan], *, seed: int) -> None:
+    def __init__(self, plans: Sequence[DescribedPlan], *, dimension: int, seed: int) -> None:
         self.plans = plans
+        self.unheard = torch.zeros(dimension)
         self.seed = seed
 
     def __getitem__(self, index: int) -> dict[str, Any]:
@@ -45,7 +52,8 @@ class PlanData(Dataset[dict[str, Any]]):
         plan = self.plans[int(torch.randint(len(self.plans), (), generator=generator))]
         place = int(torch.randint(max(len(plan.captions), 1), (), generator=generator))
         caption = plan.captions[place] if plan.captions else ""
-        return {"tokens": plan.tokens, "caption": caption, "embedding": plan.embedding}
+        embedding = self.unheard if plan.embedding is None else plan.embedding
+        return {"tokens": plan.tokens, "caption": caption, "embedding": embedding}
 
 
 class Plans(lightning.LightningDataModule):
@@ -53,6 +61,7 @@ class Plans(lightning.LightningDataModule):
 
     Args:
         tokens: the folder of a token store.
+        labels: a folder with a table of labels and captions; one of its plans counts as one of the store's.
         batch_size: plans in a batch.
         plans_per_epoch: an epoch is this many plans.
         validation_plans: fixed ones of held-out recordings.
@@ -62,6 +71,7 @@ class Plans(lightning.LightningDataModule):
     def __init__(
         self,
         tokens: Path,
+        labels: Path | None = None,
         *,
         batch_size: int = 64,
         plans_per_epoch: int = 6400,
@@ -74,6 +84,7 @@ class Plans(lightning.LightningDataModule):
                 f"expected a batch_size of 1 … plans_per_epoch, got {batch_size} and {plans_per_epoch}"
             )
         self.tokens = Path(tokens)
+        self.labels = None if labels is None else Path(labels)
         self.batch_size = batch_size
         self.plans_per_epoch = plans_per_epoch
         self.validation_plans = validation_plans
@@ -88,9 +99,15 @@ class Plans(lightning.LightningDataModule):
         """
         if not self._plans:
             self._plans = {"train": [], "valid": []}
-            for row in TokenStore(self.tokens):
+            for row in self._store:
                 if (plan := described(row)) is not None:
                     self._plans[row.split].append(plan)
+            if self.labels is not None:
+                rows, report = _rows_of(self.labels), run_report(self.trainer, strict=False)
+                for labelled, plan in report.each(rows, described_by_labels):
+                    if plan is not None:
+                        self._plans[labelled.split or split_of(labelled.id)].append(plan)
+                report.close(len(rows) - len(report.left_out))
         if name == "train":
             check_any_to_train_on(
                 len(self._plans["train"]), shown(self.tokens), "recording whose beat is known"
@@ -105,7 +122,7 @@ class Plans(lightning.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         sampler = ResumableSampler(self.plans_per_epoch, self)
-        data = PlanData(self.split("train"), seed=self.seed)
+        data = self._data("train", seed=self.seed)
         return ResumableLoader(
             data, batch_size=self.batch_size, sampler=sampler, drop_last=True, collate_fn=_together
         )
@@ -113,10 +130,17 @@ class Plans(lightning.LightningDataModule):
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
         if reason := self.unmeasured():
             return no_validation(reason, self.trainer)
-        data = PlanData(self.split("valid"), seed=-1)
+        data = self._data("valid", seed=-1)
         return DataLoader(
             data, batch_size=self.batch_size, sampler=range(self.validation_plans), collate_fn=_together
         )
+
+    @cached_property
+    def _store(self) -> TokenStore:
+        return TokenStore(self.tokens)
+
+    def _data(self, split: str, *, seed: int) -> PlanData:
+        return PlanData(self.split(split), dimension=self._store.description["mulan"].size, seed=seed)
 
 
 def described(row: TokenRow) -> DescribedPlan | None:
@@ -129,6 +153,24 @@ def described(row: TokenRow) -> DescribedPlan | None:
     mean = row.streams["mulan"].astype(np.float32).mean(axis=0)
     embedding = torch.nn.functional.normalize(torch.from_numpy(mean), dim=0)
     return DescribedPlan(tokens_of_plan(plan), tuple(row.captions), embedding)
+
+
+def described_by_labels(row: Row) -> DescribedPlan | None:
+    """The plan of a row of a table; None where its beat is not known.
+
+    Raises:
+        ValueError: its labels say what cannot be.
+    """
+    plan = plan_of_score(score_of_labels(row.labels, row.seconds)) if row.seconds else None
+    return None if plan is None else DescribedPlan(tokens_of_plan(plan), row.captions)
+
+
+def _rows_of(folder: Path) -> list[Row]:
+    if not (folder / TABLE_NAME).is_file():
+        raise FileNotFoundError(
+            f"expected a table of labels and captions, there is no {shown(folder / TABLE_NAME)}"
+        )
+    return read_table(folder)
 
 
 def _together(rows: list[dict[str, Any]]) -> dict[str, Any]:

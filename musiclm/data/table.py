@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 TABLE_NAME = "corpus.parquet"
-KNOWN = {"id", "path", "seconds", "licence", "split", "captions"}  # a length is asked of the file itself
+KNOWN = {"id", "path", "seconds", "licence", "split", "captions"}
 
 Split = Literal["train", "valid"]
 
@@ -22,6 +22,7 @@ class Row:
     split: Split | None  # None: as for recordings without a table
     captions: tuple[str, ...]
     labels: dict[str, Any] = field(default_factory=dict)
+    seconds: float | None = None  # as the table says; of a recording, its file is asked
 
 
 def read_table(folder: Path) -> list[Row]:
@@ -46,7 +47,7 @@ def read_table(folder: Path) -> list[Row]:
 
 def _row(folder: Path, entry: dict[str, Any]) -> Row:
     captions = entry.get("captions") or ()
-    split = entry.get("split")
+    split, seconds = entry.get("split"), entry.get("seconds")
     if split is not None and split not in get_args(Split):
         raise ValueError(
             f"expected the splits train and valid in {folder / TABLE_NAME}, {entry['id']!r} has {split!r}"
@@ -58,4 +59,5 @@ def _row(folder: Path, entry: dict[str, Any]) -> Row:
         split=split,
         captions=(captions,) if isinstance(captions, str) else tuple(filter(None, captions)),
         labels={name: value for name, value in entry.items() if name not in KNOWN},
+        seconds=float(seconds) if isinstance(seconds, int | float) else None,
     )

@@ -16,9 +16,11 @@ import soundfile
 
 from musiclm.corpus import render as rendering
 from musiclm.corpus.composer import compose
+from musiclm.corpus.labels import labels
 from musiclm.corpus.render import pieces, render
 from musiclm.corpus.table import is_held_out, row_of, split_of
 from musiclm.data.sources import find_recordings
+from musiclm.data.table import read_table
 
 HOURS = 0.015  # two pieces or so
 
@@ -171,3 +173,18 @@ def test_a_corpus_of_another_seed_is_refused(corpus: Path) -> None:
     with pytest.raises(ValueError, match="not of a corpus of seed 4"):
         render(corpus, hours=HOURS, seed=4)
     assert contents(corpus) == before
+
+
+def test_the_table_alone_has_the_rows_of_the_corpus_that_is_played(corpus: Path, tmp_path: Path) -> None:
+    labels(tmp_path / "labels", hours=0.05, seed=3)
+    alone, played = (read_table(folder) for folder in (tmp_path / "labels", corpus))
+    assert len(alone) >= 3
+    shorter = min(len(alone), len(played))
+    for one, other in zip(alone[:shorter], played[:shorter], strict=True):
+        assert replace(one, path=other.path) == other
+    assert not (tmp_path / "labels" / "audio").exists()
+    with pytest.raises(ValueError, match=r"^expected a folder without recordings, [^\n]+$"):
+        labels(corpus, hours=0.05, seed=3)
+    with pytest.raises(ValueError, match=r"^expected hours above 0 [^\n]+$"):
+        labels(tmp_path / "none", hours=0.0)
+    assert not (tmp_path / "none").exists()

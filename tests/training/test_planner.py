@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 import torch
 from torch.nn import functional
@@ -9,10 +11,11 @@ from torch.nn import functional
 from musiclm.bundle import Bundle, load_component
 from musiclm.cli import main
 from musiclm.data.plans import Plans
+from musiclm.data.table import read_table
 from musiclm.score.controls import Controls
 from musiclm.score.notation import read_bars, read_key
 from musiclm.score.plan import Plan, Section
-from musiclm.score.plan_tokens import FIRST
+from musiclm.score.plan_tokens import FIRST, plan_of_tokens
 from musiclm.score.planner import Planner, words_of
 from musiclm.training.planner import PlannerTraining
 from tests.score.plan_store import make_plan_store
@@ -72,6 +75,44 @@ def test_a_word_or_an_embedding_comes_to_mean_a_meter(known_by: str, folder: Pat
         tempo = torch.tensor([row.tokens[:1]])
         logits = training.part(training.part.context([words], embedding), tempo)[0, -1]
         assert int(logits.argmax()) == FIRST["meter"] + plan.sections[0].meter
+
+
+def test_labels_of_music_that_nobody_has_played_are_learned_beside_the_store(
+    folder: Path, tmp_path: Path
+) -> None:
+    unplayed = tmp_path / "labels"
+    main(["corpus", "labels", "--hours", "0.3", "--seed", "5", "--out", str(unplayed)])
+    data = Plans(folder, unplayed, batch_size=8)
+    rows = {row.captions: row for row in read_table(unplayed)}
+    for name in ("train", "valid"):
+        labelled = [each for each in data.split(name) if each.embedding is None]
+        assert labelled
+        assert all(rows[each.captions].split == name for each in labelled)
+        assert len(data.split(name)) == 2 + len(labelled)
+    first = next(each for each in data.split("train") if each.embedding is None)
+    drawn = plan_of_tokens(first.tokens).sections[0]
+    labels = rows[first.captions].labels
+    assert drawn.bpm == pytest.approx(labels["tempo"], rel=0.011)
+    assert (drawn.meter, str(drawn.key)) == (labels["beats_per_bar"], labels["key"])
+    assert drawn.drums == labels["drums"]
+    batch = next(iter(data.train_dataloader()))
+    assert batch["embedding"].shape == (8, 4)
+    assert not batch["embedding"].any(dim=1).all()
+    assert batch["caption"]
+    assert all(batch["caption"])
+
+
+def test_a_row_of_labels_that_cannot_be_is_left_out_and_counted(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = {"tempo": 120.0, "beats_per_bar": 4, "seconds": 30.0, "split": "train", "captions": ["a march"]}
+    rows = [good, good | {"tempo": -3.0}, good | {"seconds": None}, good | {"tempo": None}]
+    table = [{"id": str(n), "path": f"{n}.flac"} | row for n, row in enumerate(rows)]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(table), tmp_path / "corpus.parquet")
+    assert len(Plans(folder, tmp_path).split("train")) == 3  # two of the store
+    assert "1.flac: expected a tempo of 1 to 1000 bpm, got -3" in capsys.readouterr().err
+    with pytest.raises(FileNotFoundError, match=r"^expected a table of labels and captions, [^\n]+$"):
+        Plans(folder, tmp_path / "nothing").split("train")
 
 
 def test_shares_that_are_none_are_refused() -> None:
