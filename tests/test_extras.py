@@ -3,6 +3,8 @@
 import re
 import sys
 import tomllib
+from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -22,9 +24,15 @@ def packages(lines: list[str]) -> set[str]:
     return {canonicalize_name(Requirement(line).name) for line in lines}
 
 
+@cache
+def distributions() -> Mapping[str, list[str]]:
+    """What is installed, by module; to find it out takes a second."""
+    return packages_distributions()
+
+
 def brought_by(module: str) -> set[str]:
     """The packages that a module may come from, by its name where it is not installed."""
-    return {canonicalize_name(name) for name in packages_distributions().get(module, [module])}
+    return {canonicalize_name(name) for name in distributions().get(module, [module])}
 
 
 def test_every_import_is_of_the_core_or_of_an_extra() -> None:
