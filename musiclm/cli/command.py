@@ -199,7 +199,7 @@ def _run(command: tuple[str, ...], arguments: list[str]) -> None:
     own = _add_own_arguments(parser, function)
     names = parser.add_function_arguments(function, as_positional=True, skip=set(own))
     try:
-        values = parser.parse_args(arguments)
+        values = parser.instantiate_classes(parser.parse_args(arguments))
     except ArgumentError as error:
         words = _in_plain_words(str(error))
         if command == ("generate",) and words.startswith("unrecognized arguments"):

@@ -22,7 +22,7 @@ from musiclm.data.loading import (
     check_crops,
     no_validation,
 )
-from musiclm.data.sources import Recording, find_recordings
+from musiclm.data.sources import Recording, SourceOptions, find_recordings
 from musiclm.files import shown
 
 MIN_SHARE = 0.5  # of a crop that its recording must fill: mere padding teaches nothing
@@ -97,6 +97,7 @@ class AudioCrops(lightning.LightningDataModule):
         num_workers: processes that read audio.
         seed: of the draw of crops.
         strict: refuse to train if any file is left out.
+        source: how tables are read, and what is held out.
     """
 
     def __init__(
@@ -111,10 +112,12 @@ class AudioCrops(lightning.LightningDataModule):
         num_workers: int = 0,
         seed: int = 0,
         strict: bool = False,
+        source: SourceOptions | None = None,
     ) -> None:
         super().__init__()
         check_crops(seconds, batch_size=batch_size, crops_per_epoch=crops_per_epoch)
         self.audio = audio
+        self.source = source
         self.seconds = seconds
         self.batch_size = batch_size
         self.sample_rate = sample_rate
@@ -139,7 +142,7 @@ class AudioCrops(lightning.LightningDataModule):
         """
         if not self._recordings:
             self._report = run_report(self.trainer, strict=self.strict)
-            found = find_recordings(self.audio, self._report)
+            found = find_recordings(self.audio, self._report, self.source)
             kept = [each for each in found if each.seconds >= MIN_SHARE * self.seconds]
             for each in found:
                 if each.seconds < MIN_SHARE * self.seconds:

@@ -12,7 +12,7 @@ import numpy as np
 from musiclm.audio import inspect
 from musiclm.corpus.melodies import TABLE_NAME
 from musiclm.data.left_out import Report, reason_of
-from musiclm.data.table import Split
+from musiclm.data.sources import Split
 from musiclm.files import shown
 
 SILENCE = 12  # the class beside the twelve pitch classes

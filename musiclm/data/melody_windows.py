@@ -23,7 +23,7 @@ from musiclm.data.loading import (
     no_validation,
 )
 from musiclm.data.melodies import SILENCE, Melody, Version, agreement, find_melodies
-from musiclm.data.table import Split
+from musiclm.data.sources import Split
 from musiclm.files import shown
 
 # What is asked for a melody when the embedding is measured: a version, and what sounds beside it.

@@ -19,9 +19,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from musiclm.data.crops import run_report
 from musiclm.data.loading import ResumableLoader, ResumableSampler, check_any_to_train_on, no_validation
-from musiclm.data.sources import split_of
+from musiclm.data.sources import Row, split_of
+from musiclm.data.sources.corpus_table import read_table
 from musiclm.data.store import TokenRow, TokenStore
-from musiclm.data.table import TABLE_NAME, Row, read_table
 from musiclm.data.token_crops import tokens_of
 from musiclm.files import shown
 from musiclm.score.bars import plan_of_score
@@ -103,7 +103,7 @@ class Plans(lightning.LightningDataModule):
                 if (plan := described(row)) is not None:
                     self._plans[row.split].append(plan)
             if self.labels is not None:
-                rows, report = _rows_of(self.labels), run_report(self.trainer, strict=False)
+                rows, report = read_table(self.labels), run_report(self.trainer, strict=False)
                 for labelled, plan in report.each(rows, described_by_labels):
                     if plan is not None:
                         self._plans[labelled.split or split_of(labelled.id)].append(plan)
@@ -162,15 +162,7 @@ def described_by_labels(row: Row) -> DescribedPlan | None:
         ValueError: its labels say what cannot be.
     """
     plan = plan_of_score(score_of_labels(row.labels, row.seconds)) if row.seconds else None
-    return None if plan is None else DescribedPlan(tokens_of_plan(plan), row.captions)
-
-
-def _rows_of(folder: Path) -> list[Row]:
-    if not (folder / TABLE_NAME).is_file():
-        raise FileNotFoundError(
-            f"expected a table of labels and captions, there is no {shown(folder / TABLE_NAME)}"
-        )
-    return read_table(folder)
+    return None if plan is None else DescribedPlan(tokens_of_plan(plan), row.captions or ())
 
 
 def _together(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from musiclm.bundle import Bundle, merge
 from musiclm.data.left_out import LeftOut, Report, counted, reason_of
 from musiclm.data.processes import in_processes
 from musiclm.data.reuse import KnownRows, source_file
-from musiclm.data.sources import MANY, Recording, as_text, find_recordings
+from musiclm.data.sources import MANY, Recording, SourceOptions, as_text, find_recordings
 from musiclm.data.store import (
     DESCRIPTION,
     UNFINISHED,
@@ -115,12 +115,13 @@ def tokenize(
     workers: int = 0,
     strict: bool = False,
     device: Device = "auto",
+    source: SourceOptions = SourceOptions(),  # noqa: B008
 ) -> None:
     """Turn recordings into a token store that the stages train on.
 
     Args:
-        audio: audio files, or folders of them. What cannot be used is left out, and stands in left_out.tsv
-            in the store with its reason.
+        audio: audio files, folders of them, tables (csv, tsv, jsonl, those of public sets), lists, patterns.
+            What cannot be used is left out, and stands in left_out.tsv in the store with its reason.
         out: the folder of the store, which will hold these recordings and no others; recordings that it holds
             already are not tokenized again.
         bundle: the tokenizers: a shipped bundle's name, a folder, or a Hugging Face id.
@@ -129,6 +130,7 @@ def tokenize(
             only wait for each other.
         strict: exit with 2 if any file is left out: before the work begins where that is known by then.
         device: cpu, cuda, cuda:1 or mps; auto takes the first GPU, or else the CPU.
+        source: how tables are read, and what is held out.
     """
     if shard_size < 1 or workers < 0:
         raise ValueError(
@@ -139,8 +141,8 @@ def tokenize(
         if workers > 1:  # each would load the models there, and wait for the others
             print(f"tokenize: one process on {place}, not {workers}", file=sys.stderr)
         workers = 1
-    source = Bundle.find(bundle)
-    if len(set(MELODY) & set(source.components)) == 1:
+    tokenizers = Bundle.find(bundle)
+    if len(set(MELODY) & set(tokenizers.components)) == 1:
         raise ValueError(
             f"expected both {' and '.join(MELODY)} in {bundle}, or neither: pack the other as well"
         )
@@ -148,9 +150,9 @@ def tokenize(
     try:
         with only_writer(out):
             report = Report(out, strict=strict)
-            recordings = _not_too_long(find_recordings(audio, report), report)
+            recordings = _not_too_long(find_recordings(audio, report, source), report)
             report.check(len(recordings), ", ".join(map(shown, audio)))
-            _make_store(recordings, out, source, shard_size, workers, str(place), report)
+            _make_store(recordings, out, tokenizers, shard_size, workers, str(place), report)
             taken = len(report.remaining(recordings))
             print(f"tokens of {counted(taken, 'recording')}: {shown(out)}")
             report.close(taken)

@@ -15,6 +15,7 @@ from typing import Literal
 from musiclm.data.captions import decode_text
 from musiclm.data.left_out import Report
 from musiclm.data.sources import Recording
+from musiclm.data.sources.by_id import by_id
 from musiclm.files import shown
 
 SetName = Literal["musiccaps", "song_describer"]
@@ -52,8 +53,7 @@ def read_items(
 ) -> list[Item]:
     """The captions of a set whose recordings are there, in the table's order; the others are left out.
 
-    A recording is known by its file's name: the id alone, or the id before what tells its place in the video
-    (`ID_30.wav`, `[ID]-[30-40].wav`) or its length (`1000.2min.mp3`).
+    A recording is known by its file's name (`musiclm/data/sources/by_id.py`).
 
     Args:
         name: of the set.
@@ -74,7 +74,8 @@ def read_items(
     if not rows or (missing := sorted(needed - set(rows[0]))):
         lack = "rows" if not rows else f"column {missing[0]!r}"
         raise ValueError(f"expected the csv file of {name} in {shown(table)}, it has no {lack}")
-    there = _by_id(recordings)
+    by_path = {recording.path: recording for recording in recordings}
+    there = {id: by_path[path] for id, path in by_id(by_path).items()}
     items, seen = [], set()
     for place, row in enumerate(rows):
         if subset and (row[columns.subset] or "").strip().lower() not in TRUE:
@@ -98,31 +99,3 @@ def read_items(
     if not items:
         raise ValueError(f"expected captions in {shown(table)}, found none: is it the whole table?")
     return items
-
-
-def _by_id(recordings: Sequence[Recording]) -> dict[str, Recording]:
-    """Recordings by every id that their names may stand for, the surest last."""
-    found: dict[str, Recording] = {}
-    for guess in (_bracketed, _before_the_place, _before_the_length, _stem):
-        found |= {id: each for each in recordings if (id := guess(each.path))}
-    return found
-
-
-def _stem(path: Path) -> str | None:
-    return path.stem
-
-
-def _bracketed(path: Path) -> str | None:
-    found = re.match(r"\[(.+?)\]", path.stem)
-    return found[1] if found else None
-
-
-def _before_the_place(path: Path) -> str | None:
-    """A video's id is 11 characters, which may hold what separates them from the rest."""
-    found = re.match(r"([\w-]{11})[_.-]\d", path.stem)
-    return found[1] if found else None
-
-
-def _before_the_length(path: Path) -> str | None:
-    found = re.match(r"(\d+)\.\w+$", path.stem)
-    return found[1] if found else None

@@ -12,8 +12,7 @@ from musiclm.audio import Audio
 from musiclm.corpus.genres import GENRES
 from musiclm.corpus.instruments import LEADS
 from musiclm.data.left_out import Report
-from musiclm.data.sources import Recording, find_recordings
-from musiclm.data.table import Split
+from musiclm.data.sources import Recording, Split, find_recordings
 from musiclm.evaluate.listener import MODES, SILENCE
 from musiclm.score.labels import score_of_labels
 from musiclm.score.score import Score

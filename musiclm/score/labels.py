@@ -1,7 +1,8 @@
 """The score of a recording whose table has labels of its course, as the reference corpus has them, exactly.
 
 Columns: `tempo` in bpm and `beats_per_bar`, of music that begins with a downbeat and keeps its tempo;
-`chords`, a list of start (s), root and quality; `tonic` and `mode`; `drums`. Any of them may be missing.
+`chords`, a list of start (s), root and quality (a text of them has no times, and says nothing); `tonic` and
+`mode`; `drums`. Any of them may be missing.
 """
 
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ def score_of_labels(labels: Mapping[str, Any], seconds: float) -> Score:
     beats: tuple[Beat, ...] = ()
     keys: tuple[From[Key], ...] = ()
     drums: tuple[From[bool], ...] = ()
+    named = labels.get("chords")
     try:
         if _has(labels, "tempo", "beats_per_bar"):
             beats = steady_beats(seconds, _tempo(labels["tempo"]), int(labels["beats_per_bar"]))
@@ -28,7 +30,7 @@ def score_of_labels(labels: Mapping[str, Any], seconds: float) -> Score:
             drums = (From(0.0, bool(labels["drums"])),)
         chords: tuple[From[Chord | NoChord], ...] = tuple(
             From(float(each["start"]), Chord(each["root"], each["quality"]))
-            for each in labels.get("chords") or ()
+            for each in (named if isinstance(named, list) else ())
         )
     except (TypeError, KeyError, ArithmeticError) as error:
         raise ValueError(f"expected labels of beats, key, chords and drums: {error}") from None

@@ -20,7 +20,7 @@ from musiclm.corpus.labels import labels
 from musiclm.corpus.render import pieces, render
 from musiclm.corpus.table import is_held_out, row_of, split_of
 from musiclm.data.sources import find_recordings
-from musiclm.data.table import read_table
+from musiclm.data.sources.corpus_table import read_table
 
 HOURS = 0.015  # two pieces or so
 

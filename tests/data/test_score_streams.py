@@ -9,9 +9,9 @@ import pytest
 import torch
 import yaml
 
+from musiclm.data.sources.corpus_table import TABLE_NAME
 from musiclm.data.store import DESCRIPTION, TokenStore, read_description
 from musiclm.data.stream_makers import score_makers
-from musiclm.data.table import TABLE_NAME
 from musiclm.data.token_crops import TokenCrops, tokens_of
 from musiclm.data.tokenize import Tokenizers
 from musiclm.score.codes import STREAMS, codes_of

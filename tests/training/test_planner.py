@@ -11,7 +11,7 @@ from torch.nn import functional
 from musiclm.bundle import Bundle, load_component
 from musiclm.cli import main
 from musiclm.data.plans import Plans
-from musiclm.data.table import read_table
+from musiclm.data.sources.corpus_table import read_table
 from musiclm.score.controls import Controls
 from musiclm.score.notation import read_bars, read_key
 from musiclm.score.plan import Plan, Section
@@ -111,7 +111,7 @@ def test_a_row_of_labels_that_cannot_be_is_left_out_and_counted(
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(table), tmp_path / "corpus.parquet")
     assert len(Plans(folder, tmp_path).split("train")) == 3  # two of the store
     assert "1.flac: expected a tempo of 1 to 1000 bpm, got -3" in capsys.readouterr().err
-    with pytest.raises(FileNotFoundError, match=r"^expected a table of labels and captions, [^\n]+$"):
+    with pytest.raises(FileNotFoundError, match=r"^expected a table of recordings, [^\n]+$"):
         Plans(folder, tmp_path / "nothing").split("train")
 
 

@@ -9,8 +9,8 @@ import torch
 from musiclm.bundle import Bundle, merge
 from musiclm.cli import main
 from musiclm.data.sources import Recording
+from musiclm.data.sources.corpus_table import TABLE_NAME
 from musiclm.data.stream_makers import Material
-from musiclm.data.table import TABLE_NAME
 from musiclm.score.codes import CHORD_QUALITIES, STREAMS
 from musiclm.score.listener import LEVEL, ScoreListener
 from musiclm.score.score import Chord, From, Key, Score, steady_beats

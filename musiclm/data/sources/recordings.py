@@ -1,13 +1,12 @@
-"""Recordings on disk: a folder of audio, with a table of labels if there is one.
+"""Recordings on disk: those that tables and lists name, and every file of audio in a folder.
 
-A folder made by `musiclm corpus render` holds `corpus.parquet`, one row per recording. A user's own folder
-needs no table: every file of audio in it is a recording, and a text file beside it (`song.wav`, `song.txt`)
-holds its captions, one a line. What cannot be used is left out and reported (`musiclm/data/left_out.py`).
+A user's own folder needs no table: every file of audio in it is a recording, and a text file beside it
+(`song.wav`, `song.txt`) holds its captions. What cannot be used is left out and reported
+(`musiclm/data/left_out.py`).
 """
 
 import hashlib
 import os
-import zlib
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,13 +18,17 @@ from typing import Any
 from musiclm.audio import AudioInfo, inspect
 from musiclm.data.captions import captions_file, read_captions
 from musiclm.data.left_out import LeftOut, Report, reason_of
-from musiclm.data.table import TABLE_NAME, Row, Split, read_table
+from musiclm.data.sources import captioned_sets, corpus_table, delimited, fma, jamendo, json_lines
+from musiclm.data.sources.listing import places_of
+from musiclm.data.sources.options import SourceOptions, is_inside
+from musiclm.data.sources.source import Row, Source, Split, split_of
 from musiclm.data.walk import find_files
 from musiclm.files import shown
 from musiclm.machine.cpus import usable_cpus
 from musiclm.progress import Progress
 
-HELD_OUT_SHARE = 20  # without a table, one recording in twenty is held out, chosen by a hash of its id
+# The first that finds its table at a place reads it: those of public sets before tables of any columns.
+SOURCES: tuple[Source, ...] = (corpus_table, fma, jamendo, captioned_sets, json_lines, delimited)
 HEAD = 2**16  # bytes that files of equal size are compared by first
 MANY = 200  # files to look at, from which on the user is told how it goes
 
@@ -41,47 +44,54 @@ class Recording:
     labels: dict[str, Any] = field(default_factory=dict)  # the table's other columns
 
 
-def find_recordings(audio: Path | Sequence[Path], report: Report | None = None) -> list[Recording]:
-    """All recordings of a folder, or of files and folders, sorted by id.
+def find_recordings(
+    audio: Path | Sequence[Path], report: Report | None = None, options: SourceOptions | None = None
+) -> list[Recording]:
+    """All recordings of a folder, or of files, folders, tables and lists, sorted by id.
 
     Args:
         audio: the places to look at.
         report: is told of what cannot be used; without one, it is only printed.
+        options: how tables are read, and what is held out.
 
     Raises:
         FileNotFoundError: a place does not exist, or there is no audio in it.
-        ValueError: none of the audio can be used, or not all of it and the report is strict.
+        ValueError: none of the audio can be used, or not all of it and the report is strict; or a table is
+            damaged, or lacks what the options ask for.
     """
     report = report or Report()
+    options = options or SourceOptions()
     places = [Path(place) for place in ([audio] if isinstance(audio, str | Path) else audio)]
     named = ", ".join(map(shown, places))
-    recordings = _told_apart(_readable(_candidates(places, report), report))
-    recordings = _on_one_side(recordings, report)
+    if options.validation is not None:
+        places.append(options.validation)
+    recordings = _told_apart(_readable(_candidates(places, options, report), report))
+    recordings = _on_one_side(_split(recordings, options), report)
     report.check(len(recordings), named)
     if not recordings:
         raise FileNotFoundError(f"expected audio files (wav, flac, ogg, mp3, ...), found none in {named}")
     return sorted(recordings, key=lambda recording: recording.id)
 
 
-def split_of(id: str) -> Split:
-    """The split of a recording without a table, by its id alone: it is the same in any collection."""
-    return "valid" if zlib.crc32(id.encode()) % HELD_OUT_SHARE == 0 else "train"
-
-
-def _candidates(places: Sequence[Path], report: Report) -> list[tuple[str, Path, Row | None]]:
+def _candidates(
+    places: Sequence[Path], options: SourceOptions, report: Report
+) -> list[tuple[str, Path, Row | None]]:
     """The files that may be recordings, each with its id and the row of a table that names it."""
     rows: dict[Path, Row] = {}
     rest = []
     for place in places:
-        if not (place / TABLE_NAME).is_file():
-            rest.append(place)
+        source, table = next(
+            ((each, its) for each in SOURCES if (its := each.find(place)) is not None), (None, place)
+        )
+        if source is None:
+            rest += places_of(place, options, report)
             continue
-        table = shown(place / TABLE_NAME)
-        for row in read_table(place):
+        root = options.root or (place if place.is_dir() else place.parent)
+        for row in source.read(table, root, options, report):
             if row.path in rows:
-                report.leave_out(row.path, f"named twice in {table}")
+                report.leave_out(row.path, f"named twice in {shown(table)}")
             elif not os.path.lexists(row.path):
-                report.leave_out(row.path, f"named in {table}, but not there")
+                report.leave_out(row.path, f"named in {shown(table)}, but not there")
             else:
                 rows[row.path] = row
     files, left_out = find_files([*rows, *rest])
@@ -138,13 +148,46 @@ def _look(
         info = inspect(path)
     except (ValueError, OSError) as error:
         return LeftOut(path, reason_of(error)), ()
-    if row is not None:
+    if row is not None and row.captions is not None:
         return info, row.captions
     try:
         return info, read_captions(path)
     except (ValueError, OSError) as error:
         reason = f"{reason_of(error)}; the recording is taken without captions"
         return info, LeftOut(captions_file(path), reason)
+
+
+def _split(recordings: list[Recording], options: SourceOptions) -> list[Recording]:
+    """The recordings, on the sides that the options say.
+
+    Raises:
+        ValueError: no recording has the label that they are to be split by.
+    """
+    if (held_out := options.validation) is not None:
+        return [
+            replace(each, split="valid" if is_inside(each.path, held_out) else "train") for each in recordings
+        ]
+    if (label := options.split_by) is None:
+        return recordings
+    groups = [_group_of(each, label) for each in recordings]
+    if recordings and not any(groups):
+        known = sorted({name for each in recordings for name in each.labels})
+        raise ValueError(
+            f"expected recordings with the label {label} to split by, none has it; they have "
+            f"{', '.join(known) or 'no labels'}, and folder"
+        )
+    return [
+        replace(each, split=split_of(group or each.id))
+        for each, group in zip(recordings, groups, strict=True)
+    ]
+
+
+def _group_of(recording: Recording, label: str) -> str:
+    """What recordings of one side share; "" where it is not known."""
+    if label in recording.labels:
+        value = recording.labels[label]
+        return as_text(str(value)) if value not in (None, "") else ""
+    return as_text(recording.path.parent.name) if label == "folder" else ""
 
 
 def _told_apart(recordings: Sequence[Recording]) -> list[Recording]:
