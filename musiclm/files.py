@@ -20,6 +20,8 @@ NO_LOCKS = (
     errno.EOPNOTSUPP,
 )  # of a file system without them: some Lustre, some NFS
 
+_unfinished: set[Path] = set()  # temporary files of this process
+
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
@@ -40,9 +42,17 @@ def replacing(path: Path) -> Iterator[Path]:
 def temporary_beside(path: Path) -> Iterator[Path]:
     """The path that `replacing` writes to, for what only tries whether it can: no file of it stays."""
     temporary = path.with_name(TEMPORARY.format(stem=path.stem, process=os.getpid(), suffix=path.suffix))
+    _unfinished.add(temporary)
     try:
         yield temporary
     finally:
+        temporary.unlink(missing_ok=True)
+        _unfinished.discard(temporary)
+
+
+def remove_unfinished() -> None:
+    """Remove what this process has not finished writing: a signal may have come just as that was done."""
+    for temporary in tuple(_unfinished):
         temporary.unlink(missing_ok=True)
 
 

@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 
 from musiclm import files
-from musiclm.files import LOCK, only_writer, only_writer_to, remove_leftovers, replacing, write_whole
+from musiclm.files import (
+    LOCK,
+    only_writer,
+    only_writer_to,
+    remove_leftovers,
+    remove_unfinished,
+    replacing,
+    write_whole,
+)
 
 HOLD = """
 import sys, time
@@ -99,6 +107,24 @@ def test_a_command_holds_its_folder_and_leaves_none_behind_for_a_mistake(tmp_pat
     with pytest.raises(ValueError, match="too little"):
         command(-1, tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_a_signal_that_comes_as_a_file_is_put_away_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(self: Path, *, missing_ok: bool) -> None:
+        raise KeyboardInterrupt
+
+    writing = replacing(tmp_path / "a.wav")
+    file = writing.__enter__()
+    file.write_text("half")
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            writing.__exit__(ValueError, ValueError("the work has failed"), None)
+    assert file.exists()
+    remove_unfinished()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from musiclm.extras import what_to_install
+from musiclm.files import remove_unfinished
 from musiclm.machine.cpus import share_cpus
 from musiclm.machine.memory import keep_freed_memory
 from musiclm.notices import plain_notices
@@ -113,6 +114,7 @@ def main(arguments: list[str] | None = None) -> None:
         _say(f"{name}: {message}")
         sys.exit(2)
     except (KeyboardInterrupt, _Terminated) as stop:
+        remove_unfinished()
         _say(f"{name}: stopped")
         # To die of the signal, and not to exit, tells a shell to leave the loop it is in.
         _die_of(signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM)
