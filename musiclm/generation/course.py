@@ -124,6 +124,7 @@ def score_of_sections(
         if index + 1 < len(plans):
             lines = [beat.at for beat in score.beats if beat.place == 0 and beat.at > begin - 1e-6]
             end = min(lines, key=lambda line: abs(line - starts[index + 1]), default=begin)
+            end = max(end, begin)  # the same bar line, counted from elsewhere, may differ in its last digit
         else:
             end = seconds
         pieces.append(between(score.only(parts), begin, end if index + 1 < len(plans) else math.inf))

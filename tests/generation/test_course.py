@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -108,6 +108,7 @@ def test_a_story_changes_plan_on_the_bar_line_nearest_to_the_section() -> None:
     st.floats(-1, 3),
 )
 @settings(max_examples=60, deadline=None)
+@example([(1.0, 64.5, 2), (1.0, 40.0, 3), (1.0, 40.0, 2)], 0.0)  # two parts begin on one bar line
 def test_beats_of_any_story_are_in_order(parts: list[tuple[float, float, int]], first: float) -> None:
     starts = [sum(length for length, *_ in parts[:n]) for n in range(len(parts))]
     seconds = starts[-1] + 1.0
