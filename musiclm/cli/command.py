@@ -36,6 +36,7 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("fit",): ("musiclm.training.cli:main", "train a part: --config configs/PART.yaml"),
     ("validate",): ("musiclm.training.cli:main", "measure a part on held-out recordings"),
     ("tokenize",): ("musiclm.data.tokenize:tokenize", "turn recordings into a token store"),
+    ("label",): ("musiclm.data.labelling:label", "describe music that has no captions"),
     ("tokens", "info"): ("musiclm.data.store_report:info", "say what a token store holds"),
     ("tokens", "verify"): ("musiclm.data.store_report:verify", "look at everything in it"),
     ("tokens", "merge"): ("musiclm.data.store_editing:merge", "put token stores together"),

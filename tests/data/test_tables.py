@@ -63,6 +63,16 @@ def test_a_folder_with_metadata_is_an_audio_folder(tmp_path: Path) -> None:
     assert {id: each.captions for id, each in found(tmp_path / "train").items()} == {"a": ("A harp",)}
 
 
+def test_a_folder_with_another_table_in_it_is_a_folder(tmp_path: Path) -> None:
+    songs(tmp_path, "a.wav", "b.wav")
+    (tmp_path / "metadata.csv").write_text("key,value\nyear,1999\n")
+    (tmp_path / "tracks.csv").write_text("number,title\n1,A song\n")
+    (tmp_path / "metadata.jsonl").write_text('{"year": 1999}\n')
+    (tmp_path / "sales.tsv").write_text("what\thow many\n")
+    os.mkfifo(tmp_path / "pipe.csv")  # which is never opened
+    assert set(found(tmp_path)) == {"a", "b"}
+
+
 def test_lines_of_json_as_audiocraft_has_them(tmp_path: Path) -> None:
     songs(tmp_path, "a.wav", "b.wav", "c.wav")
     (tmp_path / "b.json").write_text(json.dumps({"description": "From its info", "bpm": 120}))
@@ -114,6 +124,15 @@ def test_a_table_cannot_make_it_read_outside_its_folder(name: str, text: str, tm
     assert set(found(table, report)) == {"a"}
     assert [entry.reason.split(":")[0] for entry in report.left_out] == [f"outside {tmp_path / 'in'}"] * 2
     assert len(found(table, anywhere=True)) == 3
+
+
+def test_names_that_no_file_can_have_are_left_out(tmp_path: Path) -> None:
+    songs(tmp_path, "a.wav")
+    table = tmp_path / "t.jsonl"
+    table.write_text("\n".join(json.dumps({"path": name}) for name in (".", "a\0b.wav", "", 3, "a.wav")))
+    report = Report()
+    assert set(found(table, report)) == {"a"}
+    assert len(report.left_out) == 4
 
 
 def test_a_link_inside_the_folder_is_the_users_own(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ Only `id` and `path` (relative to the table's folder) must be there; `licence`, 
 missing or null, and all other columns are labels.
 """
 
+import os
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,8 +19,8 @@ KNOWN = {"id", "path", "seconds", "licence", "split", "captions"}
 
 def find(place: Path) -> Path | None:
     """See `Source.find`."""
-    table = place / TABLE_NAME
-    return table if table.is_file() else place if place.name == TABLE_NAME and place.is_file() else None
+    candidates = [place / TABLE_NAME, *([place] if place.name == TABLE_NAME else [])]
+    return next((each for each in candidates if os.path.isfile(each)), None)
 
 
 def read(table: Path, root: Path, options: SourceOptions, report: Report) -> list[Row]:

@@ -5,7 +5,9 @@ A folder's own `metadata.csv` (with a column `file_name`) is how Hugging Face's 
 
 import csv
 import io
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from musiclm.data.captions import decode_text
@@ -22,9 +24,9 @@ LONGEST_FIELD = 2**20  # characters
 
 def find(place: Path) -> Path | None:
     """See `Source.find`."""
-    if place.suffix.lower() in ENDINGS and place.is_file():
+    if place.suffix.lower() in ENDINGS and os.path.isfile(place):  # which, unlike Path's, never raises
         return place
-    return next((place / name for name in IN_A_FOLDER if (place / name).is_file()), None)
+    return next((place / name for name in IN_A_FOLDER if "file_name" in first_line(place / name)), None)
 
 
 def read(table: Path, root: Path, options: SourceOptions, report: Report) -> list[Row]:
@@ -61,16 +63,18 @@ def _records(reader: "Iterator[list[str]]", header: list[str], table: Path) -> I
 
 def tables_in(place: Path) -> Iterator[Path]:
     """The csv and tsv files that a place is, or that lie in it."""
-    if place.suffix.lower() in ENDINGS and place.is_file():
+    if place.suffix.lower() in ENDINGS and os.path.isfile(place):
         yield place
-    elif place.is_dir():
-        yield from sorted(
-            each for each in place.iterdir() if each.suffix.lower() in ENDINGS and each.is_file()
-        )
+    elif os.path.isdir(place):
+        with suppress(OSError):  # a folder that may not be looked into has none
+            files = sorted(each for each in place.iterdir() if each.suffix.lower() in ENDINGS)
+            yield from (file for file in files if os.path.isfile(file))
 
 
 def first_line(table: Path) -> str:
-    """The header of a table as it is written; "" of one that is no text."""
+    """The header of a table as it is written; "" of what is no text, or no file: a pipe would never end."""
+    if not os.path.isfile(table):
+        return ""
     try:
         with table.open("rb") as file:
             return decode_text(file.read(2**14)).lstrip("\ufeff").partition("\n")[0].strip()

@@ -1,6 +1,7 @@
 """FMA (1612.01840): `tracks.csv` with two rows of headers, recordings in `000/000002.mp3`."""
 
 import csv
+import os
 from pathlib import Path
 
 from musiclm.data.captions import decode_text
@@ -55,6 +56,8 @@ def read(table: Path, root: Path, options: SourceOptions, report: Report) -> lis
 
 
 def _is_fma(table: Path) -> bool:
+    if not os.path.isfile(table):
+        return False
     try:
         with table.open("rb") as file:
             first, second = (decode_text(file.readline(2**16)) for _ in range(2))

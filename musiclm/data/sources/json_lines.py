@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -9,19 +10,20 @@ from typing import Any
 
 from musiclm.data.captions import read_sidecar
 from musiclm.data.left_out import Report
+from musiclm.data.sources.delimited import first_line
 from musiclm.data.sources.named_rows import rows_of
 from musiclm.data.sources.options import SourceOptions
 from musiclm.data.sources.source import Row
 
-IN_A_FOLDER = ("metadata.jsonl", "data.jsonl", "data.jsonl.gz")
+IN_A_FOLDER = ("metadata.jsonl",)
 ENDINGS = (".jsonl", ".jsonl.gz", ".ndjson")
 
 
 def find(place: Path) -> Path | None:
     """See `Source.find`."""
-    if place.name.lower().endswith(ENDINGS) and place.is_file():
+    if place.name.lower().endswith(ENDINGS) and os.path.isfile(place):  # which, unlike Path's, never raises
         return place
-    return next((place / name for name in IN_A_FOLDER if (place / name).is_file()), None)
+    return next((place / name for name in IN_A_FOLDER if '"file_name"' in first_line(place / name)), None)
 
 
 def read(table: Path, root: Path, options: SourceOptions, report: Report) -> list[Row]:

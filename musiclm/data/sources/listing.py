@@ -23,7 +23,7 @@ def places_of(argument: Path, options: SourceOptions, report: Report) -> list[Pa
         if not (found := sorted(map(Path, glob.glob(str(argument), recursive=True)))):
             raise FileNotFoundError(f"expected audio files, found none by the pattern {shown(argument)}")
         return found
-    if argument.suffix.lower() not in LISTS or not argument.is_file():
+    if argument.suffix.lower() not in LISTS or not os.path.isfile(argument):
         return [argument]
     places = []
     for line in decode_text(argument.read_bytes()).splitlines():

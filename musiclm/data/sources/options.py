@@ -32,8 +32,10 @@ class SourceOptions:
         """The file that a table names.
 
         Raises:
-            ValueError: it lies outside the folder, and that is not allowed.
+            ValueError: it lies outside the folder, and that is not allowed, or it is no file's name.
         """
+        if "\0" in name or not Path(name).name:
+            raise ValueError("no name of a file")
         path = root / name
         if not self.anywhere and not is_inside(path, root):
             raise ValueError(
