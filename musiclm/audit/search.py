@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from musiclm.audit.sinkhorn import centroid_distances, default_regularization, histograms, transport_costs
-from musiclm.data.store import CODEBOOKS, TokenStore, read_codebooks
+from musiclm.data.store import CODEBOOKS, TokenStore, read_codebooks, shards_of
 
 WINDOW = 125  # tokens, 5 s: what the audit continues (MusicLM, sec. 5.3)
 STRIDE = 25  # tokens from one window to the next, 1 s
@@ -209,7 +209,7 @@ def main_directions(centroids: Tensor) -> Tensor:
 
 def _made_of(store: TokenStore) -> dict[str, Any]:
     """What an index depends on: it is made again when any of it changes."""
-    files = [*sorted(store.folder.glob("tokens-*.arrow")), store.folder / CODEBOOKS]
+    files = [*shards_of(store.folder), store.folder / CODEBOOKS]
     states = {file.name: [file.stat().st_size, file.stat().st_mtime_ns] for file in files}
     return {"files": states, "window": WINDOW, "stride": STRIDE, "dimension": DIMENSION}
 

@@ -20,7 +20,7 @@ from musiclm.data.captions import decode_text
 from musiclm.data.left_out import Report, counted
 from musiclm.data.pseudo_labels import draw_labels, entropy, nearest_sentences
 from musiclm.data.sources import Recording, SourceOptions, find_recordings
-from musiclm.data.store import DESCRIPTION, TokenStore, read_shard, row_of, write_shard
+from musiclm.data.store import DESCRIPTION, TokenStore
 from musiclm.files import only_writer, shown, write_whole
 from musiclm.machine.device import Device, choose_device
 from musiclm.progress import progress
@@ -129,12 +129,7 @@ def _label_store(
     vectors = np.stack([mean / max(float(np.linalg.norm(mean)), 1e-9) for mean in means])
     ids = [row.id for row in chosen]
     own = dict(zip(ids, describe(bundle.load(ROLE).to(device), vectors, ids), strict=True))
-    for path in sorted(folder.glob("tokens-*.arrow")):
-        table = read_shard(path)
-        assert table is not None, "the store is whole"
-        rows = [row_of(table, number, store.description) for number in range(table.num_rows)]
-        if any(row.id in own for row in rows):
-            write_shard(path, [replace(row, captions=own.get(row.id, row.captions)) for row in rows])
+    store.rewrite(lambda row: replace(row, captions=own[row.id]) if row.id in own else row)
     print(f"captions of {counted(len(own), 'recording')}: {shown(folder)}")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from musiclm.data.sources import Recording, as_text, content_hash
-from musiclm.data.store import SOURCE, SourceFile, StoreDescription, TokenRow, read_shard, row_of
+from musiclm.data.store import SOURCE, SourceFile, StoreDescription, TokenRow, read_shard, row_of, shards_of
 
 SAID = ("id", "path", "licence", "split", "captions", *SOURCE)  # columns that are no tokens
 
@@ -22,7 +22,7 @@ class KnownRows:
 
     def __init__(self, folder: Path, description: StoreDescription) -> None:
         self._description = description
-        self._tables = {path: read_shard(path) for path in sorted(folder.glob("tokens-*.arrow"))}
+        self._tables = {path: read_shard(path) for path in shards_of(folder)}
         self._places: dict[str, tuple[Path, int]] = {}  # by hash: the shard, the row in it
         self._hashes: dict[tuple[str, int, int], str] = {}  # by path, size and time of change
         self._sizes: set[int] = set()

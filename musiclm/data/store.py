@@ -190,6 +190,11 @@ def shard_path(folder: Path, index: int) -> Path:
     return folder / SHARD.format(index=index)
 
 
+def shards_of(folder: Path) -> list[Path]:
+    """The shards that there are, in order."""
+    return sorted(folder.glob(SHARD.replace("{index:05d}", "*")))
+
+
 def write_shard(path: Path, rows: Sequence[TokenRow]) -> None:
     """Write one shard under a temporary name, then rename: a shard that exists is whole."""
     import pyarrow
@@ -249,7 +254,7 @@ class TokenStore:
                 f"expected a whole token store, `musiclm tokenize` has not come to its end in {self.folder}: "
                 "run it again, it goes on where it was"
             )
-        shards = sorted(self.folder.glob("tokens-*.arrow"))
+        shards = shards_of(self.folder)
         if not shards:
             raise FileNotFoundError(
                 f"expected shards in {self.folder}, found none: run `musiclm tokenize` to its end"
@@ -294,6 +299,24 @@ class TokenStore:
 
     def __iter__(self) -> Iterator[TokenRow]:
         return (self[index] for index in range(len(self)))
+
+    def rewrite(self, change: Callable[[TokenRow], TokenRow | None]) -> None:
+        """Write the shards with other rows, each whole or not at all; what is read here stays what it was.
+
+        Args:
+            change: what becomes of a row; None leaves it out, and a shard without rows is removed.
+        """
+        for path in shards_of(self.folder):
+            table = read_shard(path)
+            assert table is not None, "the store is whole"
+            rows = [row_of(table, number, self.description) for number in range(table.num_rows)]
+            kept = [changed for row in rows if (changed := change(row)) is not None]
+            if rows and not kept:
+                path.unlink()
+            elif any(one is not other for one, other in zip(rows, kept, strict=False)) or len(kept) < len(
+                rows
+            ):
+                write_shard(path, kept)
 
 
 def _schema(rows: Sequence[TokenRow]) -> Any:

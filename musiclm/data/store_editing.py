@@ -14,9 +14,8 @@ from musiclm.data.store import (
     TokenRow,
     TokenStore,
     quantizer_of,
-    read_shard,
-    row_of,
     shard_path,
+    shards_of,
     write_description,
     write_shard,
 )
@@ -49,9 +48,7 @@ def merge(tokens: list[Path], out: Path = Path("merged"), shard_size: int = 32) 
     with only_writer(out):
         if (out / DESCRIPTION).exists():
             raise ValueError(f"expected a new folder, {shown(out)} holds tokens: name another --out")
-        for leftover in out.glob(
-            "tokens-*.arrow"
-        ):  # of a run that was killed: no store without a description
+        for leftover in shards_of(out):  # of a run that was killed: it has no description
             leftover.unlink()
         shutil.copyfile(tokens[0] / CODEBOOKS, out / CODEBOOKS)
         for stream in stores[0].description.embeddings:
@@ -106,15 +103,7 @@ def drop(
     kept = sum(not goes(row) for row in store)
     if not kept:
         raise ValueError(f"expected to keep some recordings, all of {shown(tokens)} fit: remove the folder")
-    for path in sorted(tokens.glob("tokens-*.arrow")):
-        table = read_shard(path)
-        assert table is not None, "the store is whole"
-        rows = [row_of(table, number, store.description) for number in range(table.num_rows)]
-        left = [row for row in rows if not goes(row)]
-        if not left:
-            path.unlink()
-        elif len(left) < len(rows):
-            write_shard(path, left)
+    store.rewrite(lambda row: None if goes(row) else row)
     print(f"{counted(len(said) - kept, 'recording')} dropped, {kept:,} left: {shown(tokens)}")
 
 

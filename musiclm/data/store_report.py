@@ -22,12 +22,14 @@ from musiclm.data.store import (
     read_description,
     read_shard,
     row_of,
+    shards_of,
 )
+from musiclm.data.token_crops import tokens_of
 from musiclm.files import printable, shown
 from musiclm.progress import Progress
+from musiclm.stages.layout import ABSENT
 from musiclm.stages.streams import Stream
 
-KEPT_ABSENT = 2**16 - 1  # the code of what is not there
 SHORTER, LONGER = 0.9, 1.1  # of the frames that a recording's length and a stream's rate make
 SLACK = 4.0  # seconds more or less: windows of several seconds end after their recording, or before it
 MOST_FAULTS = 20  # named
@@ -41,7 +43,7 @@ def info(tokens: Path) -> None:
     """
     store = TokenStore(tokens)
     said = store.table.select(["seconds", "licence", "split", "captions"]).to_pylist()
-    shards = sorted(tokens.glob("tokens-*.arrow"))
+    shards = shards_of(tokens)
     size = sum(file.stat().st_size for file in tokens.rglob("*") if file.is_file())
     hours = sum(row["seconds"] for row in said) / 3600
     kept = f"{size / 1e6:,.1f} MB in {counted(len(shards), 'shard')}"
@@ -68,7 +70,7 @@ def verify(tokens: Path) -> None:
     """
     description = read_description(tokens)
     faults = [*_faults_beside(tokens, description)]
-    shards = sorted(tokens.glob("tokens-*.arrow"))
+    shards = shards_of(tokens)
     if not shards:
         faults.append(f"there is no shard ({SHARD.format(index=0)}, ...)")
     ids: Counter[str] = Counter()
@@ -158,10 +160,8 @@ def _faults_of(row: TokenRow, streams: Iterable[Stream]) -> Iterator[str]:
 
 
 def _fault_of_tokens(values: np.ndarray, stream: Stream) -> str | None:
-    known = values[values != KEPT_ABSENT]
-    if known.size and int(known.max()) >= stream.size:
-        return f"has the code {int(known.max())}, expected 0 to {stream.size - 1}"
-    return None
+    highest = int(tokens_of(values).max(initial=ABSENT))
+    return None if highest < stream.size else f"has the code {highest}, expected 0 to {stream.size - 1}"
 
 
 def _fault_of_vectors(values: np.ndarray, stream: Stream) -> str | None:

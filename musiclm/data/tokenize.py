@@ -30,6 +30,7 @@ from musiclm.data.store import (
     quantizer_of,
     read_description,
     shard_path,
+    shards_of,
     write_codebooks,
     write_description,
     write_shard,
@@ -206,7 +207,7 @@ def _make_store(
         wanted.add(shard_path(out, index))
         if not known.is_whole(shard_path(out, index), list(rows)):
             shards.append(Shard(shard_path(out, index), list(members), list(rows)))
-    stale = set(out.glob("tokens-*.arrow")) - wanted
+    stale = set(shards_of(out)) - wanted
     if shards or stale:
         (out / UNFINISHED).touch()
     names = [stream.name for stream in streams]
