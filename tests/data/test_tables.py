@@ -250,6 +250,8 @@ def test_a_folder_of_ones_own_is_held_out(tmp_path: Path) -> None:
         for each in find_recordings(tmp_path / "train", options=SourceOptions(validation=tmp_path / "other"))
     }
     assert sides == {"a.wav": "train", "b.wav": "train", "c.wav": "valid"}
+    with pytest.raises(ValueError, match=r"^expected source\.split_by or source\.validation, not both$"):
+        SourceOptions(split_by="artist", validation=tmp_path)
 
 
 @pytest.mark.parametrize(

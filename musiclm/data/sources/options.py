@@ -19,6 +19,9 @@ class SourceOptions:
             held out.
         validation: folder of the recordings to hold out; all others are trained on.
         anywhere: let tables and lists name files outside the folder that their paths begin in.
+
+    Raises:
+        ValueError: the two ways to hold recordings out are both given.
     """
 
     root: Path | None = None
@@ -27,6 +30,10 @@ class SourceOptions:
     split_by: str | None = None
     validation: Path | None = None
     anywhere: bool = False
+
+    def __post_init__(self) -> None:
+        if self.split_by is not None and self.validation is not None:
+            raise ValueError("expected source.split_by or source.validation, not both")
 
     def path_of(self, name: str, root: Path) -> Path:
         """The file that a table names.
