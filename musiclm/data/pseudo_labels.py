@@ -10,7 +10,7 @@ from itertools import islice
 
 import numpy as np
 
-SENTENCES_AT_ONCE = 65_536  # bounds memory: of the vocabulary, so many are embedded at a time
+SENTENCES_AT_ONCE = 8192  # bounds memory, and the progress moves on: so many are embedded at a time
 
 
 def nearest_sentences(
