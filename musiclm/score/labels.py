@@ -21,6 +21,7 @@ def score_of_labels(labels: Mapping[str, Any], seconds: float) -> Score:
     keys: tuple[From[Key], ...] = ()
     drums: tuple[From[bool], ...] = ()
     named = labels.get("chords")
+    timed = () if isinstance(named, str) else named or ()
     try:
         if _has(labels, "tempo", "beats_per_bar"):
             beats = steady_beats(seconds, _tempo(labels["tempo"]), int(labels["beats_per_bar"]))
@@ -30,7 +31,7 @@ def score_of_labels(labels: Mapping[str, Any], seconds: float) -> Score:
             drums = (From(0.0, bool(labels["drums"])),)
         chords: tuple[From[Chord | NoChord], ...] = tuple(
             From(float(each["start"]), Chord(each["root"], each["quality"]))
-            for each in (named if isinstance(named, list) else ())
+            for each in timed
         )
     except (TypeError, KeyError, ArithmeticError) as error:
         raise ValueError(f"expected labels of beats, key, chords and drums: {error}") from None
