@@ -30,8 +30,7 @@ def score_of_labels(labels: Mapping[str, Any], seconds: float) -> Score:
         if _has(labels, "drums"):
             drums = (From(0.0, bool(labels["drums"])),)
         chords: tuple[From[Chord | NoChord], ...] = tuple(
-            From(float(each["start"]), Chord(each["root"], each["quality"]))
-            for each in timed
+            From(float(each["start"]), Chord(each["root"], each["quality"])) for each in timed
         )
     except (TypeError, KeyError, ArithmeticError) as error:
         raise ValueError(f"expected labels of beats, key, chords and drums: {error}") from None

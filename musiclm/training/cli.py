@@ -40,6 +40,7 @@ from musiclm.training.checkpoint import (
 )
 from musiclm.training.divergence import Diverged, StopWhenDiverged
 from musiclm.training.mistakes import plain
+from musiclm.training.precision import computed_in
 from musiclm.training.processes import check_alone, is_first_process, say
 from musiclm.training.resume import (
     CONFIG,
@@ -166,6 +167,7 @@ class TrainingCLI(LightningCLI):
             if not isinstance(model, StageTraining):
                 raise ValueError(f"expected a stage to shard, got {type(model.part).__name__}: use ddp")
             kwargs["strategy"] = Sharded()
+        kwargs["precision"] = computed_in(settings.precision, settings.accelerator)
         self.files, self.checkpoints = CheckpointFiles(), LastCheckpoint(root / LAST)
         kwargs["plugins"] = [*(settings.plugins or []), self.files]
         kwargs["callbacks"] = [
