@@ -45,6 +45,7 @@ from musiclm.score.listener import ScoreListener
 from musiclm.score.score import PARTS
 
 MELODY = ("melody_embedding", "melody_quantizer")  # of bundles that have them
+NEEDED = ("semantic", "mulan")  # streams of every store: the clock of its crops, and what the music is
 MAX_SECONDS = 7200.0  # two hours, 0.7 GB as a waveform: a longer recording is left out
 
 
@@ -63,8 +64,17 @@ class Tokenizers:
         listener = listener_of(bundle, device)
         return cls([*(maker for maker in made if maker is not None), *score_makers(listener)], listener)
 
-    def only(self, names: Collection[str]) -> "Tokenizers":
-        """Those that make the streams of these names."""
+    def only(self, names: Collection[str] | None) -> "Tokenizers":
+        """Those that make the streams of these names; None: all.
+
+        Raises:
+            ValueError: none of them makes one of these.
+        """
+        if names is None:
+            return self
+        made = [maker.stream.name for maker in self.makers]
+        if unknown := [name for name in names if name not in made]:
+            raise ValueError(f"expected streams among {', '.join(made)}, got {', '.join(unknown)}")
         return Tokenizers((maker for maker in self.makers if maker.stream.name in names), self.listener)
 
     def describe(self, fingerprints: dict[str, str]) -> StoreDescription:
@@ -116,6 +126,7 @@ def tokenize(
     workers: int = 0,
     strict: bool = False,
     device: Device = "auto",
+    streams: list[str] | None = None,
     source: SourceOptions = SourceOptions(),  # noqa: B008
 ) -> None:
     """Turn recordings into a token store that the stages train on.
@@ -131,8 +142,12 @@ def tokenize(
             only wait for each other.
         strict: exit with 2 if any file is left out: before the work begins where that is known by then.
         device: cpu, cuda, cuda:1 or mps; auto takes the first GPU, or else the CPU.
+        streams: those to make, such as [semantic,mulan,beat,chord] for a semantic stage alone, in half the
+            time; by default all that the bundle's tokenizers make.
         source: how tables are read, and what is held out.
     """
+    if streams is not None and (missing := [name for name in NEEDED if name not in streams]):
+        raise ValueError(f"expected {' and '.join(NEEDED)} among the streams: no {missing[0]} was named")
     if shard_size < 1 or workers < 0:
         raise ValueError(
             f"expected a shard_size of 1 or more and workers of 0 or more, got {shard_size}, {workers}"
@@ -153,7 +168,7 @@ def tokenize(
             report = Report(out, strict=strict)
             recordings = _not_too_long(find_recordings(audio, report, source), report)
             report.check(len(recordings), ", ".join(map(shown, audio)))
-            _make_store(recordings, out, tokenizers, shard_size, workers, str(place), report)
+            _make_store(recordings, out, tokenizers, streams, shard_size, workers, str(place), report)
             taken = len(report.remaining(recordings))
             print(f"tokens of {counted(taken, 'recording')}: {shown(out)}")
             report.close(taken)
@@ -179,13 +194,14 @@ def _make_store(
     recordings: list[Recording],
     out: Path,
     source: Bundle,
+    chosen: list[str] | None,
     shard_size: int,
     workers: int,
     device: str,
     report: Report,
 ) -> None:
     """Bring the store up to date: it holds these recordings, and no others."""
-    tokenizers = _those_of_store(Tokenizers.load(source), out, recordings)
+    tokenizers = _those_of_store(Tokenizers.load(source).only(chosen), out, recordings)
     streams = tokenizers.describe({}).streams
     makers = [role for stream in streams for role in stream.made_by]
     description = StoreDescription(streams, {role: source.fingerprint(role) for role in makers})
@@ -222,10 +238,11 @@ def _those_of_store(tokenizers: Tokenizers, out: Path, recordings: Iterable[Reco
     """The tokenizers of a store, without streams of the score that say nothing of any recording.
 
     A stage follows every stream of its store: of one that is absent everywhere it would learn nothing, and
-    yet be asked to follow it. A store that is there and has none of these streams stays without.
+    yet be asked to follow it. A store that is there and lacks some of the streams stays without them.
     """
     said = PARTS if tokenizers.listener is not None else parts_said(recordings)
-    wanted = [stream for stream, part in PART_OF.items() if part in said]
+    made = [maker.stream.name for maker in tokenizers.makers]
+    wanted = [name for name in made if name not in PART_OF or PART_OF[name] in said]
     if (out / DESCRIPTION).is_file():
         kept = {stream.name for stream in read_description(out).streams}
         if missing := [name for name in wanted if name not in kept]:
@@ -234,9 +251,8 @@ def _those_of_store(tokenizers: Tokenizers, out: Path, recordings: Iterable[Reco
                 "name a new folder for them",
                 file=sys.stderr,
             )
-        wanted = [name for name in PART_OF if name in kept]
-    names = [stream.name for stream in tokenizers.describe({}).streams]
-    return tokenizers.only([name for name in names if name in wanted or name not in PART_OF])
+        wanted = [name for name in made if name in kept]
+    return tokenizers.only(wanted)
 
 
 def _make_shards(

@@ -71,6 +71,17 @@ def limit_torch() -> None:
         torch.set_num_threads(usable)
 
 
+def multiplies_bfloat16() -> bool:
+    """Whether torch multiplies bfloat16 matrices on this CPU as fast as float32 ones, or faster.
+
+    A CPU without AVX-512 (or Arm's bfloat16), as most laptops have, takes ten to a hundred times as long.
+    """
+    import torch
+
+    # oneDNN's own answer; torch has no public name for it.
+    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def _affinity() -> int:
     """CPUs that the process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from musiclm.machine.cpus import multiplies_bfloat16
 from musiclm.stages import native
 from musiclm.stages.cuda_graph import CudaGraphStep
 from musiclm.stages.stage import Stage
@@ -33,7 +34,8 @@ class StoredMatrix(nn.Module):
     """Product of [..., inputs] with a matrix [outputs, inputs] that is kept in `dtype`.
 
     On a CPU, oneDNN keeps the matrix in blocks as its kernels read them. `F.linear` would lay it out anew at
-    each call, which at a few rows takes longer than the product.
+    each call, which at a few rows takes longer than the product. Where the CPU has no instructions for
+    bfloat16, the same values are kept and multiplied in float32: nothing is gained there, and nothing lost.
     """
 
     matrix: Tensor
@@ -42,18 +44,23 @@ class StoredMatrix(nn.Module):
         super().__init__()
         matrix = weight.detach().to(dtype).contiguous()
         self.is_packed = matrix.device.type == "cpu" and torch.backends.mkldnn.is_available()
+        self.computed_in = dtype
         if self.is_packed:
+            if dtype == torch.bfloat16 and not multiplies_bfloat16():
+                self.computed_in = torch.float32
+            matrix = matrix.to(self.computed_in)
             self.packed = torch.ops.mkldnn._reorder_linear_weight(matrix)  # not a buffer: nothing can read it
         else:
             self.register_buffer("matrix", matrix, persistent=False)
         self.dtype = dtype
 
     def forward(self, x: Tensor) -> Tensor:
+        rounded = x.to(self.dtype).to(self.computed_in)
         if self.is_packed:
-            y = torch.ops.mkldnn._linear_pointwise(x.to(self.dtype), self.packed, None, "none", [], "")
+            y = torch.ops.mkldnn._linear_pointwise(rounded, self.packed, None, "none", [], "")
         else:
-            y = F.linear(x.to(self.dtype), self.matrix)
-        return y.to(x.dtype)
+            y = F.linear(rounded, self.matrix)
+        return y.to(self.dtype).to(x.dtype)
 
 
 class Int8Matrix(nn.Module):

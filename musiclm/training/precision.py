@@ -1,13 +1,12 @@
 """The precision that a run is computed in: its own, or float32 on a CPU without instructions for bfloat16.
 
-A CPU without AVX-512 (or Arm's bfloat16) takes ten to a hundred times as long for a product of bfloat16
-matrices as for one of float32: the configurations' `bf16-mixed`, meant to be faster, would take days there.
-A run's record keeps what it was asked for, so that a machine of the other kind may go on with it.
+There the configurations' `bf16-mixed`, meant to be faster, would take days. A run's record keeps what it was
+asked for, so that a machine of the other kind may go on with it.
 """
 
-import torch
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 
+from musiclm.machine.cpus import multiplies_bfloat16
 from musiclm.training.processes import say
 
 SLOW_WITHOUT_INSTRUCTIONS = ("bf16-mixed", "bf16-true")
@@ -21,16 +20,10 @@ def computed_in(precision: str | None, accelerator: str) -> str | None:
         accelerator: that it is asked for: `auto`, `cpu`, `gpu`, ...
     """
     on_cpu = accelerator == "cpu" or (accelerator == "auto" and not _has_accelerator())
-    if precision not in SLOW_WITHOUT_INSTRUCTIONS or not on_cpu or has_bfloat16_instructions():
+    if precision not in SLOW_WITHOUT_INSTRUCTIONS or not on_cpu or multiplies_bfloat16():
         return precision
     say(f"computing in float32: this CPU has no instructions for bfloat16 ({precision})")
     return "32-true"
-
-
-def has_bfloat16_instructions() -> bool:
-    """Whether this CPU multiplies bfloat16 matrices as fast as float32 ones, or faster."""
-    # oneDNN's own answer; torch has no public name for it, and asks it before it hands a product over.
-    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _has_accelerator() -> bool:

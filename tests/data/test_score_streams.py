@@ -127,3 +127,42 @@ def test_nothing_is_said_of_a_store_that_has_a_score(
     assert isinstance(run(tmp_path / "tokens", music), TokenStore)
     assert scored.calls == 1
     assert "stays without" not in capsys.readouterr().err
+
+
+def test_streams_that_are_chosen_are_made_alone_and_a_store_keeps_to_them(
+    tmp_path: Path, scored: Levels, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A semantic stage needs no acoustic codes, which cost most."""
+    music, out = labelled(tmp_path / "music", LABELS), tmp_path / "tokens"
+    store = run(out, music, "--streams", "[semantic,mulan,chord]")
+    assert [stream.name for stream in store.description.streams] == ["semantic", "mulan", "chord"]
+    assert all(set(row.streams) == {"semantic", "mulan", "chord"} for row in store)
+    assert store.description.fingerprints.keys().isdisjoint({"codec"})
+    capsys.readouterr()
+    run(out, music)
+    assert f"{out} has no acoustic, beat, key, drums, and stays without" in capsys.readouterr().err
+    run(out, music, "--streams", "[semantic,mulan,chord]")
+    assert "stays without" not in capsys.readouterr().err
+    assert scored.calls == 1
+
+
+@pytest.mark.parametrize(
+    ("streams", "said"),
+    [
+        ("[semantic,chord]", "expected semantic and mulan among the streams: no mulan was named"),
+        ("[]", "expected semantic and mulan among the streams: no semantic was named"),
+        (
+            "[semantic,mulan,beats]",
+            "expected streams among semantic, acoustic, mulan, beat, key, chord, drums",
+        ),
+    ],
+)
+def test_streams_that_no_store_can_have_are_refused(
+    streams: str, said: str, tmp_path: Path, scored: Levels, capsys: pytest.CaptureFixture[str]
+) -> None:
+    music = labelled(tmp_path / "music", LABELS)
+    with pytest.raises(SystemExit) as stopped:
+        run(tmp_path / "tokens", music, "--streams", streams)
+    assert stopped.value.code == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "tokens").exists()

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import musiclm.stages.native as native
+import musiclm.stages.precision as stage_precision
 from musiclm.stages.decoding import forced_logits, sample_codes
 from musiclm.stages.precision import Int8Matrix, Precision, StoredMatrix, prepare_to_decode
 from tests.stages.tiny_stages import STAGES, conditions_of, make_stage, random_codes
@@ -15,11 +16,13 @@ TOLERANCE: dict[Precision, float] = {"float32": 1e-5, "bfloat16": 0.1, "int8": 0
 PRECISIONS = get_args(Precision)
 
 
-@pytest.fixture(params=["compiled", "torch"])
+@pytest.fixture(params=["compiled", "torch", "torch on an older CPU"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both ways of a step: the compiled one, and that of an installation without a compiler."""
-    if request.param == "torch":
+    """The ways of a step: compiled; without a compiler at installation; and on a CPU without bfloat16."""
+    if request.param != "compiled":
         monkeypatch.setattr(native, "_library", None)
+        if request.param != "torch":
+            monkeypatch.setattr(stage_precision, "multiplies_bfloat16", lambda: False)
     elif not native.available():
         pytest.skip("needs a C compiler at installation")
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
 def machine(monkeypatch: pytest.MonkeyPatch) -> dict[str, bool]:
     """What the machine has; a test may change it."""
     has = {"bfloat16": False, "gpu": False}
-    monkeypatch.setattr(precision, "has_bfloat16_instructions", lambda: has["bfloat16"])
+    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda: has["bfloat16"])
     monkeypatch.setattr(precision, "_has_accelerator", lambda: has["gpu"])
     return has
 
