@@ -142,8 +142,8 @@ def tokenize(
             only wait for each other.
         strict: exit with 2 if any file is left out: before the work begins where that is known by then.
         device: cpu, cuda, cuda:1 or mps; auto takes the first GPU, or else the CPU.
-        streams: those to make, such as [semantic,mulan,beat,chord] for a semantic stage alone, in half the
-            time; by default all that the bundle's tokenizers make.
+        streams: those to make, such as [semantic,mulan,beat,chord] for a semantic stage alone; by default all
+            that the bundle's tokenizers make.
         source: how tables are read, and what is held out.
     """
     if streams is not None and (missing := [name for name in NEEDED if name not in streams]):
