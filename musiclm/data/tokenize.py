@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from musiclm.audio import Audio
 from musiclm.bundle import Bundle, merge
 from musiclm.data.left_out import LeftOut, Report, counted, reason_of
+from musiclm.data.pieces import in_pieces, load
 from musiclm.data.processes import in_processes
 from musiclm.data.reuse import KnownRows, source_file
 from musiclm.data.sources import MANY, Recording, SourceOptions, as_text, find_recordings
@@ -46,7 +46,6 @@ from musiclm.score.score import PARTS
 
 MELODY = ("melody_embedding", "melody_quantizer")  # of bundles that have them
 NEEDED = ("semantic", "mulan")  # streams of every store: the clock of its crops, and what the music is
-MAX_SECONDS = 7200.0  # two hours, 0.7 GB as a waveform: a longer recording is left out
 
 
 class Tokenizers:
@@ -92,8 +91,8 @@ class Tokenizers:
         Raises:
             OSError, ValueError: it cannot be read, or a tokenizer makes nothing of it that can be kept.
         """
-        # The waveform is held whole, 0.7 GB for two hours; all else goes window by window.
-        audio = Audio.load_mono(recording.path, self.sample_rate, warn=warn)
+        # The waveform is held whole, at most 0.7 GB; all else goes window by window.
+        audio = load(recording, self.sample_rate, warn=warn)
         material, streams = Material(recording, audio, self.listener), {}
         for maker in self.makers:
             kept = np.uint16 if maker.stream.kind == "tokens" else np.float16
@@ -166,7 +165,7 @@ def tokenize(
     try:
         with only_writer(out):
             report = Report(out, strict=strict)
-            recordings = _not_too_long(find_recordings(audio, report, source), report)
+            recordings = in_pieces(find_recordings(audio, report, source))
             report.check(len(recordings), ", ".join(map(shown, audio)))
             _make_store(recordings, out, tokenizers, streams, shard_size, workers, str(place), report)
             taken = len(report.remaining(recordings))
@@ -177,17 +176,6 @@ def tokenize(
             with suppress(OSError):  # it holds something: keep it
                 out.rmdir()
         raise
-
-
-def _not_too_long(recordings: list[Recording], report: Report) -> list[Recording]:
-    kept = []
-    for recording in recordings:
-        if recording.seconds > MAX_SECONDS:
-            hours = recording.seconds / 3600
-            report.leave_out(recording.path, f"{hours:.1f} hours long, expected at most two: cut it first")
-        else:
-            kept.append(recording)
-    return kept
 
 
 def _make_store(
@@ -299,7 +287,7 @@ def _make_shard(
             rows.append(known)
             continue
         try:
-            file = source_file(recording.path)
+            file = source_file(recording)
             found: list[str] = []
             rows.append(replace(tokenizers.tokenize(recording, found.append), source=file))
             warnings += [LeftOut(recording.path, warning) for warning in found]
