@@ -20,7 +20,6 @@ from torch import Tensor
 
 from musiclm.bundle import Bundle
 from musiclm.data.left_out import LeftOut, Report, reason_of
-from musiclm.data.processes import in_processes
 from musiclm.data.sources import find_recordings
 from musiclm.evaluate.benchmark_sets import Item, SetName, read_items
 from musiclm.evaluate.embedders import Embedder, embedders, hash_of
@@ -33,6 +32,7 @@ from musiclm.evaluate.text import Agreement, agreement
 from musiclm.files import only_writer_to, shown, write_whole
 from musiclm.generation.pipeline import MusicLM
 from musiclm.machine.device import Device, choose_device
+from musiclm.machine.executors.local import in_processes
 from musiclm.notices import PromptNotice
 from musiclm.plots import sheet
 from musiclm.progress import Progress

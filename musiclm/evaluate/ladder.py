@@ -18,7 +18,6 @@ from tqdm import tqdm
 
 from musiclm.bundle import Bundle
 from musiclm.data.left_out import Report
-from musiclm.data.processes import in_processes
 from musiclm.evaluate.labelled_clips import Clip, corpus_clips, folder_clips
 from musiclm.evaluate.ladder_steps import CODEC, TRUE_PHASES, Step, steps_of
 from musiclm.evaluate.ladder_table import (
@@ -38,6 +37,7 @@ from musiclm.files import only_writer_to, write_whole
 from musiclm.generation.pipeline import MusicLM
 from musiclm.machine.cpus import usable_cpus
 from musiclm.machine.device import Device, choose_device
+from musiclm.machine.executors.local import in_processes
 from musiclm.progress import Progress, progress
 
 LONGEST = 30.0  # seconds of a clip

@@ -18,13 +18,13 @@ import torch
 
 from musiclm.audio import Audio
 from musiclm.data.left_out import LeftOut, reason_of
-from musiclm.data.processes import in_processes
 from musiclm.data.sources import Recording
 from musiclm.evaluate.found import Found, say_rates
 from musiclm.evaluate.results import Table, write_results
 from musiclm.evaluate.summary import FEW, Summary
 from musiclm.files import only_writer_to, write_whole
 from musiclm.machine.cpus import usable_cpus
+from musiclm.machine.executors.local import in_processes
 from musiclm.metrics import chroma
 from musiclm.metrics.attack import attack_sharpness
 from musiclm.metrics.drift import key_drift, loudness, loudness_drift
