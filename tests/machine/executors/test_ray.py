@@ -8,6 +8,8 @@ import pytest
 
 from musiclm.cli import main
 from musiclm.data.store import shards_of
+from musiclm.evaluate.found import Found
+from musiclm.evaluate.sound import measure_folder
 from musiclm.machine.executors import Executor, LocalProcesses, RayCluster, choose_executor
 from tests.machine.executors.works import dies, slowly, square
 from tests.tiny import folder_of_tones
@@ -57,6 +59,24 @@ def test_a_cluster_makes_the_store_that_one_process_makes(
     alone, together = (shards_of(tmp_path / name) for name in ("alone", "together"))
     assert len(alone) == 3
     assert [shard.read_bytes() for shard in together] == [shard.read_bytes() for shard in alone]
+
+
+def test_a_cluster_renders_and_measures_what_one_process_does(cluster: Any, tmp_path: Path) -> None:
+    alone, together = (str(tmp_path / name) for name in ("alone", "together"))
+    main(["corpus", "render", "--hours", "0.02", "--out", alone, "--workers", "1"])
+    main(["corpus", "render", "--hours", "0.02", "--out", together, "--ray", cluster.address])
+    files = [
+        {file.name: file.read_bytes() for file in Path(place).rglob("*.*")} for place in (alone, together)
+    ]
+    assert files[0] == files[1]
+    assert len(files[0]) > 2
+    measured = [
+        measure_folder(Found.at([Path(alone)], strict=False), workers=1, ray=address)
+        for address in (None, cluster.address)
+    ]
+    assert measured[0].keys() == measured[1].keys()
+    for name, values in measured[0].items():  # sums of another order differ in their last digits
+        assert measured[1][name] == pytest.approx(values, rel=1e-3, nan_ok=True)
 
 
 def test_what_a_worker_and_a_node_take_with_them_is_done_again(cluster: Any, tmp_path: Path) -> None:
