@@ -52,6 +52,7 @@ def test_every_part_of_the_bundle_loads_and_its_stages_know_its_tokenizers() -> 
     assert set(bundle.components) == {
         "codec", "semantic_encoder", "semantic_quantizer", "joint_embedding", "joint_quantizer",
         "melody_embedding", "melody_quantizer", "semantic_stage", "coarse_stage", "fine_stage",
+        "planner", "score_listener",
     }  # fmt: skip
     kinds = ("joint_embedding", "melody_embedding", "semantic_encoder")
     words = {*kinds, "joint_quantizer", "melody_quantizer", "semantic_quantizer"}
