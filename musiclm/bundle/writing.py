@@ -18,6 +18,7 @@ from musiclm.bundle.storage import Storage, pack_weights
 from musiclm.files import only_writer, replacing
 from musiclm.tokenizers.protocols import KnowsWords
 
+ADAPTER = "musiclm.stages.adapters.StageAdapter"  # lies beside the stages, and makes no music by itself
 Settings = Mapping[str, Mapping[str, Any]]  # of generation, by role and name
 
 
@@ -206,4 +207,4 @@ def _with_room(folder: Path) -> Iterator[None]:
 
 
 def _is_stage(component: Component) -> bool:
-    return component.class_path.startswith("musiclm.stages.")
+    return component.class_path.startswith("musiclm.stages.") and component.class_path != ADAPTER

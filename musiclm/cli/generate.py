@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from musiclm.audio import check_writable, writing
+from musiclm.bundle.adapters import paired
 from musiclm.cli.pipe import StreamFormat, check_pipe, writing_to_pipe
 from musiclm.generation.course import Course
 from musiclm.generation.pipeline import MusicLM
@@ -49,6 +50,8 @@ def generate(
     num: int = 1,
     keep: Keep | None = None,
     bundle: str = "default",
+    adapter: Sequence[Path] = (),
+    adapter_scale: Sequence[float] = (),
     device: Device = "auto",
     precision: PrecisionChoice = "auto",
     out: Path = Path("out.wav"),
@@ -87,6 +90,9 @@ def generate(
             alone makes.
         keep: semantic lets all samples share their semantic tokens, and only the sound is made anew.
         bundle: a shipped bundle's name, a folder, or a Hugging Face id.
+        adapter: what `musiclm tune` has made of the bundle's own stages; several add up.
+        adapter_scale: how far an adapter changes them: 1 as it was trained, 0 not at all; once for all
+            adapters, or once for each.
         device: cpu, cuda, cuda:1 or mps; auto takes the first GPU, or else the CPU.
         precision: of the stages' matrices while they decode; fewer bits are faster; auto is int8 on a CPU and
             bfloat16 on CUDA.
@@ -122,6 +128,7 @@ def generate(
         request,
         title,
         bundle=bundle,
+        adapters=paired(adapter, adapter_scale),
         device=device,
         precision=precision,
         out=out,
@@ -139,6 +146,8 @@ def story(
     seed: int | None = None,
     blend: float | None = None,
     bundle: str = "default",
+    adapter: Sequence[Path] = (),
+    adapter_scale: Sequence[float] = (),
     device: Device = "auto",
     precision: PrecisionChoice = "auto",
     out: Path | None = None,
@@ -160,6 +169,9 @@ def story(
         blend: seconds over which a section's text is blended into from the one before; without it, it
             switches.
         bundle: a shipped bundle's name, a folder, or a Hugging Face id.
+        adapter: what `musiclm tune` has made of the bundle's own stages; several add up.
+        adapter_scale: how far an adapter changes them: 1 as it was trained, 0 not at all; once for all
+            adapters, or once for each.
         device: cpu, cuda, cuda:1 or mps; auto takes the first GPU, or else the CPU.
         precision: of the stages' matrices while they decode; fewer bits are faster; auto is int8 on a CPU and
             bfloat16 on CUDA.
@@ -186,6 +198,7 @@ def story(
         request,
         title,
         bundle=bundle,
+        adapters=paired(adapter, adapter_scale),
         device=device,
         precision=precision,
         out=place,
@@ -199,6 +212,7 @@ def _make(
     title: str,
     *,
     bundle: str,
+    adapters: Sequence[tuple[Path, float]],
     device: Device,
     precision: PrecisionChoice,
     out: Path,
@@ -217,7 +231,7 @@ def _make(
             check_writable(file)
     if save_plan is not None:
         check_writable(save_plan, endings=PLAN_FILES)
-    model = MusicLM.from_pretrained(bundle, device=device, precision=precision)
+    model = MusicLM.from_pretrained(bundle, device=device, precision=precision, adapters=adapters)
     with Stages() as stages:
         if guarding is None:
             stream = model.perform(request, stages)
