@@ -113,40 +113,54 @@ class AdaptedMatrix(nn.Module):
         return y if self.change.gain is None else y * self.change.stretch(self.matrix.weight)
 
 
+@dataclass(frozen=True)
+class BlockSizes:
+    """Sizes of a transformer's blocks, as in `TransformerConfig`."""
+
+    width: int
+    feed_forward: int
+    layers: int
+
+    @classmethod
+    def of(cls, config: TransformerConfig) -> "BlockSizes":
+        """Those of a transformer."""
+        return cls(config.width, config.feed_forward, config.layers)
+
+
 class StageAdapter(nn.Module):
     """The changes of all adapted matrices of a stage: what is trained, and what a bundle keeps.
 
     Args:
-        width, feed_forward, layers: of the transformer that it belongs to.
-        lora: how its matrices are adapted.
+        lora: how matrices are adapted.
+        sizes: of the transformer that it belongs to. A configuration gives none, and training takes those of
+            the base.
     """
 
-    def __init__(self, width: int, *, feed_forward: int, layers: int, lora: LoraConfig) -> None:
+    def __init__(self, lora: LoraConfig, *, sizes: BlockSizes | None = None) -> None:
         super().__init__()
-        self.width = width
-        self.feed_forward = feed_forward
         self.lora = lora
+        self.sizes = sizes
+        self.blocks = nn.ModuleList()
+        if sizes is None:
+            return
+        width, feed_forward = sizes.width, sizes.feed_forward
         inputs_outputs: dict[Matrix, tuple[int, int]] = {
             "qkv": (width, 3 * width),
             "attention_out": (width, width),
             "feed_forward_in": (width, 2 * feed_forward),
             "feed_forward_out": (feed_forward, width),
         }
-        self.blocks = nn.ModuleList(
-            nn.ModuleDict({name: LowRank(*inputs_outputs[name], lora) for name in lora.matrices})
-            for _ in range(layers)
-        )
-
-    @classmethod
-    def of(cls, config: TransformerConfig, lora: LoraConfig) -> "StageAdapter":
-        """A new adapter for stages of this size."""
-        return cls(config.width, feed_forward=config.feed_forward, layers=config.layers, lora=lora)
+        for _ in range(sizes.layers):
+            changes: dict[str, nn.Module] = {
+                name: LowRank(*inputs_outputs[name], lora) for name in lora.matrices
+            }
+            self.blocks.append(nn.ModuleDict(changes))
 
     def init_args(self) -> dict[str, Any]:
         """The constructor's values, as a bundle keeps them."""
+        assert self.sizes is not None
         lora = asdict(self.lora) | {"matrices": list(self.lora.matrices)}
-        sizes = {"width": self.width, "feed_forward": self.feed_forward, "layers": len(self.blocks)}
-        return {**sizes, "lora": lora}
+        return {"lora": lora, "sizes": asdict(self.sizes)}
 
     def changes(self, block: int) -> dict[str, LowRank]:
         """The changes of a block's matrices, by name."""
@@ -154,12 +168,9 @@ class StageAdapter(nn.Module):
 
     def check_fits(self, stage: Stage) -> None:
         """Raise ValueError for a stage of another size."""
-        own = (self.width, self.feed_forward, len(self.blocks))
-        config = stage.config
-        if own != (config.width, config.feed_forward, config.layers):
+        if self.sizes != BlockSizes.of(stage.config):
             raise ValueError(
-                f"expected an adapter of width {config.width}, feed_forward {config.feed_forward} and "
-                f"{config.layers} layers, as the stage has, got {own[0]}, {own[1]} and {own[2]}"
+                f"expected an adapter of the stage's {BlockSizes.of(stage.config)}, got {self.sizes}"
             )
 
 

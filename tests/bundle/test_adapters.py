@@ -9,7 +9,7 @@ from musiclm import MusicLM
 from musiclm.bundle import Bundle, merge, save_component
 from musiclm.bundle.adapters import Adapters, paired
 from musiclm.cli import main
-from musiclm.stages.adapters import LoraConfig, StageAdapter
+from musiclm.stages.adapters import BlockSizes, LoraConfig, StageAdapter
 from musiclm.stages.transformer import TransformerConfig
 from tests.tiny_model import PROMPT, SMALL, make_bundle
 from tests.training.runs import refused
@@ -22,7 +22,7 @@ def make_adapter(folder: Path, base: Bundle, *stages: str, seed: int = 0) -> Pat
     torch.manual_seed(seed)
     made = []
     for stage in stages:
-        adapter = StageAdapter.of(TransformerConfig(**SMALL), LoraConfig(rank=2))
+        adapter = StageAdapter(LoraConfig(rank=2), sizes=BlockSizes.of(TransformerConfig(**SMALL)))
         with torch.no_grad():
             for value in adapter.parameters():
                 value.add_(0.5 * torch.randn_like(value))
