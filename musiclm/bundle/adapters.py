@@ -20,6 +20,7 @@ ROLES = {  # of an adapter, by the role of its stage
     "coarse_stage": "coarse_adapter",
     "fine_stage": "fine_adapter",
 }
+TUNED_ON = "tokens"  # beside adapters that `musiclm tune` has made: the token store of their music
 MOST = 10.0  # of a scale, either way; far beyond what makes music
 
 # A bundle of adapters by name, folder or Hugging Face id; or that, and its scale.

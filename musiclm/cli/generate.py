@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from musiclm.audio import check_writable, writing
-from musiclm.bundle.adapters import paired
+from musiclm.bundle.adapters import TUNED_ON, paired
 from musiclm.cli.pipe import StreamFormat, check_pipe, writing_to_pipe
+from musiclm.data.store import DESCRIPTION
 from musiclm.generation.course import Course
 from musiclm.generation.pipeline import MusicLM
 from musiclm.generation.request import GuardAction, Guarding, Keep, Request
@@ -27,6 +28,7 @@ from musiclm.score.score import PARTS
 from musiclm.stages.precision import PrecisionChoice
 
 STDOUT = Path("-")
+NO_GUARD = Path("no")
 PLAN_FILES = (".yaml", ".yml")
 YesNo = Literal["yes", "no"]
 
@@ -100,7 +102,7 @@ def generate(
         format: of standard output; raw is 16-bit little-endian mono at 24 kHz without a header.
         guard: a token store of the training music: what is as near to a recording as a copy does not pass. It
             looks at 5 s or more of new music in every form, and nothing is written before all has passed, to
-            standard output neither.
+            standard output neither. What `musiclm tune` has made is guarded without asking; `no` is no guard.
         guard_action: refuse what does not pass (all samples, if one does not), regenerate it with the next
             seeds, or label it in the file and on standard error.
         guard_tries: seeds in all for each sample, to regenerate with.
@@ -123,7 +125,6 @@ def generate(
         only=[part.strip() for part in only.split(",")],
     )
     title = prompt or f"continuation of {Path(continue_ or '').name}"
-    guarding = None if guard is None else Guarding(guard, guard_action, guard_tries)
     _make(
         request,
         title,
@@ -133,7 +134,7 @@ def generate(
         precision=precision,
         out=out,
         format=format,
-        guarding=guarding,
+        guarding=_guarding(guard, adapter, guard_action, guard_tries),
         save_plan=save_plan,
     )
 
@@ -178,7 +179,8 @@ def story(
         out: the file to write, .wav or .flac, or - for standard output, as the music is made.
         format: of standard output; raw is 16-bit little-endian mono at 24 kHz without a header.
         guard: a token store of the training music: what is as near to a recording as a copy does not pass.
-            Nothing is written before all has passed, to standard output neither.
+            Nothing is written before all has passed, to standard output neither. What `musiclm tune` has
+            made is guarded without asking; `no` is no guard.
         guard_action: refuse what does not pass, regenerate it with the next seeds, or label it in the file
             and on standard error.
         guard_tries: seeds in all, to regenerate with.
@@ -193,7 +195,6 @@ def story(
     )
     title = " / ".join(text for _, text in told.sections)
     place = told.out or Path("out.wav")
-    guarding = None if guard is None else Guarding(guard, guard_action, guard_tries)
     _make(
         request,
         title,
@@ -203,8 +204,19 @@ def story(
         precision=precision,
         out=place,
         format=format,
-        guarding=guarding,
+        guarding=_guarding(guard, adapter, guard_action, guard_tries),
     )
+
+
+def _guarding(
+    guard: Path | None, adapters: Sequence[Path], action: GuardAction, tries: int
+) -> Guarding | None:
+    """What the music is compared with: what the user names, and what adapters were tuned on."""
+    if guard == NO_GUARD:
+        return None
+    beside = [adapter / TUNED_ON for adapter in adapters if (adapter / TUNED_ON / DESCRIPTION).is_file()]
+    stores = [*([] if guard is None else [guard]), *beside]
+    return Guarding(stores, action, tries) if stores else None
 
 
 def _make(
