@@ -54,30 +54,31 @@ def pack_adapted(
 ) -> Bundle:
     """Write the components of bundles as one, as `merge` does, with adapters' changes in the stages.
 
-    Stages that are changed are kept in float16, whatever the base was kept in: 8 bits may be too few for a
-    small change.
-
     Raises:
         FileNotFoundError, OSError, ValueError: as `merge`, or an adapter does not belong to the stages.
     """
     bases = {role: source for source in sources for role in source.components}
     found = Adapters(adapters, bases)
     with TemporaryDirectory() as temporary:
-        changed = []
-        for role in found.stages:
-            base = bases[role].component(role)
-            changed.append(
-                save_component(
-                    Path(temporary) / role,
-                    role,
-                    found.merged(role, bases[role].load(role)),
-                    class_path=base.class_path,
-                    init_args=base.init_args,
-                    storage="float16",
-                    trained_on=base.trained_on,
-                )
-            )
+        changed = [save_adapted(Path(temporary) / role, role, bases[role], found) for role in found.stages]
         return merge([*sources, *changed], out, settings, stages=stages)
+
+
+def save_adapted(folder: Path, role: str, base: Bundle, adapters: Adapters) -> Bundle:
+    """Write one stage of a bundle, with the changes of adapters in its matrices, as a bundle of its own.
+
+    It is kept in float16, whatever the base was kept in: 8 bits may be too few for a small change.
+    """
+    component = base.component(role)
+    return save_component(
+        folder,
+        role,
+        adapters.merged(role, base.load(role)),
+        class_path=component.class_path,
+        init_args=component.init_args,
+        storage="float16",
+        trained_on=component.trained_on,
+    )
 
 
 def info(bundle: str) -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("generate",): ("musiclm.cli.generate:generate", "make music from words"),
     ("story",): ("musiclm.cli.generate:story", "make music whose description changes as it goes on"),
+    ("tune",): ("musiclm.tuning.tune:tune", "let the model learn your own music, in minutes"),
     ("fit",): ("musiclm.training.cli:main", "train a part: --config configs/PART.yaml"),
     ("validate",): ("musiclm.training.cli:main", "measure a part on held-out recordings"),
     ("tokenize",): ("musiclm.data.tokenize:tokenize", "turn recordings into a token store"),
