@@ -215,7 +215,7 @@ def _guarding(
     if guard == NO_GUARD:
         return None
     beside = [adapter / TUNED_ON for adapter in adapters if (adapter / TUNED_ON / DESCRIPTION).is_file()]
-    stores = [*([] if guard is None else [guard]), *beside]
+    stores = list(dict.fromkeys([*([] if guard is None else [guard]), *beside]))
     return Guarding(stores, action, tries) if stores else None
 
 

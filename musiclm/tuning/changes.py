@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
+from musiclm.audio import Audio
 from musiclm.audit.audit import audit
 from musiclm.audit.calibration import TARGET, halves, least_rate
 from musiclm.audit.continuation import CONTINUATION
@@ -94,10 +95,20 @@ def prompts_of(store: TokenStore, count: int) -> list[str]:
     return list(dict.fromkeys(captions))[:count]
 
 
-def recordings_of(store: TokenStore, count: int) -> list[Path]:
-    """Files of the music itself, for as long as they are where they were."""
-    files = [Path(row.path) for row in store]
-    return [file for file in files if file.is_file()][:count]
+def excerpts(store: TokenStore, folder: Path, count: int) -> list[Path]:
+    """As long as clips are, from the middle of recordings: files in the folder, of those that can be read."""
+    files: list[Path] = []
+    for row in store:
+        if len(files) == count:
+            break
+        start = max(row.seconds - SECONDS, 0.0) / 2
+        file = folder / f"yours-{len(files) + 1}.wav"
+        try:
+            Audio.load(row.path, start=start, seconds=SECONDS).mono().save(file)
+        except (ValueError, OSError):  # it is no longer where it was
+            continue
+        files.append(file)
+    return files
 
 
 def sound_of(files: Sequence[Path]) -> dict[str, Summary]:

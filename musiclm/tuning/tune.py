@@ -3,7 +3,7 @@
     mine/model.yaml, *.safetensors    the adapters: `musiclm generate --adapter mine`
     mine/tokens/                      the music as tokens; the guard compares with it what is generated
     mine/runs/semantic/               the training of an adapter, which a killed command goes on from
-    mine/clips/                       clips of the model before and after
+    mine/clips/                       clips of the model before and after, and excerpts of the music
     mine/report/                      what has changed: tune.json, and the audit of the tuned music
 
 Every step is done again where it is not whole, and kept where it is: the same command goes on.
@@ -41,9 +41,9 @@ from musiclm.tuning.changes import (
     Listening,
     as_content,
     changes_table,
+    excerpts,
     held_out_perplexity,
     prompts_of,
-    recordings_of,
     remembered,
     sound_of,
     sound_rows,
@@ -53,6 +53,7 @@ from musiclm.tuning.music import Crops, Preparing, hold_out, prepare, summary_of
 RUNS, CLIPS, REPORT = "runs", "clips", "report"
 BESIDE = (TUNED_ON, RUNS, CLIPS, REPORT)  # the adapters' own files
 SECONDS: dict[str, float] = {"semantic": 15.0, "coarse": 5.0, "fine": 3.0}  # of a crop, as configs/ has them
+EXCERPTS = 10  # of the music itself, that clips are measured beside
 FEW = 20  # recordings, which are learned by heart quickly
 
 
@@ -265,7 +266,8 @@ def _listen(store: TokenStore, out: Path, base: Bundle, listening: Listening) ->
         print(f"no guard: {error}")
         guard = None
     after = listening.clips("after", tuned, guard)
-    files = {"before": before, "after": after, "your music": recordings_of(store, 4 * len(before))}
+    yours = excerpts(store, listening.folder, EXCERPTS)
+    files = {"before": before, "after": after, "your music": yours}
     return {name: sound_of(each) for name, each in files.items()}
 
 

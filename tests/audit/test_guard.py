@@ -181,6 +181,18 @@ def test_the_store_of_other_tokenizers_is_refused(store: Path, tmp_path: Path) -
         Guard.of(store, other)  # type: ignore[arg-type]
 
 
+def test_several_stores_are_asked_together(store: Path, composer: Composer, tmp_path: Path) -> None:
+    other = make_store(tmp_path / "other", songs(48, bars=500, seed=1, seconds=15.0), held_out=40)
+    model: Any = composer
+    copied, own = (torch.from_numpy(composer.takes[seed].astype(np.int64))[None, None] for seed in (0, 2))
+    for stores in ([other, store], [store, other]):
+        guard = Guard.of(stores, model)
+        assert guard.judge(copied).recording == "piece3"
+        assert not guard.judge(copied).passes
+        assert guard.judge(own).passes
+    assert Guard.of([other], model).judge(copied).passes
+
+
 def test_of_few_unrelated_windows_the_threshold_is_lower_than_the_nearest() -> None:
     """One in a thousand others is to lie below, and not one in as many as there are."""
     random = np.random.default_rng(0)

@@ -99,7 +99,7 @@ def test_it_says_what_has_changed_and_keeps_it(tuned: tuple[Path, str]) -> None:
         assert 1 < figures["after"] <= figures["before"] * 1.01  # kept in float16
         assert f"held-out perplexity, {name}" in said
     assert {"before", "after", "your music"} <= set(report["sound"]["loudness"])
-    assert all((folder / "clips" / f"{when}-1.wav").is_file() for when in ("before", "after"))
+    assert all((folder / "clips" / f"{what}-1.wav").is_file() for what in ("before", "after", "yours"))
     assert "training examples, the model continued" in said
     assert report["memorization"][0] in said
     assert (folder / "report" / "report.html").is_file()
