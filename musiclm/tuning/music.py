@@ -15,7 +15,6 @@ from musiclm.data.left_out import counted
 from musiclm.data.sources import SourceOptions
 from musiclm.data.sources.source import HELD_OUT_SHARE
 from musiclm.data.store import DESCRIPTION, UNFINISHED, TokenRow, TokenStore, read_description, shards_of
-from musiclm.data.token_crops import places
 from musiclm.data.tokenize import NEEDED, tokenize
 from musiclm.files import only_writer, shown
 from musiclm.machine.device import Device
@@ -26,6 +25,7 @@ CLEAR_OF_END = 2.0  # seconds that crops of whole pieces leave out: there they f
 SHORTEST = 2.0  # seconds of a crop
 TRAINING = 128, 256  # crops of an epoch, at least and at most
 VALIDATION = 8, 64  # crops that a validation measures, at least and at most
+SPARE = 0.5  # seconds: the streams of a recording end within some frames of each other
 FEWEST = 3  # recordings, of which one can be spared to measure with
 
 
@@ -129,7 +129,7 @@ def hold_out(folder: Path, seconds: float) -> int:
         How many recordings that are long enough are held out.
     """
     store = TokenStore(folder)
-    usable = [row for row in store if places(row, store.description, seconds) > 0]
+    usable = [row for row in store if row.seconds >= seconds + SPARE]
     held_out = sum(row.split == "valid" for row in usable)
     if held_out or len(usable) < FEWEST:
         return held_out
