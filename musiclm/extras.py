@@ -16,6 +16,7 @@ EXTRAS = {
     "librosa": "eval",
     "sklearn": "eval",
     "muq": "muq",
+    "ray": "ray",
 }
 
 

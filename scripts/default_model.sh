@@ -1,7 +1,7 @@
 #!/bin/sh
 # The default model from nothing: render → fit tokenizers → tokenize → fit stages → pack.
 #
-#   make default-model                    on two CPU cores, at most three hours
+#   make default-model                    on two CPU cores, at most four hours
 #   RUNS=/big/disk make default-model     elsewhere than runs/default
 #   HOURS=40 make default-model           more music; MELODY_HOURS=20 more melodies; LABEL_HOURS=400 more plans
 #   SIZE=configs/paper make default-model with the settings of a folder of overrides, one YAML per part
@@ -12,7 +12,7 @@ set -eu
 
 BIN=${BIN:-.venv/bin}
 RUNS=${RUNS:-runs/default}
-HOURS=${HOURS:-8}
+HOURS=${HOURS:-20}
 MELODY_HOURS=${MELODY_HOURS:-4}
 LABEL_HOURS=${LABEL_HOURS:-100}
 SIZE=${SIZE:-}
@@ -38,9 +38,9 @@ fit() { # fit PART [argument ...]: the run's folder is $RUNS/PART, its log $RUNS
 	[ -e "$RUNS/$part/part/model.yaml" ] || { echo "$part was not trained: see $RUNS/$part.log"; return 1; }
 }
 
-ends() { # ends PART: what ends the training of a stage, whichever comes first: the recipe keeps to its three hours
+ends() { # ends PART: what ends its training, whichever comes first: the recipe keeps to its four hours
 	case $1 in
-	semantic) echo --trainer.max_steps 2400 --trainer.max_time 00:00:25:00 ;;
+	semantic) echo --trainer.max_steps 4000 --trainer.max_time 00:01:10:00 ;;
 	coarse) echo --trainer.max_steps 12000 --trainer.max_time 00:00:40:00 ;;
 	fine) echo --trainer.max_steps 6000 --trainer.max_time 00:00:12:00 ;;
 	esac
@@ -72,10 +72,10 @@ embeddings() {
 	fit score_listener --data.init_args.audio "$RUNS/corpus"
 }
 
-semantic_and_fine() {
-	fit semantic --data.init_args.tokens "$RUNS/tokens"
-	fit planner --data.init_args.tokens "$RUNS/tokens" --data.init_args.labels "$RUNS/labels"
+coarse_fine_and_planner() {
+	fit coarse --data.init_args.tokens "$RUNS/tokens"
 	fit fine --data.init_args.tokens "$RUNS/tokens"
+	fit planner --data.init_args.tokens "$RUNS/tokens" --data.init_args.labels "$RUNS/labels"
 }
 
 "$BIN/musiclm" corpus render --hours "$HOURS" --out "$RUNS/corpus"
@@ -92,7 +92,7 @@ done
 "$BIN/musiclm" bundle pack $tokenizers --out "$RUNS/tokenizers"
 "$BIN/musiclm" tokenize "$RUNS/corpus" --bundle "$RUNS/tokenizers" --out "$RUNS/tokens"
 
-together "fit coarse --data.init_args.tokens $RUNS/tokens" semantic_and_fine
+together "fit semantic --data.init_args.tokens $RUNS/tokens" coarse_fine_and_planner
 
 "$BIN/musiclm" bundle pack "$RUNS/tokenizers" "$RUNS/semantic/part" "$RUNS/coarse/part" "$RUNS/fine/part" "$RUNS/planner/part" \
 	--settings configs/generation.yaml --out "$OUT"

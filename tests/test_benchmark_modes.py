@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from benchmarks import (
     audit,
     command,
+    data,
     decode,
     forms,
     hardware,
@@ -45,7 +46,7 @@ TINY = {
     for name in ("small", "paper")
 }
 pytestmark = pytest.mark.slow
-MEASURING = (audit, decode, forms, kernels, patterns, profile, shared_worker, tokenizers, train)
+MEASURING = (audit, data, decode, forms, kernels, patterns, profile, shared_worker, tokenizers, train)
 MODES = ([], ["--quick"], ["--check"], ["--quick", "--check"])
 
 
@@ -213,6 +214,28 @@ def test_tokenizers(
 
 
 @pytest.mark.parametrize("options", MODES, ids=" ".join)
+def test_data(
+    options: list[str], run: Callable[..., list[str]], once: Once, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "CLIP_SECONDS": 1.0, "CLIPS": 8, "QUICK_CLIPS": 8, "LONG_HOURS": 0.02, "QUICK_LONG_HOURS": 0.02,
+        "ROWS": 40, "QUICK_ROWS": 20, "ROWS_IN_A_SHARD": 10, "CROPS": 3, "CROP_SECONDS": 0.5,
+        "LABELLED": 20, "SENTENCES": 30,
+    }.items():  # fmt: skip
+        monkeypatch.setattr(data, name, value)
+    once(data, "tokenizing")
+    once(data, "long_file")
+    lines = run(data, *options)
+    works = [case["work"] for case in cases(lines)]
+    assert works[3:5] == [
+        f"open a store of {20 if '--quick' in options else 40} recordings",
+        "random crops of 0.5 s",
+    ]
+    assert len(works) == 6
+    assert len(bars(lines)) == ("--check" in options) * 6
+
+
+@pytest.mark.parametrize("options", MODES, ids=" ".join)
 def test_audit(
     options: list[str], run: Callable[..., list[str]], once: Once, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -368,7 +391,7 @@ def test_patterns(
     assert sum(line.startswith(("delay", "flatten")) for line in lines) == 2
 
 
-@pytest.mark.parametrize("benchmark", [audit, decode, forms, tokenizers, train])
+@pytest.mark.parametrize("benchmark", [audit, data, decode, forms, tokenizers, train])
 def test_threads_and_memory_are_as_the_options_say(
     benchmark: ModuleType, kept_memory: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:

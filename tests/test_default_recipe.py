@@ -16,7 +16,7 @@ while [ $# -gt 0 ]; do
 done
 """
 ENDS = {
-    "semantic": "--trainer.max_steps 2400 --trainer.max_time 00:00:25:00",
+    "semantic": "--trainer.max_steps 4000 --trainer.max_time 00:01:10:00",
     "coarse": "--trainer.max_steps 12000 --trainer.max_time 00:00:40:00",
     "fine": "--trainer.max_steps 6000 --trainer.max_time 00:00:12:00",
 }
@@ -35,7 +35,9 @@ def calls(folder: Path, **settings: str) -> dict[str, str]:
     return {line.split("configs/", 1)[1].split(".yaml", 1)[0]: line for line in lines}
 
 
-def test_the_recipe_ends_each_stage_by_the_clock_and_each_tokenizer_by_its_config(tmp_path: Path) -> None:
+def test_the_recipe_ends_each_stage_by_the_clock_and_each_tokenizer_by_its_config(
+    tmp_path: Path,
+) -> None:
     told = calls(tmp_path)
     assert len(told) == 13
     for part, line in told.items():

@@ -17,7 +17,7 @@ from musiclm.files import replacing
 Item = TypeVar("Item")
 
 
-def in_order(work: Callable[[Item], None], items: Iterable[Item], workers: int) -> Iterator[Item]:
+def in_order(work: Callable[[Item], object], items: Iterable[Item], workers: int) -> Iterator[Item]:
     """Do `work` on each item, in `workers` processes; yield the items in order, each when it is done."""
     if workers == 1:
         for item in items:
@@ -28,7 +28,7 @@ def in_order(work: Callable[[Item], None], items: Iterable[Item], workers: int) 
     # Spawned, since forking a process that has torch's threads can hang.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_die_with_parent) as pool:
-        waiting: deque[tuple[Future[None], Item]] = deque()
+        waiting: deque[tuple[Future[object], Item]] = deque()
         try:
             for item in items:
                 waiting.append((pool.submit(work, item), item))
@@ -57,7 +57,7 @@ def make_flac(path: Path, make: Callable[[], np.ndarray], *, samples: int, diges
         file.write(make())
 
 
-def _first(waiting: deque[tuple[Future[None], Item]]) -> Item:
+def _first(waiting: deque[tuple[Future[object], Item]]) -> Item:
     done, item = waiting.popleft()
     done.result()
     return item

@@ -20,13 +20,20 @@ from musiclm.corpus.production import in_order, make_flac
 from musiclm.corpus.table import row_of, write_table
 from musiclm.files import only_writer_to, remove_leftovers
 from musiclm.machine.cpus import usable_cpus
+from musiclm.machine.executors import RayCluster
 from musiclm.progress import Progress
 
 MAX_HOURS = 100_000.0
 
 
 @only_writer_to("out")
-def render(out: Path = Path("corpus"), hours: float = 1.0, seed: int = 0, workers: int | None = None) -> None:
+def render(
+    out: Path = Path("corpus"),
+    hours: float = 1.0,
+    seed: int = 0,
+    workers: int | None = None,
+    ray: str | None = None,
+) -> None:
     """Compose and render a corpus of music with exact labels. Run again to finish an interrupted one.
 
     Args:
@@ -34,6 +41,7 @@ def render(out: Path = Path("corpus"), hours: float = 1.0, seed: int = 0, worker
         hours: Hours of music; pieces are added until they are reached.
         seed: The same seed gives the same bytes; a shorter corpus is the beginning of a longer one.
         workers: Processes to render with; as many as there are CPUs to use by default.
+        ray: Address of a Ray cluster whose tasks render the pieces, or local; its nodes see the same files.
     """
     out = Path(out)
     workers = usable_cpus() if workers is None else workers
@@ -44,10 +52,16 @@ def render(out: Path = Path("corpus"), hours: float = 1.0, seed: int = 0, worker
 
     rows = []
     with Progress("rendering", round(hours * 3600), unit="s") as progress:
-        whole = in_order(partial(_render_piece, audio=audio), pieces(hours, seed), workers)
-        for index, piece in enumerate(whole):
-            rows.append(row_of(piece, index))
-            progress.advance(round(rows[-1]["seconds"]))
+        make = partial(_render_piece, audio=audio)
+        if ray is None:
+            for index, piece in enumerate(in_order(make, pieces(hours, seed), workers)):
+                rows.append(row_of(piece, index))
+                progress.advance(round(rows[-1]["seconds"]))
+        else:
+            composed = list(pieces(hours, seed))
+            for seconds in RayCluster(ray).run(make, composed):
+                progress.advance(round(seconds))
+            rows = [row_of(piece, index) for index, piece in enumerate(composed)]
     remove_leftovers(audio)
     write_table(rows, out / "corpus.parquet")
 
@@ -67,14 +81,16 @@ def pieces(hours: float, seed: int) -> Iterator[Piece]:
         index += 1
 
 
-def _render_piece(piece: Piece, audio: Path) -> None:
-    """Write the piece's flac, unless it is there already."""
+def _render_piece(piece: Piece, audio: Path) -> float:
+    """Write the piece's flac, unless it is there already; returns how many seconds it lasts."""
+    samples = synthesis.num_samples(piece)
     make_flac(
         audio / f"{piece.id}.flac",
         partial(synthesis.synthesize, piece),
-        samples=synthesis.num_samples(piece),
+        samples=samples,
         digest=digest_of(piece),
     )
+    return samples / synthesis.SAMPLE_RATE
 
 
 def digest_of(piece: Piece) -> str:

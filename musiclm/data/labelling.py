@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from musiclm.audio import Audio
 from musiclm.bundle import Bundle
 from musiclm.data.captions import decode_text
 from musiclm.data.left_out import Report, counted
+from musiclm.data.pieces import in_pieces, load
 from musiclm.data.pseudo_labels import draw_labels, entropy, nearest_sentences
 from musiclm.data.sources import Recording, SourceOptions, find_recordings
 from musiclm.data.store import DESCRIPTION, TokenStore
@@ -165,10 +165,13 @@ def _labels_of(
 
 def _embedding_of(recording: Recording, joint: JointEmbedding, device: str) -> np.ndarray:
     """The mean over a recording's windows, on the unit sphere: [D]."""
-    audio = Audio.load_mono(recording.path, joint.sample_rate)
-    with torch.inference_mode():
-        vector: np.ndarray = joint.embed_audio(audio.waveform[None].to(device))[0].float().cpu().numpy()
-    return vector
+    vectors = []
+    for piece in in_pieces([recording]):
+        waveform = load(piece, joint.sample_rate).waveform[None].to(device)
+        with torch.inference_mode():
+            vectors.append(joint.embed_audio(waveform)[0].float().cpu().numpy())
+    mean: np.ndarray = np.mean(vectors, axis=0)  # of pieces that are equally long
+    return mean / max(float(np.linalg.norm(mean)), 1e-9)
 
 
 def _named_from(folder: Path, path: Path) -> str:

@@ -32,7 +32,8 @@ class KnownRows:
             for number, said in enumerate(table.select(SAID).to_pylist()):
                 if said["hash"]:
                     self._places[said["hash"]] = (path, number)
-                    self._hashes[said["path"], said["size"], said["modified"]] = said["hash"]
+                    file = (said["path"], said["size"], said["modified"])
+                    self._hashes[file] = said["hash"].partition("@")[0]
                     self._sizes.add(said["size"])
 
     def row(self, recording: Recording) -> TokenRow | None:
@@ -45,7 +46,7 @@ class KnownRows:
         if status.st_size not in self._sizes:
             return None
         file = (as_text(str(recording.path)), status.st_size, status.st_mtime_ns)
-        hash = self._hashes.get(file) or content_hash(recording.path)
+        hash = _of_piece(self._hashes.get(file) or content_hash(recording.path), recording)
         if hash not in self._places:
             return None
         path, number = self._places[hash]
@@ -73,7 +74,15 @@ def said_of(row: TokenRow, recording: Recording) -> TokenRow:
     )
 
 
-def source_file(path: Path) -> SourceFile:
-    """What a file is known again by."""
-    status = path.stat()
-    return SourceFile(content_hash(path), status.st_size, status.st_mtime_ns)
+def source_file(recording: Recording) -> SourceFile:
+    """What a recording's file is known again by; of a piece, with its place in the file."""
+    status = recording.path.stat()
+    hash = _of_piece(content_hash(recording.path), recording)
+    return SourceFile(hash, status.st_size, status.st_mtime_ns)
+
+
+def _of_piece(hash: str, recording: Recording) -> str:
+    """The hash of a recording whose file has this one; of a piece, with its place in the file."""
+    if recording.start is None:
+        return hash
+    return f"{hash}@{recording.start:g}+{recording.seconds:g}"

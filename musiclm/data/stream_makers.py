@@ -45,7 +45,8 @@ class Material:
         Raises:
             ValueError: the labels say what cannot be.
         """
-        said = score_of_labels(self.recording.labels, self.audio.seconds)
+        begin, seconds = self.recording.start or 0.0, self.audio.seconds
+        said = replace(score_of_labels(self.recording.labels, begin + seconds).later(-begin), seconds=seconds)
         unsaid = [part for part in PARTS if part not in said.known]
         if self.listener is None or not unsaid:
             return said

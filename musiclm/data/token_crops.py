@@ -32,6 +32,7 @@ from musiclm.data.store import (
     read_codebooks,
     read_description,
 )
+from musiclm.data.store_rows import StoreRows
 from musiclm.files import shown
 from musiclm.stages.layout import ABSENT
 from musiclm.stages.streams import MADE_BY, Stream
@@ -46,8 +47,7 @@ class TokenCropDataset(Dataset[dict[str, Tensor]]):
 
     def __init__(
         self,
-        rows: list[TokenRow],
-        description: StoreDescription,
+        rows: StoreRows,
         seconds: float,
         *,
         seed: int,
@@ -55,26 +55,27 @@ class TokenCropDataset(Dataset[dict[str, Tensor]]):
         clear_of_end: float = 0.0,
     ) -> None:
         self.noise = noise or {}
-        self.clear_of_end = clear_of_end
-        self.description = description
+        self.description = rows.store.description
         self.seconds = seconds
         self.seed = seed
-        self.clock = description["semantic"].rate
+        self.clock = self.description["semantic"].rate
         self.tokens = round(seconds * self.clock)
-        self.grid = grid_of(description)
-        self.rows = [row for row in rows if self._places(row) > 0]
+        self.grid = grid_of(self.description)
+        free = places(rows, seconds, clear_of_end=clear_of_end)
+        self.rows, self.places = rows.where(free > 0), free[free > 0]
         if not self.rows:
             raise ValueError(
                 f"expected recordings of at least {seconds + clear_of_end} s in the token store, the longest "
-                f"is {max((row.seconds for row in rows), default=0):.1f} s: "
-                "use a smaller --data.init_args.seconds"
+                f"is {max(rows.seconds(), default=0):.1f} s: use a smaller --data.init_args.seconds"
             )
-        self.weights = torch.tensor([row.seconds for row in self.rows], dtype=torch.float64)
+        self.until = self.rows.seconds().cumsum()  # a recording is drawn as often as it is long
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + index)
-        row = self.rows[int(torch.multinomial(self.weights, 1, generator=generator))]
-        first = int(torch.randint(self._places(row), (), generator=generator)) * self.grid
+        second = float(torch.rand((), dtype=torch.float64, generator=generator)) * self.until[-1]
+        number = min(int(self.until.searchsorted(second, side="right")), len(self.rows) - 1)
+        row = self.rows[number]
+        first = int(torch.randint(int(self.places[number]), (), generator=generator)) * self.grid
         return {stream.name: self._cut(row, stream, first, generator) for stream in self.description.streams}
 
     def _cut(self, row: TokenRow, stream: Stream, first: int, generator: torch.Generator) -> Tensor:
@@ -88,9 +89,6 @@ class TokenCropDataset(Dataset[dict[str, Tensor]]):
         if stream.kind == "tokens":
             return torch.from_numpy(tokens_of(values))
         return torch.from_numpy(values.astype(np.float32))
-
-    def _places(self, row: TokenRow) -> int:
-        return places(row, self.description, self.seconds, clear_of_end=self.clear_of_end)
 
 
 def tokens_of(kept: np.ndarray) -> np.ndarray:
@@ -106,15 +104,16 @@ def grid_of(description: StoreDescription) -> int:
     return max((round(clock / stream.rate) for stream in description.embeddings if stream.hop), default=1)
 
 
-def places(row: TokenRow, description: StoreDescription, seconds: float, *, clear_of_end: float = 0.0) -> int:
-    """How many places a crop of a recording may begin at; none (0 or fewer) in one shorter than a crop."""
+def places(rows: StoreRows, seconds: float, *, clear_of_end: float = 0.0) -> np.ndarray:
+    """How many places a crop of each recording may begin at, int64 [rows]: 0 or fewer in one too short."""
+    description = rows.store.description
     rate = description["semantic"].rate
-    length = min(
-        int(row.streams[stream.name].shape[1] / (stream.rate / rate))
+    lengths = [
+        (rows.frames(stream) / (stream.rate / rate)).astype(np.int64)
         for stream in description.streams
         if stream.kind != "embeddings"
-    )
-    free = length - round(clear_of_end * rate) - round(seconds * rate)
+    ]
+    free: np.ndarray = np.min(lengths, axis=0) - round(clear_of_end * rate) - round(seconds * rate)
     return free // grid_of(description) + 1
 
 
@@ -197,7 +196,7 @@ class TokenCrops(lightning.LightningDataModule):
         # By stream, what the stages' embeddings start from
         self.codebooks = read_codebooks(self.tokens)
         self.codebooks |= {name: quantizer.codebooks for name, quantizer in self.quantizers.items()}
-        self._rows: list[TokenRow] = []
+        self._store: TokenStore | None = None
 
     @property
     def streams(self) -> tuple[Stream, ...]:
@@ -209,15 +208,14 @@ class TokenCrops(lightning.LightningDataModule):
             for stream in self.description.streams
         )
 
-    def split(self, name: str) -> list[TokenRow]:
+    def split(self, name: str) -> StoreRows:
         """The rows of a split; those of `valid` may be none.
 
         Raises:
             ValueError: there are none to train on.
         """
-        if not self._rows:
-            self._rows = list(TokenStore(self.tokens))
-        chosen = [row for row in self._rows if row.split == name]
+        self._store = self._store or TokenStore(self.tokens)
+        chosen = StoreRows.of_split(self._store, name)
         if name == "train":
             check_any_to_train_on(len(chosen), shown(self.tokens))
         return chosen
@@ -228,7 +226,7 @@ class TokenCrops(lightning.LightningDataModule):
         if not held_out:
             return f"no recording of {shown(self.tokens)} is held out"
         if not self._measurable():
-            longest = max(row.seconds for row in held_out)
+            longest = max(held_out.seconds())
             return (
                 f"no held-out recording of {shown(self.tokens)} is as long as a crop of {self.seconds:g} s, "
                 f"the longest is {longest:.1f} s"
@@ -238,7 +236,6 @@ class TokenCrops(lightning.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         data = TokenCropDataset(
             self.split("train"),
-            self.description,
             self.seconds,
             seed=self.seed,
             noise=self.noise,
@@ -250,12 +247,13 @@ class TokenCrops(lightning.LightningDataModule):
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
         if reason := self.unmeasured():
             return no_validation(reason, self.trainer)
-        data = TokenCropDataset(self._measurable(), self.description, self.seconds, seed=-1)
+        data = TokenCropDataset(self._measurable(), self.seconds, seed=-1)
         return DataLoader(data, batch_size=self.batch_size, sampler=range(self.validation_crops))
 
-    def _measurable(self) -> list[TokenRow]:
+    def _measurable(self) -> StoreRows:
         """The held-out rows that a crop has a place in."""
-        return [row for row in self.split("valid") if places(row, self.description, self.seconds) > 0]
+        held_out = self.split("valid")
+        return held_out.where(places(held_out, self.seconds) > 0)
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
         """Embeddings [B, D] or [B, W, D] to conditioning tokens [B, levels, 1 or W], on the device."""

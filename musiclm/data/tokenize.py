@@ -16,10 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from musiclm.audio import Audio
 from musiclm.bundle import Bundle, merge
 from musiclm.data.left_out import LeftOut, Report, counted, reason_of
-from musiclm.data.processes import in_processes
+from musiclm.data.pieces import in_pieces, load
 from musiclm.data.reuse import KnownRows, source_file
 from musiclm.data.sources import MANY, Recording, SourceOptions, as_text, find_recordings
 from musiclm.data.store import (
@@ -37,8 +36,8 @@ from musiclm.data.store import (
 )
 from musiclm.data.stream_makers import MAKERS, Maker, Material, listener_of, parts_said, score_makers
 from musiclm.files import only_writer, shown
-from musiclm.machine.cpus import usable_cpus
 from musiclm.machine.device import Device, choose_device
+from musiclm.machine.executors import Executor, choose_executor
 from musiclm.progress import Progress, progress
 from musiclm.score.codes import PART_OF
 from musiclm.score.listener import ScoreListener
@@ -46,7 +45,6 @@ from musiclm.score.score import PARTS
 
 MELODY = ("melody_embedding", "melody_quantizer")  # of bundles that have them
 NEEDED = ("semantic", "mulan")  # streams of every store: the clock of its crops, and what the music is
-MAX_SECONDS = 7200.0  # two hours, 0.7 GB as a waveform: a longer recording is left out
 
 
 class Tokenizers:
@@ -92,8 +90,8 @@ class Tokenizers:
         Raises:
             OSError, ValueError: it cannot be read, or a tokenizer makes nothing of it that can be kept.
         """
-        # The waveform is held whole, 0.7 GB for two hours; all else goes window by window.
-        audio = Audio.load_mono(recording.path, self.sample_rate, warn=warn)
+        # The waveform is held whole, at most 0.7 GB; all else goes window by window.
+        audio = load(recording, self.sample_rate, warn=warn)
         material, streams = Material(recording, audio, self.listener), {}
         for maker in self.makers:
             kept = np.uint16 if maker.stream.kind == "tokens" else np.float16
@@ -127,6 +125,7 @@ def tokenize(
     strict: bool = False,
     device: Device = "auto",
     streams: list[str] | None = None,
+    ray: str | None = None,
     source: SourceOptions = SourceOptions(),  # noqa: B008
 ) -> None:
     """Turn recordings into a token store that the stages train on.
@@ -144,6 +143,8 @@ def tokenize(
         device: cpu, cuda, cuda:1 or mps; auto takes the first GPU, or else the CPU.
         streams: those to make, such as [semantic,mulan,beat,chord] for a semantic stage alone; by default all
             that the bundle's tokenizers make.
+        ray: address of a Ray cluster whose tasks make the shards, or local, one on this machine; its nodes
+            see the same files. A task has a CPU, and a GPU where the device is auto and the cluster has some.
         source: how tables are read, and what is held out.
     """
     if streams is not None and (missing := [name for name in NEEDED if name not in streams]):
@@ -152,8 +153,8 @@ def tokenize(
         raise ValueError(
             f"expected a shard_size of 1 or more and workers of 0 or more, got {shard_size}, {workers}"
         )
-    place = choose_device(device)
-    if place.type != "cpu":
+    place = device if ray is not None and device == "auto" else str(choose_device(device))
+    if ray is None and place != "cpu":
         if workers > 1:  # each would load the models there, and wait for the others
             print(f"tokenize: one process on {place}, not {workers}", file=sys.stderr)
         workers = 1
@@ -166,9 +167,10 @@ def tokenize(
     try:
         with only_writer(out):
             report = Report(out, strict=strict)
-            recordings = _not_too_long(find_recordings(audio, report, source), report)
+            recordings = in_pieces(find_recordings(audio, report, source))
             report.check(len(recordings), ", ".join(map(shown, audio)))
-            _make_store(recordings, out, tokenizers, streams, shard_size, workers, str(place), report)
+            executor = choose_executor(ray, workers, gpus=place != "cpu")
+            _make_store(recordings, out, tokenizers, streams, shard_size, executor, place, report)
             taken = len(report.remaining(recordings))
             print(f"tokens of {counted(taken, 'recording')}: {shown(out)}")
             report.close(taken)
@@ -179,24 +181,13 @@ def tokenize(
         raise
 
 
-def _not_too_long(recordings: list[Recording], report: Report) -> list[Recording]:
-    kept = []
-    for recording in recordings:
-        if recording.seconds > MAX_SECONDS:
-            hours = recording.seconds / 3600
-            report.leave_out(recording.path, f"{hours:.1f} hours long, expected at most two: cut it first")
-        else:
-            kept.append(recording)
-    return kept
-
-
 def _make_store(
     recordings: list[Recording],
     out: Path,
     source: Bundle,
     chosen: list[str] | None,
     shard_size: int,
-    workers: int,
+    executor: Executor,
     device: str,
     report: Report,
 ) -> None:
@@ -227,7 +218,7 @@ def _make_store(
     if shards or stale:
         (out / UNFINISHED).touch()
     names = [stream.name for stream in streams]
-    _make_shards(shards, source, names, workers, device, report)
+    _make_shards(shards, source, names, executor, device, report)
     report.check_any(len(report.remaining(recordings)), "what was found")
     for shard in stale:
         shard.unlink()
@@ -256,9 +247,9 @@ def _those_of_store(tokenizers: Tokenizers, out: Path, recordings: Iterable[Reco
 
 
 def _make_shards(
-    shards: list[Shard], source: Bundle, streams: list[str], workers: int, device: str, report: Report
+    shards: list[Shard], source: Bundle, streams: list[str], executor: Executor, device: str, report: Report
 ) -> None:
-    """Make shards in several processes; what they cannot tokenize goes to the report."""
+    """Make shards in many processes; what they cannot tokenize goes to the report."""
     new = [shard for shard in shards if None in shard.rows]
     with Progress("tokenize", len(shards), unit="shard") as counter:
         for shard in shards:
@@ -266,8 +257,7 @@ def _make_shards(
                 write_shard(shard.path, [row for row in shard.rows if row])
                 counter.advance()
         make = partial(_make_shard, bundle=source.path, streams=streams, device=device)
-        results = in_processes(make, new, workers or usable_cpus())
-        for left_out, warnings in results:
+        for left_out, warnings in executor.run(make, new):
             for entry in left_out:
                 report.leave_out(entry.path, entry.reason)
             for entry in warnings:
@@ -289,7 +279,7 @@ def _make_shard(
 ) -> tuple[list[LeftOut], list[LeftOut]]:
     """Write a shard; returns the recordings that could not be tokenized, and warnings of others."""
     try:
-        tokenizers = _tokenizers(bundle, device).only(streams)
+        tokenizers = _tokenizers(bundle, str(choose_device(device))).only(streams)
     except Exception as error:
         raise OSError(f"the tokenizers of {shown(bundle)} cannot be loaded: {reason_of(error)}") from error
     rows, left_out = [], []
@@ -299,7 +289,7 @@ def _make_shard(
             rows.append(known)
             continue
         try:
-            file = source_file(recording.path)
+            file = source_file(recording)
             found: list[str] = []
             rows.append(replace(tokenizers.tokenize(recording, found.append), source=file))
             warnings += [LeftOut(recording.path, warning) for warning in found]

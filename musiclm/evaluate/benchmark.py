@@ -20,7 +20,6 @@ from torch import Tensor
 
 from musiclm.bundle import Bundle
 from musiclm.data.left_out import LeftOut, Report, reason_of
-from musiclm.data.processes import in_processes
 from musiclm.data.sources import find_recordings
 from musiclm.evaluate.benchmark_sets import Item, SetName, read_items
 from musiclm.evaluate.embedders import Embedder, embedders, hash_of
@@ -33,6 +32,7 @@ from musiclm.evaluate.text import Agreement, agreement
 from musiclm.files import only_writer_to, shown, write_whole
 from musiclm.generation.pipeline import MusicLM
 from musiclm.machine.device import Device, choose_device
+from musiclm.machine.executors import Executor, choose_executor
 from musiclm.notices import PromptNotice
 from musiclm.plots import sheet
 from musiclm.progress import Progress
@@ -97,6 +97,7 @@ def benchmark(
     workers: int = 1,
     strict: bool = False,
     device: Device = "auto",
+    ray: str | None = None,
 ) -> None:
     """Make a clip for every caption of MusicCaps or Song Describer, and measure them as MusicLM's table 1
     does.
@@ -119,6 +120,7 @@ def benchmark(
         workers: processes that make clips; each uses all cores that it can. On a GPU there is one.
         strict: exit with 2 if any file is left out.
         device: cpu, cuda, cuda:1 or mps; auto takes the first GPU, or else the CPU.
+        ray: address of a Ray cluster whose tasks make the clips, or local; they are measured here.
 
     Raises:
         FileNotFoundError: nothing at one of the paths.
@@ -140,7 +142,9 @@ def benchmark(
     words = {"set": name, "bundle": found.fingerprint(), "seconds": seconds, "seed": seed}
     _same_protocol(out / PROTOCOL, words)
     generated = out / "generated"
-    make_clips(items, generated, str(found.path), seconds, seed, workers, str(place), report)
+    on = device if ray is not None else str(place)
+    executor = choose_executor(ray, workers if on == "cpu" else 1, gpus=on != "cpu")
+    make_clips(items, generated, str(found.path), seconds, seed, executor, on, report)
     items = [item for item in items if (generated / f"{item.id}.wav").is_file()]
     report.check_any(len(items), shown(table))
 
@@ -178,8 +182,8 @@ def make_clips(
     bundle: str,
     seconds: float,
     seed: int,
-    workers: int,
-    device: str,
+    executor: Executor,
+    device: Device,
     report: Report,
 ) -> None:
     """Make the clips that are not there yet, each with its caption beside it."""
@@ -188,7 +192,7 @@ def make_clips(
     missing = [task for task in tasks if not task.file.is_file()]
     make = partial(_make_clip, bundle=bundle, seconds=seconds, device=device)
     with Progress("generate", len(missing), unit="clip") as counter:
-        for left_out in in_processes(make, missing, workers if device == "cpu" else 1):
+        for left_out in executor.run(make, missing):
             if left_out is not None:
                 report.leave_out(left_out.path, left_out.reason)
             counter.advance()

@@ -18,7 +18,6 @@ from tqdm import tqdm
 
 from musiclm.bundle import Bundle
 from musiclm.data.left_out import Report
-from musiclm.data.processes import in_processes
 from musiclm.evaluate.labelled_clips import Clip, corpus_clips, folder_clips
 from musiclm.evaluate.ladder_steps import CODEC, TRUE_PHASES, Step, steps_of
 from musiclm.evaluate.ladder_table import (
@@ -38,6 +37,7 @@ from musiclm.files import only_writer_to, write_whole
 from musiclm.generation.pipeline import MusicLM
 from musiclm.machine.cpus import usable_cpus
 from musiclm.machine.device import Device, choose_device
+from musiclm.machine.executors import choose_executor
 from musiclm.progress import Progress, progress
 
 LONGEST = 30.0  # seconds of a clip
@@ -64,6 +64,7 @@ def ladder(
     strict: bool = False,
     workers: int = 0,
     device: Device = "auto",
+    ray: str | None = None,
 ) -> None:
     """Print what of labelled clips is still heard after each part of a model, and where it is lost.
 
@@ -79,6 +80,7 @@ def ladder(
         strict: exit with 2 if any recording is left out.
         workers: processes; 0 takes one per CPU that may be used. On a GPU there is always one.
         device: cpu, cuda, cuda:1 or mps; auto takes the first GPU, or else the CPU.
+        ray: address of a Ray cluster whose tasks make and measure the clips, on its CPUs, or local.
 
     Raises:
         FileNotFoundError: nothing at one of the paths.
@@ -92,7 +94,8 @@ def ladder(
     report = Report(out, strict=strict)
     chosen = read_clips(audio, clips, seconds, seed, report)
     workers = (workers or usable_cpus()) if on_cpu else 1
-    measured = climb(model, listener, chosen, seed=seed, keep=out if keep else None, workers=workers)
+    kept = out if keep else None
+    measured = climb(model, listener, chosen, seed=seed, keep=kept, workers=workers, ray=ray)
     place = "the reference corpus, held out" if audio is None else str(audio)
     print(
         f"{len(chosen)} clips of {seconds:g} s of {place}, seed {seed}; bundle {bundle} ({model.fingerprint})"
@@ -153,6 +156,7 @@ def climb(
     seed: int = 0,
     keep: Path | None = None,
     workers: int = 1,
+    ray: str | None = None,
 ) -> Ladder:
     """What is heard of the clips at every step.
 
@@ -163,6 +167,7 @@ def climb(
         seed: of what is drawn for the first clip; the n-th takes seed + n.
         keep: a folder for the sound of every step.
         workers: processes, each with the model on one CPU; of a model that is from no bundle, one.
+        ray: address of a Ray cluster in their place; not of such a model.
     """
     captions, scores = all(clip.captions for clip in clips), all(clip.score for clip in clips)
     ways = steps_of(model, captions=captions, scores=scores)
@@ -173,13 +178,13 @@ def climb(
         for index, clip in enumerate(clips)
     ]
     work: Callable[[Task], Outcome]
-    if workers > 1 and model.bundle is not None:
+    if (workers > 1 or ray is not None) and model.bundle is not None:
         work = partial(_done_alone, bundle=model.bundle.path, captions=captions, scores=scores)
     else:
-        work, workers = partial(_done, listener=listener, steps=ways), 1
+        work, workers, ray = partial(_done, listener=listener, steps=ways), 1, None
     sounds: dict[str, dict[int, Sound]] = {name: {} for name in steps}
     with Progress("ladder", len(tasks), unit="clip") as counter:
-        for step, index, sound in in_processes(work, tasks, workers):
+        for step, index, sound in choose_executor(ray, workers).run(work, tasks):
             if sound is not None:
                 sounds[step][index] = sound
             counter.advance()

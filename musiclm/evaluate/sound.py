@@ -18,13 +18,13 @@ import torch
 
 from musiclm.audio import Audio
 from musiclm.data.left_out import LeftOut, reason_of
-from musiclm.data.processes import in_processes
 from musiclm.data.sources import Recording
 from musiclm.evaluate.found import Found, say_rates
 from musiclm.evaluate.results import Table, write_results
 from musiclm.evaluate.summary import FEW, Summary
 from musiclm.files import only_writer_to, write_whole
 from musiclm.machine.cpus import usable_cpus
+from musiclm.machine.executors import choose_executor
 from musiclm.metrics import chroma
 from musiclm.metrics.attack import attack_sharpness
 from musiclm.metrics.drift import key_drift, loudness, loudness_drift
@@ -80,6 +80,7 @@ def sound(
     out: Path | None = None,
     workers: int = 0,
     strict: bool = False,
+    ray: str | None = None,
 ) -> None:
     """Print pulse, tuning, noise, attacks, pitch classes, loudness, drift, repetition, silence and clicks.
 
@@ -91,6 +92,7 @@ def sound(
         out: a folder for sound.json, which has every clip's values too, and sound.svg.
         workers: processes; 0 takes one per CPU that may be used.
         strict: exit with 2 if any file is left out.
+        ray: address of a Ray cluster whose tasks measure the clips, or local.
 
     Raises:
         FileNotFoundError: nothing at one of the paths.
@@ -109,7 +111,9 @@ def sound(
         if recording.id in partners and partners[recording.id] != recording.path
     }
     clips = {
-        name: measure_folder(found, workers, partners if name == "generated" else {}, description=name)
+        name: measure_folder(
+            found, workers, partners if name == "generated" else {}, description=name, ray=ray
+        )
         for name, found in folders.items()
     }
     summaries = {
@@ -154,6 +158,7 @@ def measure_folder(
     partners: Mapping[str, Path] | None = None,
     *,
     description: str = "measure",
+    ray: str | None = None,
 ) -> dict[str, Values]:
     """The measures of every clip by its id; those that cannot be measured are left out.
 
@@ -162,6 +167,7 @@ def measure_folder(
         workers: processes; 0 takes one per CPU, or fewer for few clips.
         partners: of a clip's id, the recording that it is to have the pitch classes of.
         description: what the progress is called.
+        ray: address of a Ray cluster to measure them on.
 
     Raises:
         ValueError: no clip can be measured, or not every clip and the report is strict.
@@ -170,7 +176,7 @@ def measure_folder(
     work = partial(_measure_or_reason, partners or {})
     clips: dict[str, Values] = {}
     with Progress(description, len(found.recordings), unit="clip") as counter:
-        for recording, result in in_processes(work, found.recordings, own):
+        for recording, result in choose_executor(ray, own).run(work, found.recordings):
             if isinstance(result, LeftOut):
                 found.report.leave_out(result.path, result.reason)
             else:

@@ -169,6 +169,7 @@ class TrainingCLI(LightningCLI):
                 raise ValueError(f"expected a stage to shard, got {type(model.part).__name__}: use ddp")
             kwargs["strategy"] = Sharded()
         kwargs["precision"] = computed_in(settings.precision, settings.accelerator)
+        self.in_float32_for = settings.precision if kwargs["precision"] != settings.precision else None
         self.files, self.checkpoints = CheckpointFiles(), LastCheckpoint(root / LAST)
         kwargs["plugins"] = [*(settings.plugins or []), self.files]
         kwargs["callbacks"] = [
@@ -183,6 +184,12 @@ class TrainingCLI(LightningCLI):
         return super().instantiate_trainer(**kwargs)
 
     def before_fit(self) -> None:
+        self._find_beginning()
+        if self.in_float32_for:
+            say(f"computing in float32: this CPU has no instructions for bfloat16 ({self.in_float32_for})")
+
+    def _find_beginning(self) -> None:
+        """Look for the checkpoint to go on from, and refuse one of another run."""
         root, begin = Path(self.trainer.default_root_dir), self.config.fit.ckpt_path
         record = self._record()
         self.checkpoints.record = record

@@ -21,7 +21,7 @@ from musiclm.training.seeds import seed_step
 
 
 class PlannerTraining(lightning.LightningModule):
-    """Cross-entropy of the tokens; measured by kind, and by the words left out.
+    """Cross-entropy of the tokens, each kind counting alike; measured by kind, and by the words left out.
 
     Args:
         part: the planner to train.
@@ -68,7 +68,9 @@ class PlannerTraining(lightning.LightningModule):
         moved = functional.normalize(embedding + self.noise * random, dim=1)
         moved = moved * (torch.rand(rows, 1, device=moved.device) >= self.embedding_dropout)
         said = ["" if torch.rand(()) < self.words_dropout else caption for caption in batch["caption"]]
-        loss = self._losses(batch["tokens"], said, moved).mean()
+        losses, kinds = self._losses(batch["tokens"], said, moved), self._kinds(batch["tokens"])
+        # Kinds count alike: of some forty tokens one is the tempo, and it is what the words tell.
+        loss = torch.stack([losses[kinds == kind].mean() for kind in kinds.unique()]).mean()
         self.log("train/loss", loss, prog_bar=True)
         return loss
 
@@ -79,7 +81,9 @@ class PlannerTraining(lightning.LightningModule):
         untold = self._losses(tokens, [""] * rows, torch.zeros_like(embedding))
         kinds = self._kinds(tokens)
         figures = {"loss": told.mean(), "loss_untold": untold.mean()}
-        figures |= {kind: told[kinds == n].mean() for n, kind in enumerate((*HEADER, "chord"))}
+        for number, kind in enumerate((*HEADER, "chord")):
+            of_kind = kinds == number
+            figures |= {kind: told[of_kind].mean(), f"{kind}_untold": untold[of_kind].mean()}
         figures = {f"val/{name}": value for name, value in figures.items()}
         self.log_dict(figures, batch_size=rows, sync_dist=True)
 

@@ -7,23 +7,20 @@ asked for, so that a machine of the other kind may go on with it.
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 
 from musiclm.machine.cpus import multiplies_bfloat16
-from musiclm.training.processes import say
 
 SLOW_WITHOUT_INSTRUCTIONS = ("bf16-mixed", "bf16-true")
 
 
 def computed_in(precision: str | None, accelerator: str) -> str | None:
-    """The precision that a trainer computes in when it is asked for one; the user is told where they differ.
+    """The precision that a trainer computes in when it is asked for one.
 
     Args:
         precision: that the trainer is asked for, by Lightning's name; None: its default, float32.
         accelerator: that it is asked for: `auto`, `cpu`, `gpu`, ...
     """
     on_cpu = accelerator == "cpu" or (accelerator == "auto" and not _has_accelerator())
-    if precision not in SLOW_WITHOUT_INSTRUCTIONS or not on_cpu or multiplies_bfloat16():
-        return precision
-    say(f"computing in float32: this CPU has no instructions for bfloat16 ({precision})")
-    return "32-true"
+    slow = precision in SLOW_WITHOUT_INSTRUCTIONS and on_cpu and not multiplies_bfloat16()
+    return "32-true" if slow else precision
 
 
 def _has_accelerator() -> bool:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import musiclm.data.tokenize
-from musiclm.data.stream_makers import acoustic_codes, joint_embeddings, semantic_tokens
+from musiclm.data.stream_makers import acoustic_codes, joint_embeddings, score_makers, semantic_tokens
 from musiclm.data.tokenize import Tokenizers
 from tests.data.tokenizing import Levels
 from tests.tiny import SAMPLE_RATE
@@ -28,3 +28,12 @@ def semantic(monkeypatch: pytest.MonkeyPatch) -> Iterator[Levels]:
     kept.cache_clear()
     yield semantic
     kept.cache_clear()
+
+
+@pytest.fixture
+def scored(semantic: Levels, monkeypatch: pytest.MonkeyPatch) -> Levels:
+    """The tokenizers of these tests, and those of the score."""
+    plain = Tokenizers.load(None)  # type: ignore[arg-type]
+    both = Tokenizers([*plain.makers, *score_makers(None)])
+    monkeypatch.setattr(Tokenizers, "load", lambda bundle, device="cpu": both)
+    return semantic

@@ -1,52 +1,22 @@
 """Streams of the score in a token store: what the labels say, and in a store without them nothing."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow.parquet
 import pytest
 import torch
 import yaml
 
-from musiclm.data.sources.corpus_table import TABLE_NAME
 from musiclm.data.store import DESCRIPTION, TokenStore, read_description
-from musiclm.data.stream_makers import score_makers
 from musiclm.data.token_crops import TokenCrops, tokens_of
 from musiclm.data.tokenize import Tokenizers
 from musiclm.score.codes import STREAMS, codes_of
 from musiclm.score.labels import score_of_labels
 from musiclm.stages.layout import ABSENT
-from tests.data.tokenizing import Levels, report, run
+from tests.data.tokenizing import LABELS, SECONDS, Levels, labelled, report, run
 from tests.tiny import folder_of_tones, save_quantizer, tone
 
 NAMES = tuple(stream.name for stream in STREAMS)
-SECONDS = 2.0
-LABELS: dict[str, Any] = {
-    "tempo": 120.0, "beats_per_bar": 3, "tonic": 9, "mode": "minor", "drums": True,
-    "chords": [{"start": 0.0, "root": 9, "quality": "minor"}, {"start": 1.0, "root": 4, "quality": "major"}],
-}  # fmt: skip
-
-
-@pytest.fixture
-def scored(semantic: Levels, monkeypatch: pytest.MonkeyPatch) -> Levels:
-    """The tokenizers of these tests, and those of the score."""
-    plain = Tokenizers.load(None)  # type: ignore[arg-type]
-    both = Tokenizers([*plain.makers, *score_makers(None)])
-    monkeypatch.setattr(Tokenizers, "load", lambda bundle, device="cpu": both)
-    return semantic
-
-
-def labelled(folder: Path, *labels: dict[str, Any]) -> Path:
-    """A folder with a table of recordings."""
-    folder.mkdir()
-    rows = []
-    for number, each in enumerate(labels):
-        tone(SECONDS, pitch=220.0 + 10 * number).save(folder / f"{number}.wav")
-        said = {"id": str(number), "path": f"{number}.wav", "split": "train", "captions": ["a tune"]}
-        rows.append({**said, "licence": "CC0-1.0", "seconds": SECONDS, **each})
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), folder / TABLE_NAME)
-    return folder
 
 
 def test_streams_of_the_score_are_as_the_labels_say(tmp_path: Path, scored: Levels) -> None:

@@ -11,13 +11,12 @@ import pytest
 import soundfile
 import torch
 
-import musiclm.data.tokenize
 from musiclm.data.sources import as_text
 from musiclm.data.store import TokenStore
 from musiclm.data.tokenize import Tokenizers
 from musiclm.files import shown
 from tests.data.tokenizing import Levels, fails, report, run
-from tests.tiny import SAMPLE_RATE, folder_of_tones, melody, tone
+from tests.tiny import SAMPLE_RATE, folder_of_tones, melody
 
 
 def names(folder: Path, save: Callable[[str], None]) -> None:
@@ -209,13 +208,3 @@ def test_a_folder_in_which_nothing_is_usable_is_one_line_with_the_reasons(
     assert "none can be used" in line
     assert "(and 1 more)" in line
     assert len(report(tmp_path / "tokens")) == 2
-
-
-def test_recordings_of_more_than_two_hours_are_left_out_by_name(
-    tmp_path: Path, semantic: Levels, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(musiclm.data.tokenize, "MAX_SECONDS", 0.5)
-    music = folder_of_tones(tmp_path / "music", 2, seconds=0.4)
-    tone(0.6).save(music / "long.wav")
-    assert run(tmp_path / "tokens", music).ids() == ["tone00", "tone01"]
-    assert "at most two" in report(tmp_path / "tokens")[str(music / "long.wav")]

@@ -1,8 +1,6 @@
 """`musiclm tokenize` and its processes: what they cannot load is said, and a GPU has one."""
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -10,6 +8,7 @@ import torch
 import musiclm.data.tokenize
 from musiclm.cli import main
 from musiclm.data.tokenize import Tokenizers
+from musiclm.machine.executors import LocalProcesses
 from tests.data.tokenizing import Levels, fails
 from tests.tiny import folder_of_tones
 
@@ -30,12 +29,12 @@ def test_a_gpu_has_one_process_however_many_were_asked_for(
 ) -> None:
     asked: list[int] = []
 
-    def in_this_process(work: Callable[[Any], Any], items: list[Any], processes: int) -> Iterator[Any]:
-        asked.append(processes)
-        yield from map(work, items)
+    def in_this_process(ray: str | None, workers: int, *, gpus: bool) -> LocalProcesses:
+        asked.append(workers)
+        return LocalProcesses(1)
 
     monkeypatch.setattr(musiclm.data.tokenize, "choose_device", torch.device)
-    monkeypatch.setattr(musiclm.data.tokenize, "in_processes", in_this_process)
+    monkeypatch.setattr(musiclm.data.tokenize, "choose_executor", in_this_process)
     music = folder_of_tones(tmp_path / "music", 2, seconds=0.4)
     for number, workers in enumerate(("0", "3")):
         words = ["tokenize", str(music), "--workers", workers, "--device", "cuda:0"]

@@ -2,14 +2,23 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
+import pyarrow.parquet
 import pytest
 import torch
 from torch import Tensor
 
 from musiclm.cli import main
+from musiclm.data.sources.corpus_table import TABLE_NAME
 from musiclm.data.store import TokenStore
-from tests.tiny import SAMPLE_RATE
+from tests.tiny import SAMPLE_RATE, tone
+
+SECONDS = 2.0  # of a labelled recording
+LABELS: dict[str, Any] = {
+    "tempo": 120.0, "beats_per_bar": 3, "tonic": 9, "mode": "minor", "drums": True,
+    "chords": [{"start": 0.0, "root": 9, "quality": "minor"}, {"start": 1.0, "root": 4, "quality": "major"}],
+}  # fmt: skip
 
 
 class Levels:
@@ -56,3 +65,15 @@ def report(out: Path) -> dict[str, str]:
         return {}
     lines = (out / "left_out.tsv").read_text(encoding="utf-8").splitlines()[1:]
     return dict(line.split("\t") for line in lines)
+
+
+def labelled(folder: Path, *labels: dict[str, Any]) -> Path:
+    """A folder with a table of recordings."""
+    folder.mkdir()
+    rows = []
+    for number, each in enumerate(labels):
+        tone(SECONDS, pitch=220.0 + 10 * number).save(folder / f"{number}.wav")
+        said = {"id": str(number), "path": f"{number}.wav", "split": "train", "captions": ["a tune"]}
+        rows.append({**said, "licence": "CC0-1.0", "seconds": SECONDS, **each})
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), folder / TABLE_NAME)
+    return folder

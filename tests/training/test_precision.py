@@ -25,20 +25,13 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> dict[str, bool]:
     return has
 
 
-def test_a_cpu_without_instructions_for_bfloat16_computes_in_float32(
-    machine: dict[str, bool], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_cpu_without_instructions_for_bfloat16_computes_in_float32(machine: dict[str, bool]) -> None:
     for accelerator in ("auto", "cpu"):
         for asked in ("bf16-mixed", "bf16-true"):
             assert computed_in(asked, accelerator) == "32-true"
-            assert f"computing in float32: this CPU has no instructions for bfloat16 ({asked})" in (
-                capsys.readouterr().err
-            )
 
 
-def test_elsewhere_it_is_as_asked_and_nothing_is_said(
-    machine: dict[str, bool], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_elsewhere_it_is_as_asked(machine: dict[str, bool]) -> None:
     for asked in ("32-true", "64-true", None):
         assert computed_in(asked, "auto") == asked
     assert computed_in("bf16-mixed", "gpu") == "bf16-mixed"
@@ -46,7 +39,6 @@ def test_elsewhere_it_is_as_asked_and_nothing_is_said(
     assert computed_in("bf16-mixed", "auto") == "bf16-mixed"
     machine.update(gpu=False, bfloat16=True)
     assert computed_in("bf16-mixed", "cpu") == "bf16-mixed"
-    assert capsys.readouterr().err == ""
 
 
 def test_a_run_goes_on_on_a_machine_of_the_other_kind(
@@ -69,10 +61,14 @@ def test_a_run_goes_on_on_a_machine_of_the_other_kind(
         "semantic", f"tokens={tmp_path / 'tokens'}", tmp_path / "run", "--trainer.precision=bf16-mixed"
     )
     main(["fit", *arguments, "--trainer.max_steps=1"])
+    said = "computing in float32: this CPU has no instructions for bfloat16 (bf16-mixed)"
+    assert said in capsys.readouterr().err
     machine["bfloat16"] = True
     main(["fit", *arguments, "--trainer.max_steps=2"])
     assert used == ["32-true", "bf16-mixed"]
-    assert "resuming from" in capsys.readouterr().err
+    again = capsys.readouterr().err
+    assert "resuming from" in again
+    assert said not in again
     last = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
     assert last["global_step"] == 2
     assert all(value.dtype != torch.bfloat16 for value in last["state_dict"].values())

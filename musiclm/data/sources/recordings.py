@@ -35,13 +35,27 @@ MANY = 200  # files to look at, from which on the user is told how it goes
 
 @dataclass(frozen=True)
 class Recording:
+    """Music in a file, all of it or a piece.
+
+    Args:
+        id: its name, of no other one.
+        path: the file.
+        seconds: its length.
+        licence: SPDX identifier, or `unknown`.
+        split: train or valid.
+        captions: what is said of it.
+        labels: what else is known of it: the other columns of a table.
+        start: second of the file at which it begins, of a piece (`musiclm/data/pieces.py`); None: all of it.
+    """
+
     id: str
     path: Path
     seconds: float
     licence: str
     split: Split
     captions: tuple[str, ...] = ()
-    labels: dict[str, Any] = field(default_factory=dict)  # the table's other columns
+    labels: dict[str, Any] = field(default_factory=dict)
+    start: float | None = None
 
 
 def find_recordings(

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from musiclm.data.processes import cause_of_death, in_processes
+from musiclm.machine.executors.local import cause_of_death, in_processes
 
 
 def square(number: int) -> int:
