@@ -110,7 +110,7 @@ class Crops:
         lengths = sorted(row.seconds for row in rows)
         usual = lengths[len(lengths) // 2]
         whole = usual >= wanted + CLEAR_OF_END
-        seconds = wanted if whole else max(min(wanted, usual // 0.5 * 0.5), SHORTEST)
+        seconds = wanted if whole else max(min(wanted, (usual - SPARE) // 0.5 * 0.5), SHORTEST)
         held_out = sum(row.seconds for row in rows if row.split != "train")
         learned = sum(lengths) - held_out
         training = min(max(math.ceil(4 * learned / seconds), TRAINING[0]), TRAINING[1])

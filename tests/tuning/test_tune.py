@@ -188,7 +188,7 @@ def test_crops_are_as_long_as_most_recordings_allow(tmp_path: Path) -> None:
     row = TokenStore(tmp_path)[0]
     assert Crops.of([row] * 5, 15.0) == Crops(15.0, 2.0, 128, 8)
     assert Crops.of([replace(row, seconds=16.0)] * 5, 15.0) == Crops(15.0, 0.0, 128, 8)
-    assert Crops.of([replace(row, seconds=7.9)] * 5, 15.0) == Crops(7.5, 0.0, 128, 8)
+    assert Crops.of([replace(row, seconds=7.9)] * 5, 15.0) == Crops(7.0, 0.0, 128, 8)
     held_out = [replace(row, split="valid", seconds=120.0)] * 3
     assert Crops.of([row, *held_out], 15.0) == Crops(15.0, 2.0, 128, 48)
     assert Crops.of([replace(row, seconds=150.0)] * 5, 15.0).training == 200
