@@ -27,10 +27,11 @@ def test_a_config_opens_with_its_purpose_and_command(path: Path) -> None:
 
 def test_every_part_has_a_tiny_and_a_paper_size() -> None:
     parts = {path.name for path in PARTS if path.parent.name == "configs"}
-    assert len(parts) == 13
+    assert len(parts) == 14
     assert {path.name for path in PARTS if path.parent.name == "tiny"} == parts
-    # The paper's trunk has waveforms in the place of spectra, and so no low band; and it follows no score.
-    ours = {"low_band.yaml", "planner.yaml", "score_listener.yaml"}
+    # The paper's trunk has waveforms in the place of spectra, and so no low band; it follows no score; and an
+    # adapter has the size of its base.
+    ours = {"adapter.yaml", "low_band.yaml", "planner.yaml", "score_listener.yaml"}
     assert {path.name for path in PARTS if path.parent.name == "paper"} == parts - ours
 
 
@@ -42,7 +43,7 @@ def test_a_config_parses_over_its_part_s_default(
 
     layers = [ROOT / "configs" / path.name, *([] if path.parent.name == "configs" else [path])]
     data = ["--data.init_args.audio", "corpus"]
-    if path.stem in ("semantic", "coarse", "fine", "planner"):
+    if path.stem in ("semantic", "coarse", "fine", "planner", "adapter"):
         data = ["--data.init_args.tokens", "tokens"]
     if path.stem.startswith("melody"):
         data = ["--data.init_args.melodies", "melodies"]

@@ -67,7 +67,7 @@ def audit(
     audio: bool = True,
     seed: int = 0,
     device: Device = "auto",
-) -> None:
+) -> Report:
     """Tell whether a model repeats its training data, and write a report.
 
     Args:
@@ -86,6 +86,9 @@ def audit(
         audio: make the closest pairs audible, where the bundle is a whole model.
         seed: of every draw.
         device: cpu, cuda, cuda:1 or mps; auto takes the first GPU, or else the CPU.
+
+    Returns:
+        What was found, as it stands in report.json.
     """
     started = time.monotonic()
     request = Request(
@@ -142,6 +145,7 @@ def audit(
     write_report(out, report, heard.clips if heard else ())
     shutil.rmtree(work.parent)
     print(out / "report.html")
+    return report
 
 
 @dataclass(frozen=True)

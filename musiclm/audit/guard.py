@@ -10,6 +10,7 @@ known. In Python, `Watch` looks at a stream, and stops it before sound is made o
 
 import json
 import math
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +29,10 @@ from musiclm.generation.request import GuardAction, Request
 from musiclm.generation.windows import OnProgress
 
 QUANTILE = 0.001  # of unrelated windows: how many a guard may take for copies
-NULL_WINDOWS = 5_000  # at most; of fewer than a thousand, none is nearer than the threshold
+Z = -3.0902  # deviations from the mean of a normal distribution, at which this quantile lies
+TINY = 1e-6  # a cost has a logarithm
+NULL_WINDOWS = 5_000  # at most
+ENOUGH = 1_000  # of which one in a thousand can be read off
 THRESHOLD = "threshold.json"  # beside the index of the store
 BETWEEN = 62  # tokens from one checked window to the next, 2.5 s
 
@@ -45,6 +49,11 @@ class Verdict:
     @property
     def passes(self) -> bool:
         return self.cost >= self.threshold
+
+    @property
+    def margin(self) -> float:
+        """How far from a copy: below 0 it does not pass."""
+        return self.cost - self.threshold
 
     def __str__(self) -> str:
         """As a label, and in messages."""
@@ -79,27 +88,34 @@ class Guard:
     Args:
         search: over the store.
         threshold: the transport cost below which a window counts as copied.
+        others: guards of other stores, which are asked as well.
     """
 
-    def __init__(self, search: WindowSearch, threshold: float) -> None:
+    def __init__(self, search: WindowSearch, threshold: float, others: Sequence["Guard"] = ()) -> None:
         self.search = search
         self.threshold = threshold
+        self.others = others
 
     @classmethod
-    def of(cls, tokens: Path, model: MusicLM) -> "Guard":
-        """The guard of a token store; what it needs is made once and, if that can be, kept in its folder.
+    def of(cls, tokens: Path | Sequence[Path], model: MusicLM) -> "Guard":
+        """The guard of a token store, or of several; what it needs is made once and, if that can be, kept
+        in the store's folder.
 
         Raises:
             FileNotFoundError, ValueError: there is no store, or the model has learned other tokens.
         """
+        if not isinstance(tokens, Path):
+            first, *others = tokens
+            own = cls.of(first, model)
+            return cls(own.search, own.threshold, [cls.of(other, model) for other in others])
         store = TokenStore(tokens)
         if model.bundle is not None:
             store.check_learned_by(model.bundle)
         search = WindowSearch.open(store)
         threshold = _kept_threshold(search.folder)
         if threshold is None:
-            null = null_costs(search, windows=NULL_WINDOWS)
-            threshold = float(np.quantile(null.costs, QUANTILE, method="lower"))
+            null = null_costs(search, windows=NULL_WINDOWS, enough=ENOUGH)
+            threshold = threshold_of(null.costs)
             if search.folder is not None:
                 kept = {"threshold": threshold, "windows": len(null.costs), "from": null.source}
                 with suppress(OSError):  # the store may be on a read-only disk
@@ -107,7 +123,7 @@ class Guard:
         return cls(search, threshold)
 
     def judge(self, semantic: Tensor) -> Verdict:
-        """What is nearest to semantic tokens [1, 1, T] in the store.
+        """What is nearest to semantic tokens [1, 1, T] in the store; of several stores, nearest to a copy.
 
         Raises:
             ValueError: they are fewer than a window has, and cannot be compared with one.
@@ -118,12 +134,16 @@ class Guard:
         found = self.search.nearest(torch.stack([tokens[start : start + WINDOW] for start in starts]))
         best = int(found.costs.argmin())
         recording, start = self.search.place(int(found.windows[best]))
-        return Verdict(recording, start, float(found.costs[best]), self.threshold)
+        own = Verdict(recording, start, float(found.costs[best]), self.threshold)
+        verdicts = [own, *(other.judge(semantic) for other in self.others)]
+        return min(verdicts, key=lambda verdict: verdict.margin)
 
     def _check_length(self, tokens: int) -> None:
         if tokens < WINDOW:
             seconds = WINDOW / self.search.store.description["semantic"].rate
-            raise ValueError(f"expected at least {seconds:g} s of music to guard: ask for more --seconds")
+            raise ValueError(
+                f"expected at least {seconds:g} s of music to guard: ask for more --seconds, or for no guard"
+            )
 
     def generate(
         self,
@@ -204,11 +224,28 @@ class Watch:
         found = [self.guard.judge(row) for row in self.heard.split(1)]
         self.heard = self.heard[:, :, 1 - WINDOW :]  # windows across the border are looked at as well
         pairs = zip(self.verdicts or found, found, strict=True)
-        self.verdicts = [min(pair, key=lambda verdict: verdict.cost) for pair in pairs]
+        self.verdicts = [min(pair, key=lambda verdict: verdict.margin) for pair in pairs]
         near = [row for row, verdict in enumerate(self.verdicts) if not verdict.passes]
         enough = {"refuse": 1, "regenerate": len(found), "label": math.inf}[self.action]
         if len(near) >= enough:
             raise TooNear(self.verdicts[near[0]], near[0])
+
+
+def threshold_of(costs: np.ndarray) -> float:
+    """The cost that one in a thousand unrelated windows lies below.
+
+    Of fewer than a thousand, the lowest would be taken for copies far more often than that: of ten windows,
+    by one in eleven others. So it is that of a log-normal distribution of their mean and deviation, if that
+    is lower.
+
+    Args:
+        costs: of unrelated windows [N].
+    """
+    lowest = float(np.quantile(costs, QUANTILE, method="lower"))
+    if not 1 < len(costs) < ENOUGH:
+        return lowest
+    logs = np.log(np.maximum(costs, TINY))
+    return min(lowest, float(np.exp(logs.mean() + Z * logs.std(ddof=1))))
 
 
 def _said(verdict: Verdict, place: int, num: int) -> str:

@@ -78,13 +78,19 @@ def nearness(search: WindowSearch, null: Null, continued: Sequence[Continued]) -
 
 
 def null_costs(
-    search: WindowSearch, *, windows: int = NULL_WINDOWS, least_entropy: float = 0.0, seed: int = 0
+    search: WindowSearch,
+    *,
+    windows: int = NULL_WINDOWS,
+    enough: int = 1,
+    least_entropy: float = 0.0,
+    seed: int = 0,
 ) -> Null:
     """How near unrelated windows come: held-out ones, or training windows to other training recordings.
 
     Args:
         search: over the training recordings.
-        windows: how many, at most.
+        windows: how many, at most, of either.
+        enough: where there are fewer held-out ones, those of training are taken as well.
         least_entropy: in bits; windows below it are left out.
         seed: of the draw of windows.
 
@@ -93,6 +99,7 @@ def null_costs(
     """
     store = search.store
     held_out = [row for row, split in enumerate(store.splits()) if split != "train"]
+    found: dict[str, np.ndarray] = {}
     for rows, source in (
         (held_out, "held-out recordings"),
         (sorted(set(search.recordings.tolist())), "training recordings, each against the others"),
@@ -118,7 +125,11 @@ def null_costs(
             not_of = None if rows is held_out else own[kept]
             costs = search.nearest(torch.from_numpy(tokens[kept]), not_of=not_of).costs
             if np.isfinite(costs).any():
-                return Null(costs[np.isfinite(costs)], source)
+                found[source] = costs[np.isfinite(costs)]
+        if sum(map(len, found.values())) >= enough:
+            break
+    if found:
+        return Null(np.concatenate(list(found.values())), "; ".join(found))
     seconds = WINDOW / store.description["semantic"].rate
     raise ValueError(
         f"expected unrelated recordings of at least {seconds:g} s in {store.folder} to compare with, found "

@@ -1,16 +1,24 @@
 """`musiclm bundle pack` and `musiclm bundle info`."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from musiclm.bundle import aliases
+from musiclm.bundle.adapters import AdapterChoice, Adapters, has_adapters, paired
 from musiclm.bundle.plain import read_yaml
 from musiclm.bundle.reading import Bundle
-from musiclm.bundle.writing import merge
+from musiclm.bundle.writing import Settings, merge, save_component
 
 
 def pack(
-    parts: list[Path], out: Path = Path("bundle"), settings: Path | None = None, stages: bool = True
+    parts: list[Path],
+    out: Path = Path("bundle"),
+    settings: Path | None = None,
+    stages: bool = True,
+    adapter: Sequence[Path] = (),
+    adapter_scale: Sequence[float] = (),
 ) -> None:
     """Put trained components together as a model; of a role, the last one stays.
 
@@ -19,10 +27,58 @@ def pack(
         out: the folder to write: a new or an empty one, or a bundle, which is replaced.
         settings: a YAML file with the settings of generation by component; without it, each keeps its own.
         stages: false leaves the stages out: what remains tokenizes recordings to train other stages on.
+        adapter: bundles of adapters, as `musiclm tune` makes them, whose changes are added to the stages for
+            good: the bundle needs them no more, and other adapters of the same stages do not fit it.
+        adapter_scale: what the changes are multiplied by: once for all adapters, or once for each.
     """
     values = None if settings is None else read_settings_file(settings)
-    bundle = merge([Bundle.find(part) for part in parts], out, values, stages=stages)
+    sources = [Bundle.find(part) for part in parts]
+    for source in sources:
+        if has_adapters(source):
+            raise ValueError(
+                f"expected components of a model, {source.path} has adapters: give it with --adapter"
+            )
+    if adapter and not stages:
+        raise ValueError("expected --adapter or --stages false, got both: without stages there is no change")
+    bundle = pack_adapted(sources, paired(adapter, adapter_scale), out, values, stages=stages)
     print(f"{', '.join(bundle.components)} ({bundle.fingerprint()}): {bundle.path}")
+
+
+def pack_adapted(
+    sources: Sequence[Bundle],
+    adapters: Sequence[AdapterChoice],
+    out: Path,
+    settings: Settings | None = None,
+    *,
+    stages: bool = True,
+) -> Bundle:
+    """Write the components of bundles as one, as `merge` does, with adapters' changes in the stages.
+
+    Raises:
+        FileNotFoundError, OSError, ValueError: as `merge`, or an adapter does not belong to the stages.
+    """
+    bases = {role: source for source in sources for role in source.components}
+    found = Adapters(adapters, bases)
+    with TemporaryDirectory() as temporary:
+        changed = [save_adapted(Path(temporary) / role, role, bases[role], found) for role in found.stages]
+        return merge([*sources, *changed], out, settings, stages=stages)
+
+
+def save_adapted(folder: Path, role: str, base: Bundle, adapters: Adapters) -> Bundle:
+    """Write one stage of a bundle, with the changes of adapters in its matrices, as a bundle of its own.
+
+    It is kept in float16, whatever the base was kept in: 8 bits may be too few for a small change.
+    """
+    component = base.component(role)
+    return save_component(
+        folder,
+        role,
+        adapters.merged(role, base.load(role)),
+        class_path=component.class_path,
+        init_args=component.init_args,
+        storage="float16",
+        trained_on=component.trained_on,
+    )
 
 
 def info(bundle: str) -> None:

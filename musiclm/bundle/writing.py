@@ -1,6 +1,6 @@
 """Writing bundles: nothing is written before all of it is found right, and then all of it or none."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from musiclm.bundle.storage import Storage, pack_weights
 from musiclm.files import only_writer, replacing
 from musiclm.tokenizers.protocols import KnowsWords
 
+ADAPTER = "musiclm.stages.adapters.StageAdapter"  # lies beside the stages, and makes no music by itself
 Settings = Mapping[str, Mapping[str, Any]]  # of generation, by role and name
 
 
@@ -72,6 +73,7 @@ def merge(
     *,
     only: Sequence[str] = (),
     stages: bool = True,
+    beside: Collection[str] = (),
 ) -> Bundle:
     """Write the components of several bundles as one; of a role, the last one stays.
 
@@ -82,6 +84,7 @@ def merge(
             role before it had.
         only: roles of the components to take; all without them.
         stages: False leaves the stages out.
+        beside: names of what may lie in the folder already.
 
     Raises:
         OSError: the folder cannot be written.
@@ -125,7 +128,7 @@ def merge(
     pipeline = (pipeline or PIPELINE) if makes_music else None
     if pipeline is not None:
         find_pipeline(pipeline, "pipeline").read_settings(components, "the settings")
-    return _write(Path(folder), components, contents, pipeline)
+    return _write(Path(folder), components, contents, pipeline, beside)
 
 
 def _learned(role: str, source: Bundle, chosen: Mapping[str, Bundle]) -> dict[str, str]:
@@ -152,9 +155,10 @@ def _write(
     components: Mapping[str, Component],
     contents: Mapping[str, bytes],
     pipeline: dict[str, Any] | None,
+    beside: Collection[str] = (),
 ) -> Bundle:
     """The bundle of components and files by name, all written before the first one takes its place."""
-    _check_free(folder)
+    _check_free(folder, beside)
     before = _files_of(folder)
     entries = {role: component.entry() for role, component in components.items()}
     content = {"format": FORMAT} | ({"pipeline": pipeline} if pipeline else {}) | {"components": entries}
@@ -178,8 +182,8 @@ def _files_of(folder: Path) -> set[str]:
         return set()
 
 
-def _check_free(folder: Path) -> None:
-    """Raise ValueError where a bundle would stand among other things.
+def _check_free(folder: Path, beside: Collection[str]) -> None:
+    """Raise ValueError where a bundle would stand among other things than those `beside`.
 
     What a stopped writer may have left there, weights, words and hidden files, does not count.
     """
@@ -188,7 +192,9 @@ def _check_free(folder: Path) -> None:
     other = [
         file.name
         for file in folder.iterdir()
-        if not file.name.endswith((WEIGHTS, word_list.ENDING)) and not file.name.startswith(".")
+        if not file.name.endswith((WEIGHTS, word_list.ENDING))
+        and not file.name.startswith(".")
+        and file.name not in beside
     ]
     if other:
         raise ValueError(
@@ -206,4 +212,4 @@ def _with_room(folder: Path) -> Iterator[None]:
 
 
 def _is_stage(component: Component) -> bool:
-    return component.class_path.startswith("musiclm.stages.")
+    return component.class_path.startswith("musiclm.stages.") and component.class_path != ADAPTER

@@ -15,7 +15,7 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("generate",): ("musiclm.cli.generate:generate", "make music from words"),
     ("story",): ("musiclm.cli.generate:story", "make music whose description changes as it goes on"),
+    ("tune",): ("musiclm.tuning.tune:tune", "let the model learn your own music, in minutes"),
     ("fit",): ("musiclm.training.cli:main", "train a part: --config configs/PART.yaml"),
     ("validate",): ("musiclm.training.cli:main", "measure a part on held-out recordings"),
     ("tokenize",): ("musiclm.data.tokenize:tokenize", "turn recordings into a token store"),
@@ -206,7 +207,8 @@ def _run(command: tuple[str, ...], arguments: list[str]) -> None:
     own = _add_own_arguments(parser, function)
     names = parser.add_function_arguments(function, as_positional=True, skip=set(own))
     try:
-        values = parser.instantiate_classes(parser.parse_args(arguments))
+        given = _with_underscores(arguments, {*names, *own.values()})
+        values = parser.instantiate_classes(parser.parse_args(given))
     except ArgumentError as error:
         words = _in_plain_words(str(error))
         if command == ("generate",) and words.startswith("unrecognized arguments"):
@@ -242,8 +244,9 @@ def _add_own_arguments(parser: "ArgumentParser", function: Callable[..., None]) 
             parser.add_argument(
                 f"--{key}", nargs=2, action="append", metavar=("TIME", "TEXT"), default=[], **words
             )
-        elif kind in (Sequence[Path], Sequence[str]):
-            parser.add_argument(f"--{key}", nargs="+", type=get_args(kind)[0], default=each.default, **words)
+        elif kind in (Sequence[Path], Sequence[str], Sequence[float]) and each.default == ():
+            words |= {"nargs": "+", "action": "extend", "default": [], "type": get_args(kind)[0]}
+            parser.add_argument(f"--{key}", **words)
         elif has_options and each.kind is each.POSITIONAL_OR_KEYWORD and each.default is not each.empty:
             parser.add_argument(name, nargs="?", type=kind, default=each.default, **words)
         elif (
@@ -258,9 +261,20 @@ def _add_own_arguments(parser: "ArgumentParser", function: Callable[..., None]) 
     return own
 
 
+def _with_underscores(arguments: Sequence[str], names: Collection[str]) -> list[str]:
+    """The options as they are called here, also where they are written as --adapter-scale."""
+    words = []
+    for word in arguments:
+        name, equals, value = word.partition("=")
+        known = name.startswith("--") and name[2:].replace("-", "_") in names
+        words.append(f"--{name[2:].replace('-', '_')}{equals}{value}" if known else word)
+    return words
+
+
 def _in_plain_words(words: str) -> str:
     """jsonargparse's message, with what it expected called as users call it."""
     words = re.sub(r'^Parser key "([\w.]+)":', r"--\1:", " ".join(words.split()))
+    words = re.sub(r"argument (--\w+): invalid float value: ", r"\1: expected a number, got ", words)
     # Of what may also be left out it says so at length.
     words = re.sub(
         r"Does not validate against any of the Union subtypes.*?Expected a ([^-]*?) - .*Given value: (.*)",

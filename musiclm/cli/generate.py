@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from musiclm.audio import check_writable, writing
+from musiclm.bundle.adapters import TUNED_ON, paired
 from musiclm.cli.pipe import StreamFormat, check_pipe, writing_to_pipe
+from musiclm.data.store import DESCRIPTION
 from musiclm.generation.course import Course
 from musiclm.generation.pipeline import MusicLM
 from musiclm.generation.request import GuardAction, Guarding, Keep, Request
@@ -26,6 +28,7 @@ from musiclm.score.score import PARTS
 from musiclm.stages.precision import PrecisionChoice
 
 STDOUT = Path("-")
+NO_GUARD = Path("no")
 PLAN_FILES = (".yaml", ".yml")
 YesNo = Literal["yes", "no"]
 
@@ -49,6 +52,8 @@ def generate(
     num: int = 1,
     keep: Keep | None = None,
     bundle: str = "default",
+    adapter: Sequence[Path] = (),
+    adapter_scale: Sequence[float] = (),
     device: Device = "auto",
     precision: PrecisionChoice = "auto",
     out: Path = Path("out.wav"),
@@ -87,6 +92,9 @@ def generate(
             alone makes.
         keep: semantic lets all samples share their semantic tokens, and only the sound is made anew.
         bundle: a shipped bundle's name, a folder, or a Hugging Face id.
+        adapter: what `musiclm tune` has made of the bundle's own stages; several add up.
+        adapter_scale: how far an adapter changes them: 1 as it was trained, 0 not at all; once for all
+            adapters, or once for each.
         device: cpu, cuda, cuda:1 or mps; auto takes the first GPU, or else the CPU.
         precision: of the stages' matrices while they decode; fewer bits are faster; auto is int8 on a CPU and
             bfloat16 on CUDA.
@@ -94,7 +102,7 @@ def generate(
         format: of standard output; raw is 16-bit little-endian mono at 24 kHz without a header.
         guard: a token store of the training music: what is as near to a recording as a copy does not pass. It
             looks at 5 s or more of new music in every form, and nothing is written before all has passed, to
-            standard output neither.
+            standard output neither. What `musiclm tune` has made is guarded without asking; `no` is no guard.
         guard_action: refuse what does not pass (all samples, if one does not), regenerate it with the next
             seeds, or label it in the file and on standard error.
         guard_tries: seeds in all for each sample, to regenerate with.
@@ -117,16 +125,16 @@ def generate(
         only=[part.strip() for part in only.split(",")],
     )
     title = prompt or f"continuation of {Path(continue_ or '').name}"
-    guarding = None if guard is None else Guarding(guard, guard_action, guard_tries)
     _make(
         request,
         title,
         bundle=bundle,
+        adapters=paired(adapter, adapter_scale),
         device=device,
         precision=precision,
         out=out,
         format=format,
-        guarding=guarding,
+        guarding=_guarding(guard, adapter, guard_action, guard_tries),
         save_plan=save_plan,
     )
 
@@ -139,6 +147,8 @@ def story(
     seed: int | None = None,
     blend: float | None = None,
     bundle: str = "default",
+    adapter: Sequence[Path] = (),
+    adapter_scale: Sequence[float] = (),
     device: Device = "auto",
     precision: PrecisionChoice = "auto",
     out: Path | None = None,
@@ -160,13 +170,17 @@ def story(
         blend: seconds over which a section's text is blended into from the one before; without it, it
             switches.
         bundle: a shipped bundle's name, a folder, or a Hugging Face id.
+        adapter: what `musiclm tune` has made of the bundle's own stages; several add up.
+        adapter_scale: how far an adapter changes them: 1 as it was trained, 0 not at all; once for all
+            adapters, or once for each.
         device: cpu, cuda, cuda:1 or mps; auto takes the first GPU, or else the CPU.
         precision: of the stages' matrices while they decode; fewer bits are faster; auto is int8 on a CPU and
             bfloat16 on CUDA.
         out: the file to write, .wav or .flac, or - for standard output, as the music is made.
         format: of standard output; raw is 16-bit little-endian mono at 24 kHz without a header.
         guard: a token store of the training music: what is as near to a recording as a copy does not pass.
-            Nothing is written before all has passed, to standard output neither.
+            Nothing is written before all has passed, to standard output neither. What `musiclm tune` has
+            made is guarded without asking; `no` is no guard.
         guard_action: refuse what does not pass, regenerate it with the next seeds, or label it in the file
             and on standard error.
         guard_tries: seeds in all, to regenerate with.
@@ -181,17 +195,28 @@ def story(
     )
     title = " / ".join(text for _, text in told.sections)
     place = told.out or Path("out.wav")
-    guarding = None if guard is None else Guarding(guard, guard_action, guard_tries)
     _make(
         request,
         title,
         bundle=bundle,
+        adapters=paired(adapter, adapter_scale),
         device=device,
         precision=precision,
         out=place,
         format=format,
-        guarding=guarding,
+        guarding=_guarding(guard, adapter, guard_action, guard_tries),
     )
+
+
+def _guarding(
+    guard: Path | None, adapters: Sequence[Path], action: GuardAction, tries: int
+) -> Guarding | None:
+    """What the music is compared with: what the user names, and what adapters were tuned on."""
+    if guard == NO_GUARD:
+        return None
+    beside = [adapter / TUNED_ON for adapter in adapters if (adapter / TUNED_ON / DESCRIPTION).is_file()]
+    stores = list(dict.fromkeys([*([] if guard is None else [guard]), *beside]))
+    return Guarding(stores, action, tries) if stores else None
 
 
 def _make(
@@ -199,6 +224,7 @@ def _make(
     title: str,
     *,
     bundle: str,
+    adapters: Sequence[tuple[Path, float]],
     device: Device,
     precision: PrecisionChoice,
     out: Path,
@@ -217,7 +243,7 @@ def _make(
             check_writable(file)
     if save_plan is not None:
         check_writable(save_plan, endings=PLAN_FILES)
-    model = MusicLM.from_pretrained(bundle, device=device, precision=precision)
+    model = MusicLM.from_pretrained(bundle, device=device, precision=precision, adapters=adapters)
     with Stages() as stages:
         if guarding is None:
             stream = model.perform(request, stages)

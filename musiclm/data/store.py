@@ -274,15 +274,23 @@ class TokenStore:
     def __getitem__(self, index: int) -> TokenRow:
         return row_of(self.table, index, self.description)
 
-    def check_learned_by(self, model: Bundle) -> None:
-        """Raise ValueError where the semantic stage of a model has learned other tokens than the store's."""
-        own, learned = _current(self.description, model), model.component("semantic_stage").trained_on
-        names = [*self.description["mulan"].made_by, *self.description["semantic"].made_by]
+    def check_learned_by(
+        self, model: Bundle, role: str = "semantic_stage", streams: Sequence[str] = ("mulan", "semantic")
+    ) -> None:
+        """Raise ValueError where a stage of a model has learned other tokens than the store's.
+
+        Args:
+            model: whose stage it is.
+            role: of the stage.
+            streams: that count.
+        """
+        own, learned = _current(self.description, model), model.component(role).trained_on
+        names = [name for stream in streams for name in self.description[stream].made_by]
         other = [name for name in names if name in learned and learned[name] != own.get(name)]
         if other:
             raise ValueError(
-                f"expected the token store that the semantic stage was trained on; {self.folder} was made by "
-                f"another {', '.join(other)}: tokenize the music with this model's own tokenizers"
+                f"expected the token store that the {role.replace('_', ' ')} was trained on; {self.folder} "
+                f"was made by another {', '.join(other)}: tokenize the music with this model's own tokenizers"
             )
 
     def ids(self) -> list[str]:

@@ -6,7 +6,7 @@ makes sound of them. Audio comes block by block; `generate` is the concatenation
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from musiclm.audio import Audio
 from musiclm.bundle import Bundle
+from musiclm.bundle.adapters import AdapterChoice, Adapters
 from musiclm.generation.acoustic_decoder import AcousticDecoder
 from musiclm.generation.audio_prompt import AudioPrompt
 from musiclm.generation.audio_stream import AudioStream
@@ -25,7 +26,7 @@ from musiclm.generation.old_names import instead_of_clip, value_of_old_name, wit
 from musiclm.generation.prompts import PromptReader
 from musiclm.generation.request import Asked, AudioInput, Keep, Prompt, Request, check_seconds, check_seed
 from musiclm.generation.semantic_sampler import GivenTokens, OnSemantic, SemanticSampler, SemanticTokens
-from musiclm.generation.settings import GenerationSettings, SemanticSettings, read_settings
+from musiclm.generation.settings import SemanticSettings, read_settings
 from musiclm.generation.token_decoder import TokenDecoder
 from musiclm.generation.windows import OnProgress, say_nothing
 from musiclm.machine.cpus import limit_torch
@@ -39,7 +40,6 @@ from musiclm.tokenizers.protocols import JointEmbedding
 from musiclm.tokenizers.rvq import ResidualQuantizer
 
 if TYPE_CHECKING:
-    from musiclm.bundle.component import Component
     from musiclm.tokenizers.w2v_bert import W2VBertTokens
 
 
@@ -54,6 +54,7 @@ class MusicLM:
         settings: how semantic tokens are drawn.
         bundle: where the components are that only some forms need, loaded when they are first used: semantic
             encoder and quantizer to go on from an audio prompt, those of the melody to follow one.
+        adapters: that have changed the stages.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class MusicLM:
         decoder: AcousticDecoder,
         settings: SemanticSettings | None = None,
         bundle: Bundle | None = None,
+        adapters: Adapters | None = None,
     ) -> None:
         self.joint_embedding = joint_embedding
         self.joint_quantizer = joint_quantizer
@@ -72,13 +74,19 @@ class MusicLM:
         self.decoder = decoder
         self.settings = settings or SemanticSettings()
         self.bundle = bundle
+        self.adapters = adapters
 
     def __getattr__(self, name: str) -> Any:
         return value_of_old_name(self, name)
 
     @classmethod
     def from_pretrained(
-        cls, name: str | Path = "default", *, device: Device = "auto", precision: PrecisionChoice = "auto"
+        cls,
+        name: str | Path = "default",
+        *,
+        device: Device = "auto",
+        precision: PrecisionChoice = "auto",
+        adapters: Sequence[AdapterChoice] = (),
     ) -> "MusicLM":
         """The model of a bundle: a shipped one's name, a folder, or a Hugging Face repository id.
 
@@ -87,26 +95,31 @@ class MusicLM:
             device: `cpu`, `cuda`, `cuda:1`, `mps`; `auto` is the first CUDA device, else MPS, else the CPU.
             precision: of the stages' matrices while they decode; fewer bits are faster, see
                 `stages/precision.py`. `auto` is int8 on a CPU, bfloat16 on CUDA, float32 elsewhere.
+            adapters: of its stages, each by itself or with a scale, such as `["mine", ("yours", 0.5)]`.
 
         Raises:
-            FileNotFoundError, ValueError: there is no such bundle, or it is incomplete or damaged, or this
-                machine has no such device.
+            FileNotFoundError, ValueError: a bundle cannot be used, or this machine has no such device.
         """
-        return cls.from_bundle(Bundle.find(name), device=device, precision=precision)
+        return cls.from_bundle(Bundle.find(name), device=device, precision=precision, adapters=adapters)
 
     @classmethod
     def from_bundle(
-        cls, bundle: Bundle, *, device: Device = "auto", precision: PrecisionChoice = "auto"
+        cls,
+        bundle: Bundle,
+        *,
+        device: Device = "auto",
+        precision: PrecisionChoice = "auto",
+        adapters: Sequence[AdapterChoice] = (),
     ) -> "MusicLM":
         """The model of a bundle's components. See `from_pretrained`."""
         limit_torch()
         place = choose_device(device)
         bits = choose_precision(precision, place)
         settings = cls.read_settings(bundle.components, str(bundle.file))
+        adapted = Adapters(adapters, dict.fromkeys(bundle.components, bundle))
 
         def stage(role: str) -> Stage:
-            loaded: Stage = bundle.load(role).to(place)
-            return prepare_to_decode(loaded, bits)
+            return prepare_to_decode(adapted.merged(role, bundle.load(role)).to(place), bits)
 
         semantic_stage = stage("semantic_stage")
         decoder = TokenDecoder(
@@ -124,16 +137,10 @@ class MusicLM:
             decoder=decoder,
             settings=settings.semantic,
             bundle=bundle,
+            adapters=adapted,
         )
 
-    @staticmethod
-    def read_settings(components: "Mapping[str, Component]", place: str) -> GenerationSettings:
-        """The settings of a bundle's components, found to be ones that this model knows.
-
-        Raises:
-            ValueError: they are not.
-        """
-        return read_settings(components, place)
+    read_settings = staticmethod(read_settings)  # bundles ask whether they are ones that this model knows
 
     @property
     def device(self) -> torch.device:
@@ -147,8 +154,8 @@ class MusicLM:
 
     @property
     def fingerprint(self) -> str:
-        """Of the bundle that the model is from."""
-        return "" if self.bundle is None else self.bundle.fingerprint()
+        """Of the bundle that the model is from, and of its adapters with their scales."""
+        return "" if self.bundle is None else self.bundle.fingerprint() + str(self.adapters or "")
 
     def generate(
         self,

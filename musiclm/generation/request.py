@@ -40,7 +40,7 @@ class Guarding:
     """How music is guarded against being a copy.
 
     Args:
-        tokens: the store of the training music.
+        tokens: the stores of the training music.
         action: what becomes of music that does not pass.
         tries: seeds in all for each sample, where it is made again.
 
@@ -48,7 +48,7 @@ class Guarding:
         ValueError: there would be no try.
     """
 
-    tokens: Path
+    tokens: Sequence[Path]
     action: GuardAction = "refuse"
     tries: int = 3
 

@@ -29,6 +29,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 from musiclm.bundle import Storage, save_component
 from musiclm.data.loading import HoldsOut, no_validation
 from musiclm.files import only_writer, remove_leftovers, write_whole
+from musiclm.stages.adapters import StageAdapter
 from musiclm.stages.stage import Stage
 from musiclm.training.checkpoint import (
     LAST,
@@ -244,21 +245,28 @@ class TrainingCLI(LightningCLI):
         if self.found and self.trainer.global_step == self.found.step:
             say(f"nothing was left to train, the run had ended at step {self.found.step}")
         role = self.model.role
-        words = self.config.fit.model.init_args.part.as_dict()
-        init_args = words.get("init_args") or {}
-        if isinstance(self.model.part, Stage):
-            init_args |= {"streams": learned_streams(self.model.part, self.datamodule.streams)}
+        class_path, init_args = self._spec()
         bundle = save_component(
             root / "part",
             role,
             self.model.part,
-            class_path=words["class_path"],
+            class_path=class_path,
             init_args=init_args,
             storage=self.config.fit.storage,
             trained_on=self.checkpoints.record["trained_on"],
             formerly=getattr(self.model, "formerly", ()),
         )
         say(f"trained {role} ({bundle.fingerprint(role)}): {bundle.path}")
+
+    def _spec(self) -> tuple[str, dict[str, Any]]:
+        """Class and constructor values of the trained part, as its bundle is to name them."""
+        part, words = self.model.part, self.config.fit.model.init_args.part.as_dict()
+        init_args = words.get("init_args") or {}
+        if isinstance(part, Stage):
+            init_args |= {"streams": learned_streams(part, self.datamodule.streams)}
+        if isinstance(part, StageAdapter):  # its sizes are those of its base
+            init_args = part.init_args()
+        return words["class_path"], init_args
 
     def _unmeasured(self) -> str | None:
         """Why the data has nothing to measure with; None where it has, or does not know."""

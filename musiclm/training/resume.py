@@ -40,7 +40,15 @@ TRAINER = (
     "use_distributed_sampler",
 )
 # Values of the model and of the data that do not; folders count by what is in them.
-FREE_OF_MODEL = {*TEACHERS, "activation_checkpointing", "compile_backend", "foreach", "fused", "capturable"}
+FREE_OF_MODEL = {
+    *TEACHERS,
+    "base",
+    "activation_checkpointing",
+    "compile_backend",
+    "foreach",
+    "fused",
+    "capturable",
+}
 FREE_OF_DATA = {"tokens", "audio", "melodies", "strict"}
 FREE_OF_DATA |= {"num_workers", "validation_crops", "validation_windows"}
 ELSEWHERE = "name another folder (--out), or remove it"
@@ -207,10 +215,14 @@ def teachers_of(part: object, data: lightning.LightningDataModule | None) -> dic
 
 
 def _fitted_to(config: dict[str, Any]) -> dict[str, Component]:
-    """The frozen component that this one is fitted to, by role: k-means to w2v-BERT, say."""
+    """The frozen component that this one is fitted to, by role: w2v-BERT, or the base of an adapter."""
     values = (config.get("model") or {}).get("init_args") or {}
     bundles = [Bundle(values[name]) for name in TEACHERS if name in values]
-    return {role: bundle.component(role) for bundle in bundles for role in [only_role(bundle)]}
+    fitted = {role: bundle.component(role) for bundle in bundles for role in [only_role(bundle)]}
+    if "base" in values:
+        role = f"{values['stage']}_stage"
+        fitted[role] = Bundle.find(values["base"]).component(role)
+    return fitted
 
 
 def _music(data: lightning.LightningDataModule | None) -> dict[str, Any]:

@@ -7,7 +7,6 @@ What is exported, and what validation measures, is an exponential moving average
 """
 
 import copy
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -18,10 +17,10 @@ import torch.nn.functional as F
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
-from musiclm.stages.layout import ABSENT
+from musiclm.stages.layout import ABSENT, Layout
 from musiclm.stages.stage import Stage
 from musiclm.stages.streams import Stream
-from musiclm.training.schedules import scheduled, share_of_peak
+from musiclm.training.schedules import elapsed_share, length_of, scheduled, share_of_peak
 from musiclm.training.seeds import seed_step
 from musiclm.training.sharded import gather, own_share, shard
 
@@ -67,9 +66,6 @@ class StageTraining(lightning.LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        shares = [condition_dropout, timed_dropout, joint_dropout, *(dropout or {}).values()]
-        if not all(0 <= share <= 1 for share in shares):
-            raise ValueError(f"expected shares of dropped conditions in [0, 1], got {shares}")
         if not (0 <= ema_decay < 1 and warmup_steps >= 0):
             raise ValueError(
                 f"expected ema_decay in [0, 1), warmup_steps of 0 or more, got {ema_decay}, {warmup_steps}"
@@ -82,13 +78,9 @@ class StageTraining(lightning.LightningModule):
         self.optimizer = optimizer
         self.warmup_steps = warmup_steps
         self.final_rate = final_rate
-        self.dropped = {
-            segment.name: (dropout or {}).get(
-                segment.name, timed_dropout if segment.frame_rate else condition_dropout
-            )
-            for segment in part.layout.conditions
-            if segment.optional
-        }
+        self.dropped = shares_dropped(
+            part.layout, condition_dropout, timed=timed_dropout, named=dropout, joint=joint_dropout
+        )
         self.joint_dropout = joint_dropout
         self.ema_decay = ema_decay
         self.seed = seed
@@ -152,33 +144,43 @@ class StageTraining(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer(self.part.parameters())
-        steps = self.trainer.estimated_stepping_batches
-        if math.isinf(steps) and self._elapsed_share() is None:
-            raise ValueError(
-                "expected the length of the run for the learning rate: set trainer.max_steps or max_time"
-            )
+        steps = length_of(self.trainer)
         return scheduled(optimizer, lambda step: self.rate(step, steps))
 
     def rate(self, step: int, steps: float) -> float:
         """Share of the peak rate at `step` of `steps`."""
-        elapsed = self._elapsed_share() or 0.0
+        elapsed = elapsed_share(self.trainer) or 0.0
         return share_of_peak(step, steps, warmup=self.warmup_steps, final=self.final_rate, elapsed=elapsed)
 
-    def _elapsed_share(self) -> float | None:
-        """How much of the trainer's max_time is over; None without one."""
-        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, lightning.pytorch.callbacks.Timer):
-                left = callback.time_remaining()
-                if left is not None:
-                    return callback.time_elapsed() / max(callback.time_elapsed() + left, 1e-9)
-        return None
-
     def _log(self, losses: Tensor, split: str, rows: int | None = None) -> None:
-        first = self.part.layout.target.first_level + 1
-        figures = {f"{split}/loss": losses.mean(), f"{split}/perplexity": losses.mean().exp()}
-        figures |= {f"{split}/level_{first + q}": loss.exp() for q, loss in enumerate(losses)}
-        figures = {name: value.detach() for name, value in figures.items()}
+        figures = figures_of(losses, self.part.layout, split)
         self.log_dict(figures, batch_size=rows or 1, sync_dist=split == "val")  # of all devices' rows
+
+
+def figures_of(losses: Tensor, layout: Layout, split: str) -> dict[str, Tensor]:
+    """What is logged of the losses [Q] of a split; levels are named as in the codec."""
+    first = layout.target.first_level + 1
+    figures = {f"{split}/loss": losses.mean(), f"{split}/perplexity": losses.mean().exp()}
+    figures |= {f"{split}/level_{first + q}": loss.exp() for q, loss in enumerate(losses)}
+    return {name: value.detach() for name, value in figures.items()}
+
+
+def shares_dropped(
+    layout: Layout, whole: float, *, timed: float, named: Mapping[str, float] | None, joint: float
+) -> dict[str, float]:
+    """Fraction of the rows that lose each optional condition; the arguments are those of `StageTraining`.
+
+    Raises:
+        ValueError: one is no fraction.
+    """
+    shares = [whole, timed, joint, *(named or {}).values()]
+    if not all(0 <= share <= 1 for share in shares):
+        raise ValueError(f"expected shares of dropped conditions in [0, 1], got {shares}")
+    return {
+        segment.name: (named or {}).get(segment.name, timed if segment.frame_rate else whole)
+        for segment in layout.conditions
+        if segment.optional
+    }
 
 
 def learned_streams(stage: Stage, streams: Iterable[Stream]) -> list[dict[str, Any]]:

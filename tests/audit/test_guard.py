@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from musiclm.audio import Audio
-from musiclm.audit.guard import Guard, Sample, TooNear, Watch
+from musiclm.audit.guard import Guard, Sample, TooNear, Watch, threshold_of
 from musiclm.bundle import Bundle, save_component
 from musiclm.data.store import TokenStore
 from musiclm.generation.request import GuardAction, Request
@@ -179,3 +179,28 @@ def test_the_store_of_other_tokenizers_is_refused(store: Path, tmp_path: Path) -
     other = Composer([], bundle)
     with pytest.raises(ValueError, match="made by another semantic_encoder"):
         Guard.of(store, other)  # type: ignore[arg-type]
+
+
+def test_several_stores_are_asked_together(store: Path, composer: Composer, tmp_path: Path) -> None:
+    other = make_store(tmp_path / "other", songs(48, bars=500, seed=1, seconds=15.0), held_out=40)
+    model: Any = composer
+    copied, own = (torch.from_numpy(composer.takes[seed].astype(np.int64))[None, None] for seed in (0, 2))
+    for stores in ([other, store], [store, other]):
+        guard = Guard.of(stores, model)
+        assert guard.judge(copied).recording == "piece3"
+        assert not guard.judge(copied).passes
+        assert guard.judge(own).passes
+    assert Guard.of([other], model).judge(copied).passes
+
+
+def test_of_few_unrelated_windows_the_threshold_is_lower_than_the_nearest() -> None:
+    """One in a thousand others is to lie below, and not one in as many as there are."""
+    random = np.random.default_rng(0)
+    many = np.exp(random.normal(2.0, 0.2, 200_000))
+    true = np.quantile(many, 0.001)
+    for count in (30, 100, 300):
+        drawn = [threshold_of(many[first * count :][:count]) for first in range(200)]
+        assert np.median(drawn) == pytest.approx(true, rel=0.1)
+        assert all(threshold <= many[first * count :][:count].min() for first, threshold in enumerate(drawn))
+    assert threshold_of(many[:2000]) == np.quantile(many[:2000], 0.001, method="lower")
+    assert threshold_of(np.array([3.0])) == 3.0

@@ -1,0 +1,1 @@
+"""A model learns a user's own music within minutes, and says what it has learned."""
