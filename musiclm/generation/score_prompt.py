@@ -102,16 +102,18 @@ class ScoreReader:
     def _planned(
         self, request: Request, embeddings: Tensor, prompt: AudioPrompt | None, heard: Score | None, seed: int
     ) -> Course:
+        # A tune has a tempo, a key and chords of its own, which a planner does not hear.
+        planner = self.planner if request.melody is None else None
         plans = plans_of(
             request.sections,
             embeddings.cpu(),
             request.section_controls,
-            self.planner,
+            planner,
             plan=request.plan,
             before=None if heard is None else values_of(heard),
             generator=torch.Generator(device="cpu").manual_seed(seed),
         )
-        planned = self.planner is not None or request.plan is not None
+        planned = planner is not None or request.plan is not None
         first = 0.0 if heard is None else next_downbeat(heard.beats, 0.0) or 0.0
         new = score_of_sections(
             [start for start, _ in request.sections],

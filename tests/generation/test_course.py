@@ -267,6 +267,19 @@ def test_without_a_planner_only_what_is_said_is_followed(following: MusicLM) -> 
     assert following.generate(OTHER, seconds=0.5).seconds == 0.5
 
 
+def test_of_a_melody_nothing_is_planned_that_it_says_itself(following: MusicLM) -> None:
+    """A tune has its tempo, key and chords, which no planner hears; what the user says of them counts."""
+    reader = following.prompts.score_reader
+    assert reader is not None
+    embeddings = torch.zeros(1, 8)
+    (course,) = reader.courses(Request("a violin", seconds=2.0, melody=tone(2.0)), embeddings, None)
+    assert course.score.known == ()
+    assert course.plan is None
+    said = Request("a violin, no drums", seconds=2.0, melody=tone(2.0), controls=Controls(bpm=90.0))
+    (course,) = reader.courses(said, embeddings, None)
+    assert course.score.known == ("beats", "drums")
+
+
 def test_a_model_that_follows_no_score_refuses_values_and_leaves_words_alone(model: MusicLM) -> None:
     for asked in ({"controls": Controls(bpm=90.0)}, {"plan": plan_at(90.0)[0]}, {"follow": tone(6.0)}):
         with pytest.raises(ValueError, match=r"^expected stages that follow beats, keys[^\n]+$"):
