@@ -115,3 +115,17 @@ def test_the_home_page_leads_to_the_others(site: Path) -> None:
     for page in pages:
         assert f'href="{page}.html' in home
     assert 'href="docs/' not in home
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name
+)
+def test_a_page_says_nothing_twice(page: Path) -> None:
+    """An edit that goes wrong leaves a section, or half a page, in two places."""
+    text = page.read_text(encoding="utf-8")
+    headings = re.findall(r"^#+ .*$", text, re.MULTILINE)
+    assert len(set(headings)) == len(headings)
+    paragraphs = [
+        part for part in re.sub(r"```.*?```", "", text, flags=re.DOTALL).split("\n\n") if len(part) > 120
+    ]
+    assert len(set(paragraphs)) == len(paragraphs)

@@ -3,7 +3,6 @@
 import importlib.util
 import math
 import sys
-from collections.abc import Callable
 from typing import get_args
 
 import pytest
@@ -16,13 +15,9 @@ from musiclm.stages import native
 from musiclm.stages.coarse import Coarse
 from musiclm.stages.layout import Pattern
 from musiclm.stages.precision import Precision
-from musiclm.stages.transformer import TransformerConfig
+from tests.benchmarks.tiny_runs import TINY, call_once
 from tests.tokenizers.tiny_codecs import fill_codebooks, seanet_codec
 
-TINY = {
-    name: TransformerConfig(width=32, layers=2, heads=2, feed_forward=48, dropout=0.0)
-    for name in ("small", "paper")
-}
 CPU = torch.device("cpu")
 
 
@@ -87,12 +82,6 @@ def test_training_counts_six_operations_per_weight_and_token(monkeypatch: pytest
     assert case["gflops"] * 1e9 == pytest.approx(16 * (6 * matrices + 12 * 2 * 32 * 16) / 2.0)
     assert case["tokens_per_second"] == 8.0
     assert case["share_of_matmul"] == pytest.approx(case["gflops"] * 1e9 / 1e6)
-
-
-def call_once(work: Callable[[], object], *_: object, **__: object) -> float:
-    """In place of `usual_time`: the work is done, and is said to take 50 ms."""
-    work()
-    return 0.05
 
 
 @pytest.mark.skipif(not native.available(), reason="the step was not compiled")
