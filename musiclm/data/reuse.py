@@ -5,6 +5,7 @@ the same name does not. Rows of a time when no hashes were kept are made again.
 """
 
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ class KnownRows:
         if status.st_size not in self._sizes:
             return None
         file = (as_text(str(recording.path)), status.st_size, status.st_mtime_ns)
-        hash = _of_piece(self._hashes.get(file) or content_hash(recording.path), recording)
+        hash = _of_piece(self._hashes.get(file) or _hash_of(recording.path, *file[1:]), recording)
         if hash not in self._places:
             return None
         path, number = self._places[hash]
@@ -77,8 +78,14 @@ def said_of(row: TokenRow, recording: Recording) -> TokenRow:
 def source_file(recording: Recording) -> SourceFile:
     """What a recording's file is known again by; of a piece, with its place in the file."""
     status = recording.path.stat()
-    hash = _of_piece(content_hash(recording.path), recording)
+    hash = _of_piece(_hash_of(recording.path, status.st_size, status.st_mtime_ns), recording)
     return SourceFile(hash, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _hash_of(path: Path, size: int, modified: int) -> str:
+    """The hash of a file's content, read once for the pieces of a long one, which follow each other."""
+    return content_hash(path)
 
 
 def _of_piece(hash: str, recording: Recording) -> str:

@@ -89,12 +89,19 @@ def _unless(held: Controls, said: Controls) -> Controls:
     return held
 
 
-def known_parts(values: Controls, *, planned: bool) -> tuple[str, ...]:
-    """The parts of a score that a plan of these values says something of."""
+def known_parts(values: Controls, *, planned: bool, tune: bool = False) -> tuple[str, ...]:
+    """The parts of a score that a plan of these values says something of.
+
+    Args:
+        values: that are given or named.
+        planned: whether somebody has planned all the rest.
+        tune: whether there is a melody to follow, whose own tempo no meter alone takes away.
+    """
     if planned:
         return PARTS
+    in_time = values.bpm is not None or values.chords is not None
     asked = {
-        "beats": values.bpm is not None or values.meter is not None or values.chords is not None,
+        "beats": in_time or (values.meter is not None and not tune),
         "keys": values.key is not None,
         "chords": values.chords is not None,
         "drums": values.drums is not None,

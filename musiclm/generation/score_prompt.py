@@ -103,7 +103,8 @@ class ScoreReader:
         self, request: Request, embeddings: Tensor, prompt: AudioPrompt | None, heard: Score | None, seed: int
     ) -> Course:
         # A tune has a tempo, a key and chords of its own, which a planner does not hear.
-        planner = self.planner if request.melody is None else None
+        tune = request.melody is not None
+        planner = None if tune else self.planner
         plans = plans_of(
             request.sections,
             embeddings.cpu(),
@@ -117,7 +118,7 @@ class ScoreReader:
         first = 0.0 if heard is None else next_downbeat(heard.beats, 0.0) or 0.0
         new = score_of_sections(
             [start for start, _ in request.sections],
-            [(plan, known_parts(values, planned=planned)) for plan, values in plans],
+            [(plan, known_parts(values, planned=planned, tune=tune)) for plan, values in plans],
             request.new_seconds,
             first=first,
         )

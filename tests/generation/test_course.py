@@ -272,7 +272,7 @@ def test_of_a_melody_nothing_is_planned_that_it_says_itself(following: MusicLM) 
     reader = following.prompts.score_reader
     assert reader is not None
     embeddings = torch.zeros(1, 8)
-    (course,) = reader.courses(Request("a violin", seconds=2.0, melody=tone(2.0)), embeddings, None)
+    (course,) = reader.courses(Request("a violin waltz", seconds=2.0, melody=tone(2.0)), embeddings, None)
     assert course.score.known == ()
     assert course.plan is None
     said = Request("a violin, no drums", seconds=2.0, melody=tone(2.0), controls=Controls(bpm=90.0))
