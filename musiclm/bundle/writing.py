@@ -18,6 +18,7 @@ from musiclm.bundle.storage import Storage, pack_weights
 from musiclm.files import only_writer, replacing
 from musiclm.tokenizers.protocols import KnowsWords
 
+PLANNER = "musiclm.score.planner.Planner"
 ADAPTER = "musiclm.stages.adapters.StageAdapter"  # lies beside the stages, and makes no music by itself
 Settings = Mapping[str, Mapping[str, Any]]  # of generation, by role and name
 
@@ -83,7 +84,7 @@ def merge(
         settings: of generation, by role; without any, each component keeps its own, or what that of the same
             role before it had.
         only: roles of the components to take; all without them.
-        stages: False leaves the stages out.
+        stages: False leaves the stages out, and the planner, whose plans they follow.
         beside: names of what may lie in the folder already.
 
     Raises:
@@ -95,7 +96,7 @@ def merge(
     used: dict[str, dict[str, Any]] = {role: dict(values) for role, values in (settings or {}).items()}
     pipeline = None
     for source in sources:
-        roles = [role for role in source.components if stages or not _is_stage(source.component(role))]
+        roles = [role for role in source.components if stages or not _draws(source.component(role))]
         chosen.update({role: source for role in roles if not only or role in only})
         if settings is None:
             used.update({role: source.settings(role) for role in roles if source.settings(role)})
@@ -213,3 +214,8 @@ def _with_room(folder: Path) -> Iterator[None]:
 
 def _is_stage(component: Component) -> bool:
     return component.class_path.startswith("musiclm.stages.") and component.class_path != ADAPTER
+
+
+def _draws(component: Component) -> bool:
+    """Whether it draws music or its plan, and so makes no token of a recording."""
+    return _is_stage(component) or component.class_path == PLANNER

@@ -21,7 +21,7 @@ from musiclm.data.crops import run_report
 from musiclm.data.loading import ResumableLoader, ResumableSampler, check_any_to_train_on, no_validation
 from musiclm.data.sources import Row, split_of
 from musiclm.data.sources.corpus_table import read_table
-from musiclm.data.store import TokenRow, TokenStore
+from musiclm.data.store import StoreDescription, TokenRow, TokenStore
 from musiclm.data.token_crops import tokens_of
 from musiclm.files import shown
 from musiclm.score.bars import plan_of_score
@@ -135,12 +135,17 @@ class Plans(lightning.LightningDataModule):
             data, batch_size=self.batch_size, sampler=range(self.validation_plans), collate_fn=_together
         )
 
+    @property
+    def description(self) -> StoreDescription:
+        """Of the token store."""
+        return self._store.description
+
     @cached_property
     def _store(self) -> TokenStore:
         return TokenStore(self.tokens)
 
     def _data(self, split: str, *, seed: int) -> PlanData:
-        return PlanData(self.split(split), dimension=self._store.description["mulan"].size, seed=seed)
+        return PlanData(self.split(split), dimension=self.description["mulan"].size, seed=seed)
 
 
 def described(row: TokenRow) -> DescribedPlan | None:

@@ -105,6 +105,9 @@ class ScoreReader:
         # A tune has a tempo, a key and chords of its own, which a planner does not hear.
         tune = request.melody is not None
         planner = None if tune else self.planner
+        if planner is not None and planner.dimension != embeddings.shape[1]:
+            # Another joint embedding was put into the model: the words alone tell the plan.
+            embeddings = embeddings.new_zeros(len(embeddings), planner.dimension)
         plans = plans_of(
             request.sections,
             embeddings.cpu(),

@@ -14,6 +14,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 from torch.nn import functional
 
+from musiclm.data.plans import Plans
 from musiclm.score.plan_tokens import HEADER
 from musiclm.score.planner import LONGEST, Planner, words_of
 from musiclm.training.schedules import scheduled, share_of_peak
@@ -59,6 +60,16 @@ class PlannerTraining(lightning.LightningModule):
         self.embedding_dropout = embedding_dropout
         self.noise = noise
         self.seed = seed
+
+    def setup(self, stage: str) -> None:
+        """Check that the planner knows embeddings of the store's size."""
+        source = self.trainer.datamodule  # type: ignore[attr-defined]  # None beside plain loaders
+        size = source.description["mulan"].size if isinstance(source, Plans) else self.part.dimension
+        if size != self.part.dimension:
+            raise ValueError(
+                f"expected a planner of {size} dimensions, as the joint embedding of {source.tokens}, "
+                f"got {self.part.dimension}: add --model.init_args.part.init_args.dimension {size}"
+            )
 
     def training_step(self, batch: dict[str, Any], index: int) -> Tensor:
         seed_step(self, self.seed)

@@ -21,11 +21,13 @@ from musiclm.bundle.component import Component
 from musiclm.corpus.melodies import TABLE_NAME
 from musiclm.data.crops import AudioCrops
 from musiclm.data.melody_windows import MelodyVersions
+from musiclm.data.plans import Plans
 from musiclm.data.token_crops import TokenCrops
 from musiclm.stages.stage import Stage
 from musiclm.training.checkpoint import Found
 
 CONFIG = "config.yaml"
+HEARD_BY_PLANNER = "joint_embedding"  # what a planner knows of music beside its words
 TEACHERS = ("w2v_bert", "mulan", "melody")  # arguments of a model: folder of the frozen part it is fitted to
 # Values of the trainer that decide what is learned; the others say for how long, where, and what is reported.
 TRAINER = (
@@ -49,7 +51,7 @@ FREE_OF_MODEL = {
     "fused",
     "capturable",
 }
-FREE_OF_DATA = {"tokens", "audio", "melodies", "strict"}
+FREE_OF_DATA = {"tokens", "audio", "melodies", "labels", "strict"}
 FREE_OF_DATA |= {"num_workers", "validation_crops", "validation_windows"}
 ELSEWHERE = "name another folder (--out), or remove it"
 DIGESTED = 10_000  # recordings of a store whose tokens tell it from others
@@ -204,10 +206,13 @@ class OwnOptimizerValues(Callback):
 
 
 def teachers_of(part: object, data: lightning.LightningDataModule | None) -> dict[str, str]:
-    """Fingerprints of the tokenizers whose tokens a stage learns; none for what learns from audio.
+    """Fingerprints of the tokenizers whose tokens a stage learns, and of the embedding that a planner does.
 
-    Only those: a semantic stage stays good when the codec is trained again.
+    Only those: a semantic stage stays good when the codec is trained again. None for what learns from audio.
     """
+    if isinstance(data, Plans):
+        made = data.description.fingerprints
+        return {role: value for role, value in made.items() if role == HEARD_BY_PLANNER}
     if not (isinstance(data, TokenCrops) and isinstance(part, Stage)):
         return {}
     made_by = {role for segment in part.layout.segments for role in data.description[segment.key].made_by}
@@ -232,6 +237,10 @@ def _music(data: lightning.LightningDataModule | None) -> dict[str, Any]:
         some = rows[:: math.ceil(len(rows) / DIGESTED)]
         tokens = ((row.id, row.semantic[:1000].tobytes()) for row in some)
         return {"folder": str(data.tokens), "count": len(rows), "digest": _digest(tokens)}
+    if isinstance(data, Plans):
+        plans = data.split("train")
+        known = ((plan.tokens, plan.captions) for plan in plans)
+        return {"folder": str(data.tokens), "count": len(plans), "digest": _digest(known)}
     if isinstance(data, AudioCrops):
         recordings = data.split("train")
         folders = data.audio if isinstance(data.audio, list) else [data.audio]

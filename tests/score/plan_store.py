@@ -36,6 +36,7 @@ def make_plan_store(folder: Path, plans: Sequence[tuple[Plan | None, str]], *, h
             TokenRow(f"{index:03d}", f"{index}.wav", score.seconds, "CC0-1.0", split, [caption], streams)
         )
     streams_made = (*streams_of(semantic=8, acoustic=(2, 8), mulan=4), *STREAMS)
-    write_description(folder, StoreDescription(streams_made, {"codec": "0123", "semantic_quantizer": "0123"}))
+    made_by = {"codec": "0123", "semantic_quantizer": "0123", "joint_embedding": "4567"}
+    write_description(folder, StoreDescription(streams_made, made_by))
     write_shard(shard_path(folder, 0), rows)
     write_codebooks(folder, {})

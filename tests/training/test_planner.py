@@ -45,10 +45,21 @@ def test_the_recipe_trains_a_planner_from_a_token_store_and_keeps_it(folder: Pat
     main(["fit", *layers, sizes, f"--tokens={folder}", f"--out={tmp_path / 'run'}"])
     bundle = Bundle(tmp_path / "run" / "part")
     assert list(bundle.components) == ["planner"]
+    assert bundle.component("planner").trained_on == {"joint_embedding": "4567"}
     planner = load_component(bundle.path)
     assert isinstance(planner, Planner)
     plan = planner.draw("a waltz", torch.zeros(4), Controls(), generator=torch.Generator().manual_seed(0))
     assert plan.seconds > 0
+
+
+def test_a_planner_of_another_embedding_is_refused(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layers = ["--config", f"{CONFIGS / 'planner.yaml'}", "--config", f"{CONFIGS / 'tiny' / 'planner.yaml'}"]
+    with pytest.raises(SystemExit) as stopped:
+        main(["fit", *layers, "--tokens", str(folder), "--out", str(tmp_path / "run")])
+    assert stopped.value.code == 2
+    assert "add --model.init_args.part.init_args.dimension 4" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("known_by", ["words", "embedding"])
