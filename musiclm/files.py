@@ -5,6 +5,7 @@ import fcntl
 import functools
 import inspect
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +15,7 @@ from typing import ParamSpec, TypeVar
 
 LOCK = ".lock"
 TEMPORARY = ".{stem}.{process}.tmp{suffix}"  # a file's name while it is written
+A_URL = re.compile(r"([a-z][a-z0-9+.-]+):/{1,2}(?=[^/])")
 NO_LOCKS = (
     errno.ENOSYS,
     errno.ENOLCK,
@@ -68,6 +70,21 @@ def remove_leftovers(folder: Path, name: str = "*.*") -> None:
         leftover.unlink(missing_ok=True)
 
 
+def url_of(place: str | Path) -> str | None:
+    """The URL that a place is, of whose slashes a `Path` keeps one; None of a file or a folder."""
+    found = A_URL.match(str(place))
+    if found is None or found[1] == "file" or os.path.lexists(place):
+        return None
+    return f"{found[1]}://{str(place)[found.end() :]}"
+
+
+def cache_folder(*names: str) -> Path:
+    """A folder for what can be made or fetched again: in `MUSICLM_CACHE`, else in the user's cache."""
+    own = os.environ.get("MUSICLM_CACHE")
+    users = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(own or Path(users) / "musiclm", *names)
+
+
 def write_whole(file: Path, content: bytes) -> None:
     """Write `content` to `file`, whole or not at all."""
     with replacing(file) as temporary:
@@ -83,12 +100,27 @@ def only_writer(folder: Path) -> Iterator[None]:
     Raises:
         BlockingIOError: another process holds it; the message names that process.
         FileExistsError: `folder` is a file.
+        ValueError: it is a URL.
     """
+    if (url := url_of(folder)) is not None:
+        raise ValueError(f"expected a folder of this machine to write to, got {url}")
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"expected a folder to write to, {folder} is a file: name another")
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder / LOCK):
         yield
+
+
+@contextmanager
+def not_left_empty(folder: Path) -> Iterator[None]:
+    """Remove a folder that was not there before the `with` block, and is empty after it."""
+    existed = folder.exists()
+    try:
+        yield
+    finally:
+        if not existed:
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
 
 
 def only_writer_to(name: str) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
@@ -105,14 +137,8 @@ def only_writer_to(name: str) -> Callable[[Callable[Arguments, Result]], Callabl
             if given.arguments[name] is None:
                 return command(*args, **kwargs)
             folder = Path(given.arguments[name])
-            existed = folder.exists()
-            try:
-                with only_writer(folder):
-                    return command(*args, **kwargs)
-            finally:
-                if not existed:
-                    with suppress(OSError):  # it is not empty
-                        folder.rmdir()
+            with not_left_empty(folder), only_writer(folder):
+                return command(*args, **kwargs)
 
         return held
 
@@ -158,7 +184,7 @@ def _locked(file: Path) -> Iterator[None]:
 def shown(path: str | Path) -> str:
     """A path on one line, for a terminal or a table. A name may hold any byte but 0 and /: those that would
     not print there are escaped."""
-    return printable(os.fspath(path).replace("\\", "\\\\"))
+    return printable(os.fspath(url_of(path) or path).replace("\\", "\\\\"))
 
 
 def printable(text: str) -> str:

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from musiclm.data.crops import run_report
 from musiclm.data.loading import ResumableLoader, ResumableSampler, check_any_to_train_on, no_validation
+from musiclm.data.remote import brought_here
 from musiclm.data.sources import Row, split_of
 from musiclm.data.sources.corpus_table import read_table
 from musiclm.data.store import StoreDescription, TokenRow, TokenStore
@@ -83,7 +84,7 @@ class Plans(lightning.LightningDataModule):
             raise ValueError(
                 f"expected a batch_size of 1 … plans_per_epoch, got {batch_size} and {plans_per_epoch}"
             )
-        self.tokens = Path(tokens)
+        self.tokens = brought_here(Path(tokens))
         self.labels = None if labels is None else Path(labels)
         self.batch_size = batch_size
         self.plans_per_epoch = plans_per_epoch

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from musiclm.bundle import Bundle, aliases
 from musiclm.bundle.reading import MODEL_FILE
+from musiclm.data.remote import brought_here
 from musiclm.files import replacing, write_whole
 from musiclm.stages.streams import Stream, by_name
 
@@ -247,7 +248,7 @@ class TokenStore:
     def __init__(self, folder: str | Path) -> None:
         import pyarrow
 
-        self.folder = Path(folder)
+        self.folder = brought_here(Path(folder))
         self.description = read_description(self.folder)
         if (self.folder / UNFINISHED).is_file():
             raise ValueError(

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from musiclm.data.left_out import counted
+from musiclm.data.remote import written_at
 from musiclm.data.store import (
     CODEBOOKS,
     DESCRIPTION,
@@ -45,23 +46,23 @@ def merge(tokens: list[Path], out: Path = Path("merged"), shard_size: int = 32) 
                 f"expected stores made by the same tokenizers, {shown(store.folder)} holds other tokens than "
                 f"{shown(tokens[0])}: tokenize the music again"
             )
-    with only_writer(out):
-        if (out / DESCRIPTION).exists():
+    with written_at(out) as folder, only_writer(folder):
+        if (folder / DESCRIPTION).exists():
             raise ValueError(f"expected a new folder, {shown(out)} holds tokens: name another --out")
-        for leftover in shards_of(out):  # of a run that was killed: it has no description
+        for leftover in shards_of(folder):  # of a run that was killed: it has no description
             leftover.unlink()
-        shutil.copyfile(tokens[0] / CODEBOOKS, out / CODEBOOKS)
+        shutil.copyfile(stores[0].folder / CODEBOOKS, folder / CODEBOOKS)
         for stream in stores[0].description.embeddings:
-            quantizer = quantizer_of(tokens[0], stream.made_by[-1])
-            shutil.copytree(quantizer, out / quantizer.name, dirs_exist_ok=True)
+            quantizer = quantizer_of(stores[0].folder, stream.made_by[-1])
+            shutil.copytree(quantizer, folder / quantizer.name, dirs_exist_ok=True)
         rows = _merged(stores)
         count, index = 0, 0
         with Progress("merge", sum(map(len, stores)), unit="recording") as counter:
             while shard := list(islice(rows, shard_size)):
-                write_shard(shard_path(out, index), shard)
+                write_shard(shard_path(folder, index), shard)
                 count, index = count + len(shard), index + 1
                 counter.advance(len(shard))
-        write_description(out, stores[0].description)
+        write_description(folder, stores[0].description)
     print(f"tokens of {counted(count, 'recording')}: {shown(out)}")
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from musiclm.bundle import Bundle
 from musiclm.data.left_out import counted
+from musiclm.data.remote import brought_here
 from musiclm.data.store import (
     CODEBOOKS,
     SHARD,
@@ -43,8 +44,8 @@ def info(tokens: Path) -> None:
     """
     store = TokenStore(tokens)
     said = store.table.select(["seconds", "licence", "split", "captions"]).to_pylist()
-    shards = shards_of(tokens)
-    size = sum(file.stat().st_size for file in tokens.rglob("*") if file.is_file())
+    shards = shards_of(store.folder)
+    size = sum(file.stat().st_size for file in store.folder.rglob("*") if file.is_file())
     hours = sum(row["seconds"] for row in said) / 3600
     kept = f"{size / 1e6:,.1f} MB in {counted(len(shards), 'shard')}"
     print(f"{counted(len(said), 'recording')}, {hours:.2f} h, {kept}")
@@ -68,9 +69,10 @@ def verify(tokens: Path) -> None:
     Args:
         tokens: folder of the store.
     """
-    description = read_description(tokens)
-    faults = [*_faults_beside(tokens, description)]
-    shards = shards_of(tokens)
+    folder = brought_here(tokens)
+    description = read_description(folder)
+    faults = [*_faults_beside(folder, description)]
+    shards = shards_of(folder)
     if not shards:
         faults.append(f"there is no shard ({SHARD.format(index=0)}, ...)")
     ids: Counter[str] = Counter()

@@ -24,6 +24,7 @@ from musiclm.data.loading import (
     check_crops,
     no_validation,
 )
+from musiclm.data.remote import brought_here
 from musiclm.data.store import (
     StoreDescription,
     TokenRow,
@@ -178,7 +179,7 @@ class TokenCrops(lightning.LightningDataModule):
     ) -> None:
         super().__init__()
         check_crops(seconds, batch_size=batch_size, crops_per_epoch=crops_per_epoch)
-        self.tokens = Path(tokens)
+        self.tokens = brought_here(Path(tokens))
         self.seconds = seconds
         self.batch_size = batch_size
         self.crops_per_epoch = crops_per_epoch

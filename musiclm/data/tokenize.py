@@ -7,7 +7,6 @@ unusable is left out and reported; the work goes on.
 
 import sys
 from collections.abc import Callable, Collection, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import Tensor
 from musiclm.bundle import Bundle, merge
 from musiclm.data.left_out import LeftOut, Report, counted, reason_of
 from musiclm.data.pieces import in_pieces, load
+from musiclm.data.remote import written_at
 from musiclm.data.reuse import KnownRows, source_file
 from musiclm.data.sources import MANY, Recording, SourceOptions, as_text, find_recordings
 from musiclm.data.store import (
@@ -35,7 +35,7 @@ from musiclm.data.store import (
     write_shard,
 )
 from musiclm.data.stream_makers import MAKERS, Maker, Material, listener_of, parts_said, score_makers
-from musiclm.files import only_writer, shown
+from musiclm.files import not_left_empty, only_writer, shown
 from musiclm.machine.device import Device, choose_device
 from musiclm.machine.executors import Executor, choose_executor
 from musiclm.progress import Progress, progress
@@ -163,22 +163,15 @@ def tokenize(
         raise ValueError(
             f"expected both {' and '.join(MELODY)} in {bundle}, or neither: pack the other as well"
         )
-    is_new = not out.exists()
-    try:
-        with only_writer(out):
-            report = Report(out, strict=strict)
-            recordings = in_pieces(find_recordings(audio, report, source))
-            report.check(len(recordings), ", ".join(map(shown, audio)))
-            executor = choose_executor(ray, workers, gpus=place != "cpu")
-            _make_store(recordings, out, tokenizers, streams, shard_size, executor, place, report)
-            taken = len(report.remaining(recordings))
-            print(f"tokens of {counted(taken, 'recording')}: {shown(out)}")
-            report.close(taken)
-    except BaseException:
-        if is_new:
-            with suppress(OSError):  # it holds something: keep it
-                out.rmdir()
-        raise
+    with written_at(out) as folder, not_left_empty(folder), only_writer(folder):
+        report = Report(folder, strict=strict)
+        recordings = in_pieces(find_recordings(audio, report, source))
+        report.check(len(recordings), ", ".join(map(shown, audio)))
+        executor = choose_executor(ray, workers, gpus=place != "cpu")
+        _make_store(recordings, folder, tokenizers, streams, shard_size, executor, place, report)
+        taken = len(report.remaining(recordings))
+        print(f"tokens of {counted(taken, 'recording')}: {shown(out)}")
+        report.close(taken)
 
 
 def _make_store(

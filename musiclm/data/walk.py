@@ -31,7 +31,14 @@ OTHER = {  # lie beside music, and are not opened
     ".part", ".crdownload", ".tmp",
 }
 # fmt: on
+SAYING = {".txt", ".json", ".jsonl", ".csv", ".tsv", ".m3u", ".m3u8", ".parquet", ".arrow", ".gz"}
 NOT_OURS = {"__MACOSX", "@eaDir"}  # macOS's and Synology's folders of attributes and thumbnails
+
+
+def is_worth_fetching(name: str) -> bool:
+    """Whether a file may hold a recording, or say something of one: captions, a table, a list."""
+    ending = Path(name).suffix.lower()
+    return ending in SAYING or ending not in OTHER
 
 
 @dataclass(frozen=True)

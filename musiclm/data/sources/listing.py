@@ -7,7 +7,7 @@ from pathlib import Path
 from musiclm.data.captions import decode_text
 from musiclm.data.left_out import Report
 from musiclm.data.sources.options import SourceOptions
-from musiclm.files import shown
+from musiclm.files import shown, url_of
 
 LISTS = {".m3u", ".m3u8", ".txt", ".lst"}
 
@@ -33,7 +33,7 @@ def places_of(argument: Path, options: SourceOptions, report: Report) -> list[Pa
         root = options.root or argument.parent
         try:
             path = options.path_of(name, root)
-            if not os.path.lexists(path):
+            if not os.path.lexists(path) and url_of(path) is None:
                 raise ValueError(f"named in {shown(argument)}, but not there")
         except ValueError as error:
             report.leave_out(root / name, error)

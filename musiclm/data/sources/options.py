@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from musiclm.files import shown
+from musiclm.files import shown, url_of
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class SourceOptions:
         split_by: a label, as artist or album, or folder: recordings that share it are all trained on, or all
             held out.
         validation: folder of the recordings to hold out; all others are trained on.
-        anywhere: let tables and lists name files outside the folder that their paths begin in.
+        anywhere: let tables and lists name files outside the folder that their paths begin in, and URLs.
 
     Raises:
         ValueError: the two ways to hold recordings out are both given.
@@ -36,13 +36,17 @@ class SourceOptions:
             raise ValueError("expected source.split_by or source.validation, not both")
 
     def path_of(self, name: str, root: Path) -> Path:
-        """The file that a table names.
+        """The file that a table names, or its URL.
 
         Raises:
             ValueError: it lies outside the folder, and that is not allowed, or it is no file's name.
         """
         if "\0" in name or not Path(name).name:
             raise ValueError("no name of a file")
+        if url_of(name) is not None:
+            if not self.anywhere:
+                raise ValueError("a URL: --source.anywhere true lets it be fetched")
+            return Path(name)
         path = root / name
         if not self.anywhere and not is_inside(path, root):
             raise ValueError(

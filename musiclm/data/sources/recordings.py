@@ -12,23 +12,42 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from musiclm.audio import AudioInfo, inspect
 from musiclm.data.captions import captions_file, read_captions
 from musiclm.data.left_out import LeftOut, Report, reason_of
-from musiclm.data.sources import captioned_sets, corpus_table, delimited, fma, jamendo, json_lines
+from musiclm.data.remote import AT_ONCE, brought_here
+from musiclm.data.sources import (
+    captioned_sets,
+    corpus_table,
+    delimited,
+    fma,
+    hugging_face,
+    jamendo,
+    json_lines,
+)
 from musiclm.data.sources.listing import places_of
 from musiclm.data.sources.options import SourceOptions, is_inside
 from musiclm.data.sources.source import Row, Source, Split, split_of
-from musiclm.data.walk import find_files
-from musiclm.files import shown
+from musiclm.data.walk import find_files, is_worth_fetching
+from musiclm.files import shown, url_of
 from musiclm.machine.cpus import usable_cpus
 from musiclm.progress import Progress
 
 # The first that finds its table at a place reads it: those of public sets before tables of any columns.
-SOURCES: tuple[Source, ...] = (corpus_table, fma, jamendo, captioned_sets, json_lines, delimited)
+SOURCES: tuple[Source, ...] = (
+    corpus_table,
+    hugging_face,
+    fma,
+    jamendo,
+    captioned_sets,
+    json_lines,
+    delimited,
+)
+Named = TypeVar("Named", Row, Path)
 HEAD = 2**16  # bytes that files of equal size are compared by first
 MANY = 200  # files to look at, from which on the user is told how it goes
 
@@ -74,9 +93,16 @@ def find_recordings(
             damaged, or lacks what the options ask for.
     """
     report = report or Report()
-    options = options or SourceOptions()
     places = [Path(place) for place in ([audio] if isinstance(audio, str | Path) else audio)]
     named = ", ".join(map(shown, places))
+    options = options or SourceOptions()
+    fetched = partial(brought_here, leave_out=report.leave_out, wanted=is_worth_fetching)
+    places = [fetched(place) for place in places]
+    options = replace(
+        options,
+        root=options.root and fetched(options.root),
+        validation=options.validation and fetched(options.validation),
+    )
     if options.validation is not None:
         places.append(options.validation)
     recordings = _told_apart(_readable(_candidates(places, options, report), report))
@@ -98,10 +124,10 @@ def _candidates(
             ((each, its) for each in SOURCES if (its := each.find(place)) is not None), (None, place)
         )
         if source is None:
-            rest += places_of(place, options, report)
+            rest += _fetched(places_of(place, options, report), report)
             continue
         root = options.root or (place if place.is_dir() else place.parent)
-        for row in source.read(table, root, options, report):
+        for row in _fetched(source.read(table, root, options, report), report):
             if row.path in rows:
                 report.leave_out(row.path, f"named twice in {shown(table)}")
             elif not os.path.lexists(row.path):
@@ -117,6 +143,27 @@ def _candidates(
         inside = found.path.relative_to(found.place) if found.path != found.place else Path(found.path.name)
         candidates.append((own.id if own else as_text(str(inside.with_suffix(""))), found.path, own))
     return candidates
+
+
+def _fetched(named: Sequence[Named], report: Report) -> list[Named]:
+    """What a table names, with copies here in the place of URLs; what cannot be fetched is left out."""
+
+    def fetch(each: Named) -> Named | LeftOut:
+        path = each.path if isinstance(each, Row) else each
+        if url_of(path) is None:
+            return each
+        try:
+            copy = brought_here(path)
+        except (OSError, ValueError) as error:
+            return LeftOut(path, str(error))
+        return replace(each, path=copy) if isinstance(each, Row) else copy
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        fetched = list(pool.map(fetch, named))
+    for each in fetched:
+        if isinstance(each, LeftOut):
+            report.leave_out(each.path, each.reason)
+    return [each for each in fetched if not isinstance(each, LeftOut)]
 
 
 def _readable(candidates: Sequence[tuple[str, Path, Row | None]], report: Report) -> list[Recording]:
