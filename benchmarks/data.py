@@ -9,8 +9,10 @@ it takes for less. The large store is one shard under many names, and what is me
 """
 
 import os
+import random
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -35,6 +37,7 @@ from musiclm.data.store import (
     TokenRow,
     TokenStore,
     shard_path,
+    shards_of,
     write_description,
     write_shard,
 )
@@ -46,6 +49,8 @@ SAMPLE_RATE = 24_000
 CLIP_SECONDS = 30.0
 CLIPS, QUICK_CLIPS = 48, 12  # of the longer run; the shorter one has a quarter
 PER_SHARD = 2  # recordings, so that processes end together
+KILLS, QUICK_KILLS = 10, 2
+KILLED_WITHIN = 1.0  # seconds from a run's first shard on
 LONG_HOURS, QUICK_LONG_HOURS = 2.5, 0.1  # of one file; above two it is read in pieces of an hour
 ROWS, QUICK_ROWS = 1_000_000, 50_000
 ROWS_IN_A_SHARD = 1_000
@@ -73,6 +78,8 @@ def measure(folder: Path, *, quick: bool) -> Iterator[dict[str, Any]]:
     clips = QUICK_CLIPS if quick else CLIPS
     for workers in (1, 2):
         yield tokenizing(folder, clips, workers)
+    for ray in (None, "local"):
+        yield killed(folder, clips, QUICK_KILLS if quick else KILLS, ray)
     yield long_file(folder, QUICK_LONG_HOURS if quick else LONG_HOURS)
     store = large_store(folder / "large", QUICK_ROWS if quick else ROWS)
     yield opening(store)
@@ -103,13 +110,40 @@ def clips_in(folder: Path, count: int) -> Path:
 
 def tokenize_time(music: Path, out: Path, workers: int) -> float:
     """Seconds that the command takes."""
-    words = ["tokenize", music, "--out", out, "--workers", workers, "--shard_size", PER_SHARD]
-    words += ["--bundle", Bundle.find("default").path]
     began = time.perf_counter()
-    subprocess.run(
-        [sys.executable, "-m", "musiclm.cli", *map(str, words)], check=True, stdout=subprocess.DEVNULL
-    )
+    words = command(music, out, "--workers", str(workers))
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - began
+
+
+def command(music: Path, out: Path, *more: str) -> list[str]:
+    """`musiclm tokenize` as a process of its own."""
+    words = [music, "--out", out, "--shard_size", PER_SHARD, "--bundle", Bundle.find("default").path, *more]
+    return [sys.executable, "-m", "musiclm.cli", "tokenize", *map(str, words)]
+
+
+def killed(folder: Path, clips: int, kills: int, ray: str | None) -> dict[str, Any]:
+    """Whether runs that are killed, and one that is not, make the store of an unbroken run."""
+    out, whole = folder / f"tokens-killed-{ray}", folder / f"tokens-1-{clips}"
+    words = command(folder / f"{clips}", out, *(["--ray", ray] if ray else ["--workers", "2"]))
+    shards, cut, drawn = len(shards_of(whole)), 0, random.Random(0)
+    while cut < kills:
+        run = subprocess.Popen(words, start_new_session=True, stdout=subprocess.DEVNULL)
+        before = len(shards_of(out))
+        while len(shards_of(out)) == before and run.poll() is None:
+            time.sleep(0.02)  # until it is at work
+        try:
+            run.wait(drawn.uniform(0.0, KILLED_WITHIN))
+        except subprocess.TimeoutExpired:
+            os.killpg(run.pid, signal.SIGKILL)
+            cut += 1
+        run.wait()
+        if len(shards_of(out)) == shards:  # none is left to be killed at: from the beginning
+            shutil.rmtree(out)
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+    pairs = zip(shards_of(out), shards_of(whole), strict=True)
+    same = all(one.read_bytes() == other.read_bytes() for one, other in pairs)
+    return {"work": f"{kills} kills, {f'Ray, {ray}' if ray else 'two processes'}", "same": same}
 
 
 def long_file(folder: Path, hours: float) -> dict[str, Any]:
@@ -128,9 +162,9 @@ def large_store(folder: Path, rows: int) -> Path:
     """A store of so many recordings of half a minute: one shard under many names."""
     streams = (Stream("semantic", 1, 1024, 25.0), Stream("acoustic", 12, 1024, 50.0))
     write_description(folder, StoreDescription(streams, {}))
-    random = np.random.default_rng(0)
+    drawn = np.random.default_rng(0)
     codes = {
-        stream.name: random.integers(0, 1024, (stream.levels, int(CLIP_SECONDS * stream.rate)))
+        stream.name: drawn.integers(0, 1024, (stream.levels, int(CLIP_SECONDS * stream.rate)))
         for stream in streams
     }
     kept = {name: values.astype(np.uint16) for name, values in codes.items()}
@@ -179,8 +213,8 @@ def cropping(folder: Path) -> dict[str, Any]:
 
 def labelling() -> dict[str, Any]:
     """Recordings a second whose nearest sentences are found, embeddings being there."""
-    random = np.random.default_rng(0)
-    heard, said = (random.normal(size=(count, DIMENSION)) for count in (LABELLED, SENTENCES))
+    drawn = np.random.default_rng(0)
+    heard, said = (drawn.normal(size=(count, DIMENSION)) for count in (LABELLED, SENTENCES))
     sentences = [f"sentence {number}" for number in range(SENTENCES)]
     embedded = dict(zip(sentences, said, strict=True))
     began = time.perf_counter()
@@ -193,6 +227,8 @@ def labelling() -> dict[str, Any]:
 
 def figure(case: dict[str, Any]) -> str:
     """What was measured, in words."""
+    if "same" in case:
+        return "the store of an unbroken run" if case["same"] else "another store than an unbroken run's"
     if "real_time" in case:
         return f"{case['real_time']:.0f} × real time, {case['real_time_a_core']:.0f} a core"
     if "peak_bytes" in case:
@@ -202,10 +238,12 @@ def figure(case: dict[str, Any]) -> str:
 
 def bars(cases: list[dict[str, Any]]) -> list[Bar]:
     """What must hold."""
-    one, two, long, opened, crops, labels = cases
+    one, two, killed_here, killed_on_ray, long, opened, crops, labels = cases
     return [
         Bar("tokenize: × real time, one process", one["real_time"], floor=20),
         Bar("tokenize: two processes over one", two["real_time"] / one["real_time"], floor=1.8),
+        Bar("killed: the same store", float(killed_here["same"]), floor=1),
+        Bar("killed on Ray: the same store", float(killed_on_ray["same"]), floor=1),
         Bar("a long file: GiB", long["peak_bytes"] / 2**30, ceiling=3),
         Bar("open a large store: s", opened["seconds"], ceiling=1),
         Bar("random crops a second", crops["a_second"], floor=200),

@@ -79,19 +79,22 @@ def test_data(
     for name, value in {
         "CLIP_SECONDS": 1.0, "CLIPS": 8, "QUICK_CLIPS": 8, "LONG_HOURS": 0.02, "QUICK_LONG_HOURS": 0.02,
         "ROWS": 40, "QUICK_ROWS": 20, "ROWS_IN_A_SHARD": 10, "CROPS": 3, "CROP_SECONDS": 0.5,
-        "LABELLED": 20, "SENTENCES": 30,
+        "LABELLED": 20, "SENTENCES": 30, "KILLS": 1, "QUICK_KILLS": 1, "KILLED_WITHIN": 0.01,
     }.items():  # fmt: skip
         monkeypatch.setattr(data, name, value)
     once(data, "tokenizing")
+    once(data, "killed")
     once(data, "long_file")
     lines = run(data, *options)
     works = [case["work"] for case in cases(lines)]
-    assert works[3:5] == [
+    assert works[5:7] == [
         f"open a store of {20 if '--quick' in options else 40} recordings",
         "random crops of 0.5 s",
     ]
-    assert len(works) == 6
-    assert len(bars(lines)) == ("--check" in options) * 6
+    assert len(works) == 8
+    assert len(bars(lines)) == ("--check" in options) * 8
+    assert works[2] == "1 kills, two processes"
+    assert cases(lines)[2]["same"]
 
 
 @pytest.mark.parametrize("options", MODES, ids=" ".join)
