@@ -89,7 +89,7 @@ def test_stages_learn_it_drop_it_and_are_told_it_in_generation(store: TokenStore
         for stage in (semantic, coarse):
             stage.aligned["loudness"].projection.weight.normal_(std=7.0)
     model = MusicLM.from_bundle(merge([Bundle(tmp_path / "made" / "bundle"), *parts], tmp_path / "all"))
-    model.semantic_stage = semantic
+    model.semantic_stage, model.decoder.coarse = semantic, coarse
     quiet, loud = (torch.full((1, 1, 10), code) for code in (0, 3))
     heard = [
         model.perform(Request(PROMPT, seconds=1.0, codes={"loudness": codes})).listen()[0].waveform
@@ -109,10 +109,11 @@ def test_a_window_is_told_the_stretch_that_it_plays(store: TokenStore, tmp_path:
     stage = load_component(fit(store, "semantic", tmp_path / "semantic").path)
     codes = torch.arange(10)[None, None] % 4
     schedule = ConditioningSchedule((0.0,), (torch.zeros(1, 2, 1).long(),), {"loudness": codes})
-    assert schedule.hop(stage) == 1 / RATE  # windows begin where a frame of it does
-    told = schedule.conditions(stage, 1, moment=1.0, begin=1.0, length=2.0)["loudness"]
+    segments = stage.layout.conditions
+    assert schedule.hop(segments) == 1 / RATE  # windows begin where a frame of it does
+    told = schedule.conditions(segments, 1, moment=1.0, begin=1.0, length=2.0)["loudness"]
     assert told.flatten().tolist() == [1, 2, 3, 0, 1, -1, -1, -1, -1, -1]  # absent past its end
-    whole = schedule.conditions(stage, 1, moment=0.0, begin=0.0, length=2.0)
+    whole = schedule.conditions(segments, 1, moment=0.0, begin=0.0, length=2.0)
     assert sample_codes(stage, whole, frames=50).shape == (1, 1, 50)
 
 

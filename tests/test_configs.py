@@ -27,11 +27,11 @@ def test_a_config_opens_with_its_purpose_and_command(path: Path) -> None:
 
 def test_every_part_has_a_tiny_and_a_paper_size() -> None:
     parts = {path.name for path in PARTS if path.parent.name == "configs"}
-    assert len(parts) == 14
+    assert len(parts) == 16
     assert {path.name for path in PARTS if path.parent.name == "tiny"} == parts
-    # The paper's trunk has waveforms in the place of spectra, and so no low band; it follows no score; and an
-    # adapter has the size of its base.
-    ours = {"adapter.yaml", "low_band.yaml", "planner.yaml", "score_listener.yaml"}
+    # The paper's trunk has waveforms in the place of spectra, and so no low band; it follows no score; an
+    # adapter has the size of its base; and the latents are those of our codec.
+    ours = {"adapter.yaml", "latents.yaml", "low_band.yaml", "planner.yaml", "score_listener.yaml"}
     assert {path.name for path in PARTS if path.parent.name == "paper"} == parts - ours
 
 
@@ -43,10 +43,12 @@ def test_a_config_parses_over_its_part_s_default(
 
     layers = [ROOT / "configs" / path.name, *([] if path.parent.name == "configs" else [path])]
     data = ["--data.init_args.audio", "corpus"]
-    if path.stem in ("semantic", "coarse", "fine", "planner", "adapter"):
+    if path.stem in ("semantic", "coarse", "fine", "planner", "adapter", "latents", "denoiser"):
         data = ["--data.init_args.tokens", "tokens"]
     if path.stem.startswith("melody"):
         data = ["--data.init_args.melodies", "melodies"]
+    if path.stem == "denoiser":
+        data += ["--model.init_args.autoencoder", "latents"]
     words = [word for layer in layers for word in ("--config", str(layer))]
     monkeypatch.setattr("sys.argv", ["musiclm", "fit", *words, *data, "--print_config"])
     with pytest.raises(SystemExit) as stop:

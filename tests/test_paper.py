@@ -121,6 +121,20 @@ CONFIGS: dict[str, dict[str, tuple[Any, str]]] = {
     "semantic": {**PROMPTED, "data.seconds": (30.0, "M 4.1")},
     "coarse": {**PROMPTED, "model.part.num_coarse": (4, "M 3.2"), "data.seconds": (10.0, "M 4.1")},
     "fine": {**STAGE, "model.part.num_coarse": (4, "M 3.2"), "data.seconds": (3.0, "M 4.1")},
+    "denoiser": {
+        "model.part.process": ("angle", "D 3.3"),
+        "model.part.width": (768, "D 4"),
+        "model.part.blocks": (8, "D 4"),
+        "model.part.segment": (64, "D 4"),
+        "model.part.dimension": (16, "D 4: latents of the VAE"),
+        "model.part.frame_rate": (250.0, "D 4: 24 kHz, hop 96"),
+        "model.part.conditions": ([], "D 3.4: semantic tokens alone"),
+        "model.times": ("uniform", "D 3.3"),
+        "model.chunks": (4, "D 3.3"),
+        "model.context": (0.0, "D has none but chunks of a small angle"),
+        "model.joint_dropout": (0.1, "D 3.4: cross-attention becomes self-attention"),
+        "data.seconds": (40.0, "D 3.3: four chunks of 10 s"),
+    },
 }
 # What the code has, the paper's value, and where.
 SETTINGS = GenerationSettings()
@@ -158,11 +172,13 @@ def configuration(part: str) -> dict[str, Any]:
     """What `musiclm fit` trains with when the paper's layer lies over the default's, defaults filled in."""
     files = [ROOT / "configs" / f"{part}.yaml", ROOT / "configs" / "paper" / f"{part}.yaml"]
     source = "audio"
-    if part in ("semantic", "coarse", "fine"):
+    if part in ("semantic", "coarse", "fine", "denoiser"):
         source = "tokens"
     if part.startswith("melody"):
         source = "melodies"
     layers = [word for file in files for word in ("--config", str(file))]
+    if part == "denoiser":
+        layers += ["--model.init_args.autoencoder", "latents"]
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), pytest.raises(SystemExit):
         main(["fit", *layers, f"--data.init_args.{source}", source, "--print_config"])

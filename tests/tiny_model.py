@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from musiclm.bundle import build, merge, save_component
+from musiclm.diffusion.denoiser import Denoiser
 from musiclm.score.codes import STREAMS as SCORE_STREAMS
 from musiclm.tokenizers.mulan import MuLan
 from musiclm.training.mulan import train_vocabulary
@@ -130,16 +131,34 @@ SCORE_PARTS = {
 }
 
 
-def make_bundle(folder: Path, *, melody: bool = False, score: bool = False) -> Path:
+# What a model that makes sound by diffusion has instead of its coarse and fine stages.
+DIFFUSION_PARTS = {
+    "autoencoder": words_of("tokenizers.codec_latents.CodecLatents", codec_dimension=6, dimension=4),
+    "denoiser": words_of(
+        "diffusion.transformer.DiffusionTransformer",
+        dimension=4, width=16, layers=1, heads=2, feed_forward=24, embedding_width=8, streams=STREAMS,
+    ),
+}  # fmt: skip
+DIFFUSION_SETTINGS = {
+    "denoiser": {"window": 1.0, "carry": 0.4, "steps": 3, "guidance_by": {"mulan": 2.0}},
+    "autoencoder": {"context": 4},
+}
+
+
+def make_bundle(folder: Path, *, melody: bool = False, score: bool = False, diffusion: bool = False) -> Path:
     """A bundle of every part, with random weights."""
     torch.manual_seed(0)
     sources = []
     parts = PARTS | (MELODY_PARTS if melody else {}) | (SCORE_PARTS if score else {})
+    if diffusion:
+        parts = {name: part for name, part in parts.items() if name not in ("coarse_stage", "fine_stage")}
+        parts |= DIFFUSION_PARTS
     for name, words in parts.items():
         part = build(**words)
         _randomise(part)
         sources.append(save_component(folder / "parts" / name, name, part, storage="float32", **words))
-    settings = SETTINGS | (MELODY_SETTINGS if melody else {})
+    settings = SETTINGS | (MELODY_SETTINGS if melody else {}) | (DIFFUSION_SETTINGS if diffusion else {})
+    settings = {role: values for role, values in settings.items() if role in parts}
     return merge(sources, folder / "bundle", settings).path
 
 
@@ -152,7 +171,7 @@ def _randomise(part: nn.Module) -> None:
     for name, value in part.state_dict().items():
         if name.endswith(("codebooks", "centroids")):
             value.normal_()
-    if hasattr(part, "transformer"):
+    if hasattr(part, "transformer") or isinstance(part, Denoiser):
         with torch.no_grad():
             for parameter in part.parameters():
                 parameter.add_(0.2 * torch.randn_like(parameter))

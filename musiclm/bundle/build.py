@@ -26,7 +26,12 @@ from torch import nn
 from musiclm.bundle import aliases
 
 PACKAGE = Path(__file__).parents[1]
-FOLDERS = ("tokenizers", "stages", "score")  # of the package: where the classes of components are
+FOLDERS = (
+    "tokenizers",
+    "stages",
+    "score",
+    "diffusion",
+)  # of the package: where the classes of components are
 CLASS_PATH = re.compile(rf"musiclm\.({'|'.join(FOLDERS)})\.([a-z]\w*)\.([A-Za-z]\w*)", re.ASCII)
 PIPELINE_PATH = re.compile(r"musiclm\.generation\.([a-z]\w*)\.([A-Za-z]\w*)", re.ASCII)
 EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", re.ASCII)  # YAML 1.1 takes 1e-3 for a word

@@ -1,9 +1,11 @@
-"""Codes to sound, block by block, so that no seam is heard where blocks meet."""
+"""Codes or latents to sound, block by block, so that no seam is heard where blocks meet."""
 
 import torch
 from torch import Tensor
 
-from musiclm.tokenizers.protocols import AcousticTokenizer
+from musiclm.tokenizers.protocols import AcousticTokenizer, Autoencoder
+
+Codec = AcousticTokenizer | Autoencoder
 
 LIMIT = 0.9  # samples beyond are bent smoothly towards 1, so that nothing clips
 FADE_SECONDS = 0.02  # at the end, where the music is cut wherever it is
@@ -11,28 +13,26 @@ JOINT_SECONDS = 0.1  # of the end of an audio prompt that the music after it is 
 
 
 class BlockDecoder:
-    """Decodes codes block by block with the context the codec needs.
+    """Decodes frames, codes or latents, block by block with the context that their decoder needs.
 
     Frames near the end are held back until those after them are known, and decoded again then; the phase runs
     on from the first decoding, and over one hop the second is faded in.
 
     Args:
-        acoustic: the codec.
-        context: frames of codes that its decoder sees on either side of a block.
+        acoustic: the codec, or the autoencoder.
+        context: frames that its decoder sees on either side of a block.
     """
 
-    def __init__(self, acoustic: AcousticTokenizer, context: int) -> None:
+    def __init__(self, acoustic: Codec, context: int) -> None:
         self.acoustic = acoustic
         self.context = context
-        self.codes: Tensor | None = None  # [B, Q, t]: context already emitted, then frames held back
-        self.ready = 0  # frames of self.codes that are context
+        self.frames: Tensor | None = None  # [B, Q or D, t]: context already emitted, then frames held back
+        self.ready = 0  # frames of self.frames that are context
         self.prefix: Tensor | None = None  # [B, 1, t * hop]: what those frames were decoded to
         self.fade = acoustic.hop_length  # samples
 
     @classmethod
-    def after(
-        cls, prefix: Tensor, codes: Tensor, acoustic: AcousticTokenizer, context: int
-    ) -> "BlockDecoder":
+    def after(cls, prefix: Tensor, frames: Tensor, acoustic: Codec, context: int) -> "BlockDecoder":
         """A decoder that goes on from an audio prompt's end: its last `joint_frames` are decoded first.
 
         It takes over the prompt's phases, so that the two can be cross-faded there without one cancelling the
@@ -40,25 +40,25 @@ class BlockDecoder:
 
         Args:
             prefix: waveform [1, 1, T * hop_length].
-            codes: [1, Q, T] of it.
+            frames: [1, Q or D, T] of it.
             acoustic, context: as of the class.
         """
         decoder = cls(acoustic, context)
         joint = joint_frames(acoustic)
-        decoder.codes = codes[:, :, -(context + joint) :]
-        decoder.ready = decoder.codes.shape[2] - joint
-        decoder.prefix = prefix[:, :, -decoder.codes.shape[2] * acoustic.hop_length :]
+        decoder.frames = frames[:, :, -(context + joint) :]
+        decoder.ready = decoder.frames.shape[2] - joint
+        decoder.prefix = prefix[:, :, -decoder.frames.shape[2] * acoustic.hop_length :]
         decoder.fade = joint * acoustic.hop_length
         return decoder
 
-    def __call__(self, codes: Tensor, *, last: bool) -> Tensor:
+    def __call__(self, frames: Tensor, *, last: bool) -> Tensor:
         """Waveform [B, 1, l] of the frames that will not change any more."""
-        self.codes = codes if self.codes is None else torch.cat([self.codes, codes], dim=2)
-        end = self.codes.shape[2] - (0 if last else self.context)
+        self.frames = frames if self.frames is None else torch.cat([self.frames, frames], dim=2)
+        end = self.frames.shape[2] - (0 if last else self.context)
         if end <= self.ready:
-            return torch.empty(codes.shape[0], 1, 0, device=codes.device)
+            return torch.empty(frames.shape[0], 1, 0, device=frames.device)
         hop = self.acoustic.hop_length
-        waveform = self.acoustic.decode(self.codes, prefix=self.prefix)
+        waveform = self.acoustic.decode(self.frames, prefix=self.prefix)
         block = waveform[:, :, self.ready * hop : end * hop]
         if self.prefix is not None:
             # The same samples, as they were first decoded, or as they are in the audio prompt.
@@ -66,8 +66,8 @@ class BlockDecoder:
             fade = torch.linspace(0, 1, before.shape[2], device=block.device)
             block[:, :, : len(fade)] = torch.lerp(before, block[:, :, : len(fade)], fade)
         start = max(end - self.context, 0)
-        self.codes, self.prefix, self.ready = (
-            self.codes[:, :, start:],
+        self.frames, self.prefix, self.ready = (
+            self.frames[:, :, start:],
             waveform[:, :, start * hop :],
             end - start,
         )
@@ -75,7 +75,7 @@ class BlockDecoder:
         return block
 
 
-def joint_frames(acoustic: AcousticTokenizer) -> int:
+def joint_frames(acoustic: Codec) -> int:
     """Frames at the end of an audio prompt over which what follows is faded in."""
     return round(JOINT_SECONDS * acoustic.frame_rate)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from musiclm.stages.layout import ABSENT, Segment
-from musiclm.stages.stage import Stage
+from musiclm.stages.streams import MUSIC
 from musiclm.tokenizers.rvq import ResidualQuantizer
 
 BLEND_STEP = 1.0  # seconds that a mixture of two texts lasts
@@ -79,31 +79,31 @@ class ConditioningSchedule:
         return self.starts[index] if index < len(self.starts) else math.inf
 
     def conditions(
-        self, stage: Stage, rows: int, *, moment: float, begin: float, length: float
-    ) -> dict[str, Tensor | None]:
-        """What a stage draws a window under, [rows, levels, frames] by name.
+        self, segments: Sequence[Segment], rows: int, *, moment: float, begin: float, length: float
+    ) -> dict[str, Tensor]:
+        """What a window is drawn under, [rows, levels, frames] by name.
 
         Conditions with a clock cover a window of full length, as in training, however much of it is drawn.
 
         Args:
-            stage: whose conditions are wanted.
+            segments: the conditions of a stage or a denoiser.
             rows: of the batch.
             moment: of the first new frame; its section's words count for the whole window.
             begin: of the window, which may begin before what is new.
             length: of a full window, in seconds.
         """
-        found: dict[str, Tensor | None] = {"mulan": self._joint_at(moment).expand(rows, -1, -1)}
-        for segment in stage.layout.conditions:
-            if segment.optional and segment.name != "mulan":
+        found = {"mulan": self._joint_at(moment).expand(rows, -1, -1)}
+        for segment in segments:
+            if segment.optional and segment.name not in ("mulan", *MUSIC):
                 found[segment.name] = self._codes_of(segment, begin, length).expand(rows, -1, -1)
         return found
 
-    def hop(self, stage: Stage) -> float:
-        """Seconds of the longest frame of a condition that a stage follows: windows begin where one does.
+    def hop(self, segments: Sequence[Segment]) -> float:
+        """Seconds of the longest frame of a condition that is there: windows begin where one does.
 
         0 where there are none but the prompt.
         """
-        timed = [each for each in stage.layout.conditions if each.name in self.codes and each.frame_rate]
+        timed = [each for each in segments if each.name in self.codes and each.frame_rate]
         return max((1 / segment.frame_rate for segment in timed), default=0.0)
 
     def _joint_at(self, seconds: float) -> Tensor:

@@ -22,12 +22,12 @@ from musiclm.generation.audio_prompt import AudioPrompt
 from musiclm.generation.audio_stream import AudioStream
 from musiclm.generation.conditioning import ConditioningSchedule
 from musiclm.generation.course import Course
+from musiclm.generation.decoders import decoder_of
 from musiclm.generation.old_names import instead_of_clip, value_of_old_name, with_clip
 from musiclm.generation.prompts import PromptReader
 from musiclm.generation.request import Asked, AudioInput, Keep, Prompt, Request, check_seconds, check_seed
 from musiclm.generation.semantic_sampler import GivenTokens, OnSemantic, SemanticSampler, SemanticTokens
 from musiclm.generation.settings import SemanticSettings, read_settings
-from musiclm.generation.token_decoder import TokenDecoder
 from musiclm.generation.windows import OnProgress, say_nothing
 from musiclm.machine.cpus import limit_torch
 from musiclm.machine.device import Device, choose_device
@@ -122,19 +122,11 @@ class MusicLM:
             return prepare_to_decode(adapted.merged(role, bundle.load(role)).to(place), bits)
 
         semantic_stage = stage("semantic_stage")
-        decoder = TokenDecoder(
-            bundle.load("codec").to(place),
-            stage("coarse_stage"),
-            stage("fine_stage"),
-            coarse_settings=settings.coarse,
-            fine_settings=settings.fine,
-            codec_settings=settings.codec,
-        )
         return cls(
             bundle.load("joint_embedding").to(place),
             bundle.load("joint_quantizer").to(place),
             semantic_stage=semantic_stage,
-            decoder=decoder,
+            decoder=decoder_of(bundle, stage, settings, place),
             settings=settings.semantic,
             bundle=bundle,
             adapters=adapted,

@@ -87,7 +87,7 @@ class SemanticSampler:
             settings.window,
             settings.window - settings.stride,
             self.frame_rate,
-            hop=schedule.hop(stage),
+            hop=schedule.hop(stage.layout.conditions),
         )
         if prefix is None:
             prefix = torch.empty(1, 1, 0, dtype=torch.int64, device=stage.embedding.weight.device)
@@ -119,7 +119,7 @@ class SemanticSampler:
             end = min(end, self.known + math.ceil(border * self.frame_rate - 0.5))
         prompt = self.tokens[:, :, start:]
         conditions = self.schedule.conditions(
-            self.stage,
+            self.stage.layout.conditions,
             len(self.generators),
             moment=moment,
             begin=(start - self.known) / self.frame_rate,

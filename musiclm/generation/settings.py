@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from musiclm.bundle.build import read
+from musiclm.diffusion.process import Schedule
 
 if TYPE_CHECKING:
     from musiclm.bundle.component import Component
@@ -13,6 +14,7 @@ SHORTEST = 0.1  # seconds of a window, or of what is new or carried on in one: a
 LONGEST = 600.0  # seconds
 HOTTEST = 100.0  # temperature and guidance; far beyond what makes music
 MOST_CONTEXT = 10_000  # frames
+MOST_STEPS = 1000  # of a diffusion
 # By name: the least and the most that makes sense.
 RANGES: dict[str, tuple[float, float]] = {
     "window": (SHORTEST, LONGEST),
@@ -22,6 +24,10 @@ RANGES: dict[str, tuple[float, float]] = {
     "top_k": (1, 2**31),
     "guidance": (0.0, HOTTEST),
     "context": (0, MOST_CONTEXT),
+    "steps": (1, MOST_STEPS),
+    "order": (1, 2),
+    "guidance_from": (0.0, 1.0),
+    "guidance_until": (0.0, 1.0),
 }
 
 
@@ -80,19 +86,51 @@ class CodecSettings:
 
 
 @dataclass(frozen=True)
+class DenoiserSettings:
+    """How a denoiser is sampled, in windows of seconds."""
+
+    window: float = 10.0
+    carry: float = 2.0  # of the window before, what the next one starts from
+    steps: int = 10  # passes over a window
+    schedule: Schedule = "linear"
+    order: int = 2  # of the solver
+    guidance: float = 1.0  # classifier-free, by all conditions; 1 is off, else a row more
+    guidance_by: dict[str, float] = field(default_factory=dict)  # and by single ones, a row more for each
+    guidance_from: float = 0.0  # shares of the way from noise, 1, to data, 0, between which it is guided
+    guidance_until: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check(self, "denoiser", part="carry")
+
+
+@dataclass(frozen=True)
+class AutoencoderSettings:
+    """How latents are decoded block by block."""
+
+    context: int = 32  # frames of latents that the decoder sees on either side of a block
+
+    def __post_init__(self) -> None:
+        _check(self, "autoencoder")
+
+
+@dataclass(frozen=True)
 class GenerationSettings:
-    """The settings of all components of MusicLM that have some."""
+    """The settings of all components of a model that have some."""
 
     ROLES: ClassVar[dict[str, str]] = {  # of the fields
         "semantic": "semantic_stage",
         "coarse": "coarse_stage",
         "fine": "fine_stage",
         "codec": "codec",
+        "denoiser": "denoiser",
+        "autoencoder": "autoencoder",
     }
     semantic: SemanticSettings = field(default_factory=SemanticSettings)
     coarse: CoarseSettings = field(default_factory=CoarseSettings)
     fine: FineSettings = field(default_factory=FineSettings)
     codec: CodecSettings = field(default_factory=CodecSettings)
+    denoiser: DenoiserSettings = field(default_factory=DenoiserSettings)
+    autoencoder: AutoencoderSettings = field(default_factory=AutoencoderSettings)
 
 
 KINDS: dict[str, type[Any]] = {  # of the fields
@@ -100,6 +138,8 @@ KINDS: dict[str, type[Any]] = {  # of the fields
     "coarse": CoarseSettings,
     "fine": FineSettings,
     "codec": CodecSettings,
+    "denoiser": DenoiserSettings,
+    "autoencoder": AutoencoderSettings,
 }
 
 
@@ -140,8 +180,10 @@ def _check(settings: Any, role: str, part: str = "") -> None:
                         f"expected {each.name} of {role} of at most {HOTTEST:g}, got {name}: {scale}"
                     )
             continue
+        if value is None or isinstance(value, str):
+            continue
         least, most = RANGES[each.name]
-        if value is not None and not least <= value <= most:  # nor is NaN
+        if not least <= value <= most:  # nor is NaN
             raise ValueError(f"expected {each.name} of {role} of {least:g} to {most:g}, got {value:g}")
     if part and settings.window - getattr(settings, part) < SHORTEST:
         raise ValueError(

@@ -132,7 +132,7 @@ class AcousticCodes:
             self.coarse_settings.carry,
             self.frame_rate,
             unit=self.ratio,
-            hop=schedule.hop(self.coarse),
+            hop=schedule.hop(self.coarse.layout.conditions),
         )
         device = self.coarse.embedding.weight.device
         nothing = torch.empty(1, target.levels, 0, dtype=torch.int64, device=device)
@@ -157,7 +157,7 @@ class AcousticCodes:
         first = start // self.ratio
         last = first + math.ceil((end - start) / self.ratio) + self.coarse.layout.lookahead
         conditions = self.schedule.conditions(
-            self.coarse,
+            self.coarse.layout.conditions,
             rows,
             moment=(done - self.known) / self.frame_rate,
             begin=(start - self.known) / self.frame_rate,

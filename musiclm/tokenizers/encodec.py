@@ -112,9 +112,14 @@ class EnCodec(nn.Module):
             prefix: not needed, the codes determine the phase however the sound began.
         """
         check_codes(codes, num_quantizers=self.num_quantizers, codebook_size=self.codebook_size)
+        return self.decode_latents(self.quantizer.decode(codes.transpose(0, 1)), prefix=prefix)
+
+    @torch.no_grad()
+    def decode_latents(self, latents: Tensor, *, prefix: Tensor | None = None) -> Tensor:
+        """The same of latents [B, D, T], which need not be sums of entries."""
         layers = self.decoder.model
         recurrent = _recurrent(layers)
-        features = layers[: recurrent + 1](self.quantizer.decode(codes.transpose(0, 1)))
+        features = layers[: recurrent + 1](latents)
         waveform = in_stretches(layers[recurrent + 1 :], features, STRETCH, CONTEXT, rate=self.hop_length)
         return waveform.clamp(-1.0, 1.0)
 

@@ -38,6 +38,31 @@ class AcousticTokenizer(Protocol):
         ...
 
 
+class Autoencoder(Protocol):
+    """Waveform to continuous latents and back: what a diffusion makes sound by."""
+
+    sample_rate: int  # Hz
+    channels: int  # C
+    hop_length: int  # samples per frame
+    dimension: int  # D, of a latent
+
+    @property
+    def frame_rate(self) -> float:
+        """Latents per second: sample_rate / hop_length."""
+        ...
+
+    def encode(self, waveform: Tensor) -> Tensor:
+        """Latents [B, D, T] of a waveform [B, C, L] in [-1, 1]; T = ceil(L / hop_length)."""
+        ...
+
+    def decode(self, latents: Tensor, *, prefix: Tensor | None = None) -> Tensor:
+        """Waveform [B, C, T * hop_length] of latents [B, D, T].
+
+        `prefix` [B, C, n * hop_length], n <= T, is what the first n frames were decoded to before.
+        """
+        ...
+
+
 @runtime_checkable
 class SemanticEncoder(Protocol):
     """Waveform to frames of features that k-means makes semantic tokens of (w2v-BERT, ours or published)."""

@@ -126,8 +126,7 @@ class ResidualVectorQuantizer(nn.Module):
 
     def decode(self, codes: Tensor) -> Tensor:
         """Latents [B, D, T] of `codes` [B, Q, T]; Q may be fewer than all levels."""
-        entries = torch.stack([self.codebooks[q][codes[:, q]] for q in range(codes.shape[1])])  # [Q, B, T, D]
-        return entries.sum(dim=0).transpose(1, 2)
+        return sum_of_entries(self.codebooks, codes)
 
     def _sum_of_entries(self, codes: Tensor, levels: Tensor) -> Tensor:
         """Sum [N, D] of the first `levels` [N] entries of `codes` [Q, N]."""
@@ -199,3 +198,9 @@ def kmeans(vectors: Tensor, num_clusters: int) -> tuple[Tensor, Tensor]:
         fresh = vectors[torch.randint(num_vectors, (num_clusters,)).to(vectors.device)]
         centroids = torch.where(counts[:, None] > 0, sums / counts[:, None].clamp_min(1.0), fresh)
     return centroids, counts
+
+
+def sum_of_entries(codebooks: Tensor, codes: Tensor) -> Tensor:
+    """The vectors [B, D, T] that codes [B, Q, T] stand for, by codebooks [Q or more, codebook_size, D]."""
+    entries = torch.stack([codebooks[q][codes[:, q]] for q in range(codes.shape[1])])  # [Q, B, T, D]
+    return entries.sum(dim=0).transpose(1, 2)

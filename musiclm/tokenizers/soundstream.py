@@ -132,7 +132,12 @@ class SoundStream(nn.Module):
                 for the phase to run on from.
         """
         check_codes(codes, num_quantizers=self.num_quantizers, codebook_size=self.codebook_size)
-        return self.decoder(self.quantizer.decode(codes), prefix).clamp(-1.0, 1.0)
+        return self.decode_latents(self.quantizer.decode(codes), prefix=prefix)
+
+    @torch.no_grad()
+    def decode_latents(self, latents: Tensor, *, prefix: Tensor | None = None) -> Tensor:
+        """The same of latents [B, D, T], which need not be sums of entries."""
+        return self.decoder(latents, prefix).clamp(-1.0, 1.0)
 
     @contextmanager
     def streaming(self, *, num_quantizers: int | None = None) -> Iterator[CodecStream]:

@@ -21,10 +21,11 @@ from musiclm.data.store import TokenStore
 from musiclm.data.token_crops import TokenCrops
 from musiclm.stages.adapters import BlockSizes, StageAdapter, attach
 from musiclm.stages.stage import Stage
+from musiclm.training.dropout import drop_conditions, shares_dropped
 from musiclm.training.processes import say
 from musiclm.training.schedules import elapsed_share, length_of, scheduled, share_of_peak
 from musiclm.training.seeds import seed_step
-from musiclm.training.stages import drop_conditions, figures_of, level_losses, shares_dropped
+from musiclm.training.stages import figures_of, level_losses
 
 UNKNOWN = torch.finfo(torch.float32).max  # a loss before any is measured; finite, as all that is kept
 StageName = Literal["semantic", "coarse", "fine"]
@@ -84,7 +85,11 @@ class AdapterTraining(lightning.LightningModule):
         self.warmup_steps = warmup_steps
         self.final_rate = final_rate
         self.dropped = shares_dropped(
-            loaded.layout, condition_dropout, timed=timed_dropout, named=dropout, joint=joint_dropout
+            loaded.layout.conditions,
+            condition_dropout,
+            timed=timed_dropout,
+            named=dropout,
+            joint=joint_dropout,
         )
         self.joint_dropout = joint_dropout
         self.patience = patience

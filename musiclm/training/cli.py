@@ -14,6 +14,7 @@ import logging
 import sys
 import time
 from contextlib import ExitStack
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,6 @@ from musiclm.bundle import Storage, save_component
 from musiclm.data.loading import HoldsOut, no_validation
 from musiclm.files import only_writer, remove_leftovers, write_whole
 from musiclm.stages.adapters import StageAdapter
-from musiclm.stages.stage import Stage
 from musiclm.training.checkpoint import (
     LAST,
     CheckpointFiles,
@@ -40,6 +40,7 @@ from musiclm.training.checkpoint import (
     read_checkpoint,
 )
 from musiclm.training.divergence import Diverged, StopWhenDiverged
+from musiclm.training.learned import learned_streams
 from musiclm.training.mistakes import plain
 from musiclm.training.precision import computed_in
 from musiclm.training.processes import check_alone, is_first_process, say
@@ -57,7 +58,7 @@ from musiclm.training.resume import (
 from musiclm.training.sharded import Sharded
 from musiclm.training.shipped_configs import with_shipped
 from musiclm.training.short_names import explanation, with_long_names
-from musiclm.training.stages import StageTraining, learned_streams
+from musiclm.training.stages import StageTraining
 
 PURPOSES = {
     "fit": "Train a part.",
@@ -262,7 +263,7 @@ class TrainingCLI(LightningCLI):
         """Class and constructor values of the trained part, as its bundle is to name them."""
         part, words = self.model.part, self.config.fit.model.init_args.part.as_dict()
         init_args = words.get("init_args") or {}
-        if isinstance(part, Stage):
+        if "streams" in signature(type(part)).parameters:
             init_args |= {"streams": learned_streams(part, self.datamodule.streams)}
         if isinstance(part, StageAdapter):  # its sizes are those of its base
             init_args = part.init_args()

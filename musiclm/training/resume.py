@@ -23,12 +23,13 @@ from musiclm.data.crops import AudioCrops
 from musiclm.data.melody_windows import MelodyVersions
 from musiclm.data.plans import Plans
 from musiclm.data.token_crops import TokenCrops
-from musiclm.stages.stage import Stage
 from musiclm.training.checkpoint import Found
+from musiclm.training.learned import names_learned
 
 CONFIG = "config.yaml"
 HEARD_BY_PLANNER = "joint_embedding"  # what a planner knows of music beside its words
-TEACHERS = ("w2v_bert", "mulan", "melody")  # arguments of a model: folder of the frozen part it is fitted to
+# Arguments of a model: the folder of the frozen part that it is fitted to.
+TEACHERS = ("w2v_bert", "mulan", "melody", "autoencoder")
 # Values of the trainer that decide what is learned; the others say for how long, where, and what is reported.
 TRAINER = (
     "precision",
@@ -213,9 +214,9 @@ def teachers_of(part: object, data: lightning.LightningDataModule | None) -> dic
     if isinstance(data, Plans):
         made = data.description.fingerprints
         return {role: value for role, value in made.items() if role == HEARD_BY_PLANNER}
-    if not (isinstance(data, TokenCrops) and isinstance(part, Stage)):
+    if not isinstance(data, TokenCrops):
         return {}
-    made_by = {role for segment in part.layout.segments for role in data.description[segment.key].made_by}
+    made_by = {role for name in names_learned(part) for role in data.description[name].made_by}
     return {name: value for name, value in data.description.fingerprints.items() if name in made_by}
 
 

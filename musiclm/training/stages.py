@@ -7,40 +7,31 @@ What is exported, and what validation measures, is an exponential moving average
 """
 
 import copy
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from typing import Any
+from collections.abc import Mapping
 
-import lightning
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
-from musiclm.stages.layout import ABSENT, Layout
+from musiclm.stages.layout import Layout
 from musiclm.stages.stage import Stage
-from musiclm.stages.streams import Stream
-from musiclm.training.schedules import elapsed_share, length_of, scheduled, share_of_peak
+from musiclm.training.averaging import AveragedTraining
+from musiclm.training.dropout import drop_conditions, shares_dropped
 from musiclm.training.seeds import seed_step
-from musiclm.training.sharded import gather, own_share, shard
+from musiclm.training.sharded import gather, shard
 
 
-class StageTraining(lightning.LightningModule):
+class StageTraining(AveragedTraining[Stage]):
     """Trains one stage on token crops: dicts of codes [B, levels, T] by source, as `TokenCrops` makes them.
-
-    The rate rises over `warmup_steps`, then falls by half a cosine to `final_rate` of its peak at the end
-    of the run: the trainer's max_steps or max_epochs, or its max_time, whichever is nearer.
 
     Args:
         part: the stage to train.
-        optimizer: made from the parameters.
-        warmup_steps: of the learning rate.
-        final_rate: fraction of the peak rate that is left at the end.
+        optimizer, warmup_steps, final_rate, ema_decay: as in `AveragedTraining`.
         condition_dropout: fraction of the rows that lose a condition of the whole clip, the prompt.
         timed_dropout: the same of a condition with a clock, as a melody, which most requests come without.
         dropout: the same of single conditions by their names, in the place of either.
         joint_dropout: fraction of the rows that lose all conditions at once, whatever else is dropped.
-        ema_decay: of the averaged weights; less at first, so that the average forgets the initial values.
         activation_checkpointing: keep only what goes from block to block, and compute the rest again in the
             backward pass: a third more time, a small part of the memory.
         compile_backend: of torch.compile, `inductor` for one, which needs a C++ compiler: each block is
@@ -65,26 +56,21 @@ class StageTraining(lightning.LightningModule):
         compile_backend: str | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        if not (0 <= ema_decay < 1 and warmup_steps >= 0):
-            raise ValueError(
-                f"expected ema_decay in [0, 1), warmup_steps of 0 or more, got {ema_decay}, {warmup_steps}"
-            )
-        self.part = part
-        self.part.transformer.recomputes = activation_checkpointing
-        self.average = copy.deepcopy(part).requires_grad_(False)
+        part.transformer.recomputes = activation_checkpointing
+        super().__init__(
+            part,
+            optimizer=optimizer,
+            warmup_steps=warmup_steps,
+            final_rate=final_rate,
+            ema_decay=ema_decay,
+        )
         if compile_backend is not None:
             compile_blocks(self.part, compile_backend)
-        self.optimizer = optimizer
-        self.warmup_steps = warmup_steps
-        self.final_rate = final_rate
         self.dropped = shares_dropped(
-            part.layout, condition_dropout, timed=timed_dropout, named=dropout, joint=joint_dropout
+            part.layout.conditions, condition_dropout, timed=timed_dropout, named=dropout, joint=joint_dropout
         )
         self.joint_dropout = joint_dropout
-        self.ema_decay = ema_decay
         self.seed = seed
-        self._averaged_step = 0
         self._unsharded: list[Stage] = []  # what a sharded part becomes again; a list hides it from Lightning
 
     @property
@@ -123,34 +109,12 @@ class StageTraining(lightning.LightningModule):
                 loss = level_losses(self.average, without).mean()
                 self.log(f"val/loss_without_{segment.name}", loss, batch_size=rows)
 
-    def on_train_start(self) -> None:
-        self._averaged_step = self.global_step
-
-    def on_train_batch_end(self, *_: object) -> None:
-        if self.global_step == self._averaged_step:
-            return  # gradients are still being accumulated
-        self._averaged_step = self.global_step
-        decay = min(self.ema_decay, (1 + self.global_step) / (10 + self.global_step))
-        with torch.no_grad():
-            average, weights = (own_share(stage.parameters()) for stage in (self.average, self.part))
-            torch._foreach_lerp_(average, weights, 1 - decay)
-
     def on_fit_end(self) -> None:
         """The averaged weights are the ones to keep."""
         if self._unsharded:
             self.part = gather(self.average, self._unsharded.pop())
         else:
-            self.part.load_state_dict(self.average.state_dict())
-
-    def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer(self.part.parameters())
-        steps = length_of(self.trainer)
-        return scheduled(optimizer, lambda step: self.rate(step, steps))
-
-    def rate(self, step: int, steps: float) -> float:
-        """Share of the peak rate at `step` of `steps`."""
-        elapsed = elapsed_share(self.trainer) or 0.0
-        return share_of_peak(step, steps, warmup=self.warmup_steps, final=self.final_rate, elapsed=elapsed)
+            super().on_fit_end()
 
     def _log(self, losses: Tensor, split: str, rows: int | None = None) -> None:
         figures = figures_of(losses, self.part.layout, split)
@@ -163,30 +127,6 @@ def figures_of(losses: Tensor, layout: Layout, split: str) -> dict[str, Tensor]:
     figures = {f"{split}/loss": losses.mean(), f"{split}/perplexity": losses.mean().exp()}
     figures |= {f"{split}/level_{first + q}": loss.exp() for q, loss in enumerate(losses)}
     return {name: value.detach() for name, value in figures.items()}
-
-
-def shares_dropped(
-    layout: Layout, whole: float, *, timed: float, named: Mapping[str, float] | None, joint: float
-) -> dict[str, float]:
-    """Fraction of the rows that lose each optional condition; the arguments are those of `StageTraining`.
-
-    Raises:
-        ValueError: one is no fraction.
-    """
-    shares = [whole, timed, joint, *(named or {}).values()]
-    if not all(0 <= share <= 1 for share in shares):
-        raise ValueError(f"expected shares of dropped conditions in [0, 1], got {shares}")
-    return {
-        segment.name: (named or {}).get(segment.name, timed if segment.frame_rate else whole)
-        for segment in layout.conditions
-        if segment.optional
-    }
-
-
-def learned_streams(stage: Stage, streams: Iterable[Stream]) -> list[dict[str, Any]]:
-    """Those of a store's streams that a stage has learned, as its spec names them."""
-    learned = {segment.key for segment in stage.layout.segments}
-    return [replace(stream, made_by=()).words() for stream in streams if stream.name in learned]
 
 
 def compile_blocks(stage: Stage, backend: str) -> None:
@@ -207,24 +147,3 @@ def level_losses(stage: Stage, codes: Mapping[str, Tensor]) -> Tensor:
     logits = stage(codes)  # [B, Q, T, codebook_size]
     losses = F.cross_entropy(logits.flatten(0, 2), target.flatten(), reduction="none")
     return losses.view(target.shape).mean(dim=(0, 2))
-
-
-def drop_conditions(
-    codes: Mapping[str, Tensor], shares: Mapping[str, float], *, joint: float = 0.0
-) -> dict[str, Tensor]:
-    """Make each named condition [B, levels, T] absent in a random share of the rows, each on its own.
-
-    In another share of the rows, `joint`, all of them are.
-    """
-    kept = dict(codes)
-    named = [name for name in shares if name in codes]
-    all_at_once = torch.zeros((), dtype=torch.bool)
-    if joint and named:
-        first = codes[named[0]]
-        all_at_once = torch.rand(len(first), device=first.device) < joint
-    for name, share in shares.items():
-        if name in codes:
-            dropped = torch.rand(len(codes[name]), device=codes[name].device) < share
-            dropped = dropped | all_at_once.to(dropped.device)
-            kept[name] = codes[name].masked_fill(dropped[:, None, None], ABSENT)
-    return kept

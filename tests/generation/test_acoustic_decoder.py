@@ -1,4 +1,4 @@
-"""What every acoustic decoder promises: MusicLM's, and one that plays a sine tone for each semantic token."""
+"""What every acoustic decoder promises: by tokens, by diffusion, and one of a sine tone for each token."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,9 @@ from torch import Tensor
 from musiclm import MusicLM
 from musiclm.generation.acoustic_decoder import AcousticDecoder
 from musiclm.generation.conditioning import ConditioningSchedule
+from musiclm.generation.diffusion_decoder import DiffusionDecoder
 from musiclm.generation.semantic_sampler import SemanticTokens
+from musiclm.generation.token_decoder import TokenDecoder
 from musiclm.generation.windows import OnProgress
 from musiclm.stages import native
 from tests.tiny import SAMPLE_RATE, melody
@@ -68,9 +70,11 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_bundle(tmp_path_factory.mktemp("decoders"))
 
 
-@pytest.fixture(scope="module", params=["tokens", "sine tones"])
-def model(request: pytest.FixtureRequest, bundle: Path) -> MusicLM:
+@pytest.fixture(scope="module", params=["tokens", "diffusion", "sine tones"])
+def model(request: pytest.FixtureRequest, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> MusicLM:
     """The tiny model with each decoder."""
+    if request.param == "diffusion":
+        return MusicLM.from_pretrained(make_bundle(tmp_path_factory.mktemp("diffusion"), diffusion=True))
     whole = MusicLM.from_pretrained(bundle)
     if request.param == "sine tones":
         decoder: AcousticDecoder = SineDecoder()
@@ -144,5 +148,6 @@ def test_progress_ends_where_the_music_does(model: MusicLM) -> None:
         PROMPT, seconds=1.0, on_progress=lambda name, done, total: told.update({name: (done, total)})
     )
     assert "semantic" in told
-    last = "tones" if isinstance(model.decoder, SineDecoder) else "fine"
+    names = {TokenDecoder: "fine", DiffusionDecoder: "denoise", SineDecoder: "tones"}
+    last = names[type(model.decoder)]
     assert told[last][0] == told[last][1]

@@ -19,7 +19,8 @@ from musiclm.stages.semantic import Semantic
 from musiclm.stages.stage import Stage
 from musiclm.stages.transformer import TransformerConfig
 from musiclm.training.cli import main
-from musiclm.training.stages import StageTraining, drop_conditions, level_losses
+from musiclm.training.dropout import drop_conditions
+from musiclm.training.stages import StageTraining, level_losses
 from tests.compiling import COMPILES
 from tests.stages.tiny_stages import ids_of, tiny_streams
 from tests.tiny import make_token_store, quiet_trainer

@@ -1,0 +1,1 @@
+"""Diffusion over continuous latents: the process, the denoisers, and how they are sampled."""
