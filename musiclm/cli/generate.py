@@ -15,6 +15,7 @@ from musiclm.bundle.adapters import TUNED_ON, paired
 from musiclm.cli.pipe import StreamFormat, check_pipe, writing_to_pipe
 from musiclm.data.store import DESCRIPTION
 from musiclm.generation.course import Course
+from musiclm.generation.decoders import with_steps
 from musiclm.generation.pipeline import MusicLM
 from musiclm.generation.request import GuardAction, Guarding, Keep, Request
 from musiclm.generation.story import Story, read_story, story_of
@@ -51,6 +52,7 @@ def generate(
     only: str = ",".join(PARTS),
     num: int = 1,
     keep: Keep | None = None,
+    steps: int | None = None,
     bundle: str = "default",
     adapter: Sequence[Path] = (),
     adapter_scale: Sequence[float] = (),
@@ -91,6 +93,7 @@ def generate(
         num: samples in one batch, written to out-1.wav, out-2.wav, ...; the n-th is what --seed SEED+n-1
             alone makes.
         keep: semantic lets all samples share their semantic tokens, and only the sound is made anew.
+        steps: of a bundle with a denoiser, its passes over a window; without it, as the bundle says.
         bundle: a shipped bundle's name, a folder, or a Hugging Face id.
         adapter: what `musiclm tune` has made of the bundle's own stages; several add up.
         adapter_scale: how far an adapter changes them: 1 as it was trained, 0 not at all; once for all
@@ -136,6 +139,7 @@ def generate(
         format=format,
         guarding=_guarding(guard, adapter, guard_action, guard_tries),
         save_plan=save_plan,
+        steps=steps,
     )
 
 
@@ -231,6 +235,7 @@ def _make(
     format: StreamFormat,
     guarding: Guarding | None,
     save_plan: Path | None = None,
+    steps: int | None = None,
 ) -> None:
     """Make what was asked for, and print where it is."""
     files = [out] if request.num == 1 else [out.with_stem(f"{out.stem}-{n + 1}") for n in range(request.num)]
@@ -244,6 +249,8 @@ def _make(
     if save_plan is not None:
         check_writable(save_plan, endings=PLAN_FILES)
     model = MusicLM.from_pretrained(bundle, device=device, precision=precision, adapters=adapters)
+    if steps is not None:
+        model.decoder = with_steps(model.decoder, steps)
     with Stages() as stages:
         if guarding is None:
             stream = model.perform(request, stages)

@@ -109,12 +109,13 @@ def _sample(
 ) -> Tensor:
     """One sample [1, D, T]."""
     state = noise if known is None or is_known is None else torch.where(is_known, known, noise)
+    there = [name for name, each in codes.items() if bool((each >= 0).any())]  # others need no row
     for number, (time, to) in enumerate(pairwise(times)):
         share = time / denoiser.process.end
         of_frames = share.expand(1, state.shape[2])
         if is_known is not None:
             of_frames = torch.where(is_known, 0.0, of_frames)
-        velocity = _guided(denoiser, state, of_frames, codes, guidance.rows(list(codes), float(share)))
+        velocity = _guided(denoiser, state, of_frames, codes, guidance.rows(there, float(share)))
         moved = solver.step(state, velocity, time, to)
         state = moved if known is None or is_known is None else torch.where(is_known, known, moved)
         if on_step is not None:

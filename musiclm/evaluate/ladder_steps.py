@@ -10,6 +10,7 @@ from musiclm.audio import Audio
 from musiclm.evaluate.labelled_clips import Clip
 from musiclm.generation.components import follows
 from musiclm.generation.conditioning import ConditioningSchedule
+from musiclm.generation.diffusion_decoder import DiffusionDecoder
 from musiclm.generation.pipeline import MusicLM
 from musiclm.generation.token_decoder import TokenDecoder
 
@@ -29,8 +30,10 @@ def steps_of(model: MusicLM, *, captions: bool, scores: bool = False) -> dict[st
     """The steps that a model has, in order; those from words and scores only where the clips have some."""
     ways = _Ways(model)
     steps: dict[str, Step] = {ORIGINAL: lambda clip, seed: clip.audio}
+    if isinstance(model.decoder, TokenDecoder | DiffusionDecoder):
+        steps |= {TRUE_PHASES: ways.in_phase, CODEC: ways.coded}
     if isinstance(model.decoder, TokenDecoder):
-        steps |= {TRUE_PHASES: ways.in_phase, CODEC: ways.coded, ways.coarse_name: ways.coarse}
+        steps[ways.coarse_name] = ways.coarse
     steps[TRUE_TOKENS] = ways.true_tokens
     steps[EMBEDDING] = ways.embedding
     if captions:
@@ -90,8 +93,9 @@ class _Ways:
 
     @torch.inference_mode()
     def _coded(self, clip: Clip, *, levels: int | None = None, in_phase: bool = False) -> Audio:
-        """The clip through the codec; `in_phase` tells the decoder how the clip goes."""
-        codec = self._decoder.codec
+        """The clip through the codec, or the autoencoder; `in_phase` tells the decoder how the clip goes."""
+        decoder = self.model.decoder
+        codec = decoder.autoencoder if isinstance(decoder, DiffusionDecoder) else self._decoder.codec
         waveform = self._waveform(clip, codec.sample_rate)  # [1, 1, L]
         codes = codec.encode(waveform)[:, :levels]  # [1, Q, T]
         length = waveform.shape[2]

@@ -1,6 +1,7 @@
 """Which acoustic decoder a bundle's components make."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 
@@ -50,4 +51,22 @@ def decoder_of(
         denoiser,
         denoiser_settings=settings.denoiser,
         autoencoder_settings=settings.autoencoder,
+    )
+
+
+def with_steps(decoder: AcousticDecoder, steps: int) -> AcousticDecoder:
+    """A decoder by diffusion that takes so many passes over a window.
+
+    Raises:
+        ValueError: it is another decoder, or there are none or too many steps.
+    """
+    if not isinstance(decoder, DiffusionDecoder):
+        raise ValueError(
+            "expected a bundle with a denoiser for a number of steps; this one draws its sound code by code"
+        )
+    return DiffusionDecoder(
+        decoder.autoencoder,
+        decoder.denoiser,
+        denoiser_settings=replace(decoder.denoiser_settings, steps=steps),
+        autoencoder_settings=decoder.autoencoder_settings,
     )

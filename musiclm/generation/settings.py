@@ -89,8 +89,8 @@ class CodecSettings:
 class DenoiserSettings:
     """How a denoiser is sampled, in windows of seconds."""
 
-    window: float = 10.0
-    carry: float = 2.0  # of the window before, what the next one starts from
+    window: float = 6.0
+    carry: float = 1.5  # of the window before, what the next one starts from
     steps: int = 10  # passes over a window
     schedule: Schedule = "linear"
     order: int = 2  # of the solver

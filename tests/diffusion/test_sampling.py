@@ -80,7 +80,7 @@ def test_guidance_moves_away_from_what_is_left_out(codes: dict[str, Tensor]) -> 
     torch.testing.assert_close(
         guided, plain + 2, atol=1e-3, rtol=0
     )  # a MuLan token adds one; three times that
-    both = Guidance({"mulan": 3.0, "nothing": 4.0}, all=2.0)
+    both = Guidance({"mulan": 3.0, "beat": 4.0, "nothing": 4.0}, all=2.0)  # and no row for what is absent
     denoiser.rows.clear()
     sample_latents(denoiser, codes, frames=12, generators=seeds(0), steps=1, guidance=both)
     assert denoiser.rows == [3]
