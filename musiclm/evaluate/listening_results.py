@@ -8,7 +8,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from musiclm.data.left_out import Report
+from musiclm.data.left_out import Report, counted
 from musiclm.evaluate.listening import FORMAT
 from musiclm.evaluate.pictures import intervals
 from musiclm.evaluate.results import Table, write_results
@@ -56,7 +56,9 @@ def listening_results(
     report.check(len(answers), ", ".join(map(shown, results)))
     systems, comparisons = judge([each.choices for each in answers], secret["clips"], secret["systems"])
     count = sum(len(each.choices) for each in answers)
-    print(f"{len(answers)} listeners, {count} answers; question: {secret['question']}\n")
+    print(
+        f"{counted(len(answers), 'listener')}, {counted(count, 'answer')}; question: {secret['question']}\n"
+    )
     print(format_tables(systems, comparisons))
     if out is not None:
         content = {
@@ -105,7 +107,7 @@ def judge(
 
 def format_tables(wins: Mapping[str, int], comparisons: Mapping[tuple[str, str], Comparison]) -> str:
     """Wins of each system, most first, and a line for every two."""
-    width = max(map(len, wins)) + 2
+    width = max(map(len, [*wins, "second"])) + 2
     lines = [f"{'':<{width}}{'wins':>6}"]
     lines += [f"{name:<{width}}{count:>6}" for name, count in sorted(wins.items(), key=lambda each: -each[1])]
     head = f"{'first':<{width}}{'second':<{width}}{'first':>7}{'second':>8}{'neither':>9}{'items':>7}{'p':>9}"
