@@ -132,10 +132,10 @@ def _guided(
 ) -> Tensor:
     """The velocity [1, D, T] under all codes, moved away from those under some of them; all in one batch."""
     count = 1 + len(rows)
-    batch = {}
-    for name, each in codes.items():
-        absent = torch.tensor([False, *(name in left_out for left_out, _ in rows)], device=each.device)
-        batch[name] = torch.where(absent[:, None, None], -1, each.expand(count, -1, -1))
+    batch = {
+        name: torch.cat([each, *(torch.full_like(each, -1) if name in out else each for out, _ in rows)])
+        for name, each in codes.items()
+    }
     velocities = denoiser(state.expand(count, -1, -1), time.expand(count, -1), batch)
     told, velocity = velocities[:1], velocities[:1]
     for (_, scale), other in zip(rows, velocities[1:], strict=True):

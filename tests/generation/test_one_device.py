@@ -10,7 +10,8 @@ needs a driver or values is replaced, by as little as will do:
 - A value that Python reads (`if codes.min() < 0`) is 0, and whether *all* are something is true: that is what
   checks of ranges and of finite values hope for. Nothing else in the pipeline branches on values.
 - numpy gets zeros, of tensors on the CPU alone.
-- Generators for CUDA need a driver. A stand-in knows its device; `exponential_` asks that it is the tensor's.
+- Generators for CUDA need a driver. A stand-in knows its device; `exponential_` and `randn` ask that it is
+  the tensor's.
 - No CUDA graph is captured: to capture runs the step once, and to replay it does nothing.
 - fairseq2 pins the memory of what it moves to CUDA, which needs a driver; here it does not.
 - Attention on CUDA chooses a kernel by the GPU's properties: it is told to take the plain one.
@@ -100,11 +101,15 @@ def devices(monkeypatch: pytest.MonkeyPatch) -> Iterator[Devices]:
     for name in ("device", "Stream", "stream", "current_stream", "CUDAGraph", "graph"):
         monkeypatch.setattr(torch.cuda, name, Graph)
     monkeypatch.setattr(torch, "Generator", Generator)
-    draw = Tensor.exponential_
+    draw, normal = Tensor.exponential_, torch.randn
 
     def exponential_(waiting: Tensor, *, generator: Generator) -> Tensor:
         assert generator.device == waiting.device
         return draw(waiting)
+
+    def randn(*shape: int, generator: Generator | None = None, **words: Any) -> Tensor:
+        assert generator is None or generator.device == words["device"]
+        return normal(*shape, **words)
 
     values_of = Tensor.numpy
 
@@ -115,6 +120,7 @@ def devices(monkeypatch: pytest.MonkeyPatch) -> Iterator[Devices]:
         return np.zeros(tensor.shape, str(tensor.dtype).removeprefix("torch."))
 
     monkeypatch.setattr(Tensor, "exponential_", exponential_)
+    monkeypatch.setattr(torch, "randn", randn)
     monkeypatch.setattr(Tensor, "numpy", numpy)
 
     def no_values(data: Sequence[int], *, dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -157,6 +163,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {
         "plain": make_bundle(tmp_path_factory.mktemp("plain")),
         "melody": make_bundle(tmp_path_factory.mktemp("melody"), melody=True),
+        "diffusion": make_bundle(tmp_path_factory.mktemp("diffusion"), diffusion=True),
     }
 
 
@@ -195,6 +202,9 @@ def model(bundles: dict[str, Bundle], request: pytest.FixtureRequest) -> MusicLM
     return made
 
 
+both = pytest.mark.parametrize("model", ["plain", "diffusion"], indirect=True)
+
+
 def recording(seconds: float) -> Audio:
     return Audio(torch.zeros(1, round(seconds * RATE)), RATE)
 
@@ -207,6 +217,7 @@ def check(samples: list[Audio], *, num: int, seconds: float) -> None:
         assert sample.waveform.shape == (1, round(seconds * RATE))
 
 
+@both
 def test_text_becomes_music_on_one_device(model: MusicLM) -> None:
     assert isinstance(model.semantic_stage.transformer.fused_step, CudaGraphStep)
     heard: list[torch.device] = []
@@ -215,21 +226,25 @@ def test_text_becomes_music_on_one_device(model: MusicLM) -> None:
     assert set(heard) == {CPU}
 
 
+@both
 def test_a_stream_comes_from_one_device_to_the_cpu(model: MusicLM) -> None:
     blocks = list(model.stream("", seconds=2.0, continue_=recording(2.0)))
     assert {block.device for block in blocks} == {CPU}
 
 
+@both
 def test_a_story_is_made_on_one_device(model: MusicLM) -> None:
     made = model.story([(0.0, PROMPT), (1.0, OTHER)], seconds=3.0, blend=1.0)
     check([made], num=1, seconds=3.0)
 
 
+@both
 @pytest.mark.parametrize("keep", [None, "semantic"])
 def test_several_samples_are_made_on_one_device(model: MusicLM, keep: Any) -> None:
     check(model.variations(PROMPT, num=2, seconds=2.0, keep=keep), num=2, seconds=2.0)
 
 
+@both
 def test_a_recording_is_gone_on_from_on_one_device(model: MusicLM) -> None:
     made = model.generate(PROMPT, seconds=2.0, continue_=recording(2.0))
     check([made], num=1, seconds=4.0)
@@ -240,6 +255,7 @@ def test_a_melody_is_followed_on_one_device(model: MusicLM) -> None:
     check([model.generate(PROMPT, seconds=5.5, melody=recording(4.0))], num=1, seconds=5.5)
 
 
+@both
 def test_given_tokens_are_rendered_on_one_device(model: MusicLM) -> None:
     semantic, joint = torch.zeros(1, 1, 50, dtype=torch.int64), torch.zeros(1, 2, 1, dtype=torch.int64)
     check([model.render(semantic, joint)], num=1, seconds=2.0)
