@@ -4,7 +4,7 @@ Both sides are decoded by the codec, the original from the codes in the token st
 needed and the codec's own loss counts on neither side.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,8 +18,9 @@ from musiclm.machine.device import device_of
 from musiclm.metrics.fidelity import MelDistance
 from musiclm.tokenizers.protocols import AcousticTokenizer
 
-# What a bundle needs to make a match audible.
-ROLES = ("codec", "joint_embedding", "joint_quantizer", "semantic_stage", "coarse_stage", "fine_stage")
+# What a bundle needs to make a match audible: these, and one of the acoustic decoders.
+ROLES = {"codec", "joint_embedding", "joint_quantizer", "semantic_stage"}
+DECODERS = ({"coarse_stage", "fine_stage"}, {"autoencoder", "denoiser"})
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,11 @@ class Heard:
             unrelated_mulan_cosine=float(self.unrelated_mulan_cosine.mean()),
             unrelated_mel_distance=float(self.unrelated_mel_distance.mean()),
         )
+
+
+def is_audible(roles: Collection[str]) -> bool:
+    """Whether a bundle with components of these roles can make a match audible."""
+    return set(roles) >= ROLES and any(set(roles) >= decoder for decoder in DECODERS)
 
 
 @torch.inference_mode()

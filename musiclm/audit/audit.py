@@ -270,8 +270,7 @@ def _listen(
 ) -> Heard | None:
     """The closest pairs as sound; None where the bundle is no whole model, or has not the store's codec."""
     made_by = store.description.fingerprints.get("codec", "")
-    whole = set(acoustic.ROLES) <= set(model.components)
-    if not whole or not model.component("codec").is_known_as(made_by):
+    if not acoustic.is_audible(model.components) or not model.component("codec").is_known_as(made_by):
         return None
     rate = store.description["semantic"].rate
     codec = model.load("codec").to(choose_device(device))
