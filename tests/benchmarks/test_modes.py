@@ -14,6 +14,7 @@ from benchmarks import (
     audit,
     data,
     decode,
+    diffusion,
     forms,
     kernels,
     profile,
@@ -69,6 +70,20 @@ def test_tokenizers(
     lines = run(tokenizers, *options)
     seconds = [case["audio_seconds"] for case in cases(lines)]
     assert seconds == ([1.0] * 6 if "--quick" in options else [1.5] * 6 + [0.2] * 4)
+    assert len(bars(lines)) == ("--check" in options) * 3
+
+
+@pytest.mark.parametrize("options", MODES, ids=" ".join)
+def test_diffusion(
+    options: list[str], run: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("SECONDS", 0.4), ("QUICK_SECONDS", 0.2), ("TURNS", 1)):
+        monkeypatch.setattr(diffusion, name, value)
+    lines = run(diffusion, *options)
+    by_codes, by_diffusion, one = cases(lines)
+    assert by_codes["work"] == f"{0.2 if '--quick' in options else 0.4:g} s of sound by codes"
+    assert by_diffusion["forward_passes"] == 10
+    assert one["a_second"] == pytest.approx(1 / one["seconds"], rel=0.01)
     assert len(bars(lines)) == ("--check" in options) * 3
 
 
@@ -163,7 +178,7 @@ def test_profile(run: Callable[..., list[str]]) -> None:
     assert sum("%)" in line for line in lines) == 12
 
 
-@pytest.mark.parametrize("benchmark", [audit, data, decode, forms, tokenizers, train])
+@pytest.mark.parametrize("benchmark", [audit, data, decode, diffusion, forms, tokenizers, train])
 def test_threads_and_memory_are_as_the_options_say(
     benchmark: ModuleType, kept_memory: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:

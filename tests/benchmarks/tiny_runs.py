@@ -8,6 +8,7 @@ from benchmarks import (
     audit,
     data,
     decode,
+    diffusion,
     forms,
     kernels,
     patterns,
@@ -22,7 +23,19 @@ TINY = {
     name: TransformerConfig(width=32, layers=2, heads=2, feed_forward=48, dropout=0.0)
     for name in ("small", "paper")
 }
-MEASURING = (audit, data, decode, forms, kernels, patterns, profile, shared_worker, tokenizers, train)
+MEASURING = (
+    audit,
+    data,
+    decode,
+    diffusion,
+    forms,
+    kernels,
+    patterns,
+    profile,
+    shared_worker,
+    tokenizers,
+    train,
+)
 MODES = ([], ["--quick"], ["--check"], ["--quick", "--check"])
 Once = Callable[..., None]
 
