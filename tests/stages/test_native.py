@@ -198,15 +198,29 @@ def test_silence_in_is_silence_out() -> None:
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
-def test_a_cpu_without_vnni_says_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Built without the special instructions: sums of integers are the same bits."""
+@pytest.mark.parametrize("without", ["-DPORTABLE", "-DWITHOUT_VNNI"])
+def test_a_cpu_with_fewer_instructions_says_the_same(
+    without: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Built without any special instructions, or without VNNI alone: sums of integers are the same bits."""
     sources = (Path(native.__file__).parent / "step").glob("*.c")
-    library = tmp_path / "portable.so"
-    command = ["cc", "-O2", "-DPORTABLE", "-fno-math-errno", "-shared", "-fPIC", "-pthread", "-o", library]
+    library = tmp_path / "fewer.so"
+    command = ["cc", "-O2", without, "-fno-math-errno", "-shared", "-fPIC", "-pthread", "-o", library]
     subprocess.run([*command, *sources, "-lm"], check=True)
-    weight, x = steps(1, 13, 130)[0], steps(1, 5, 130, seed=1)[0]
-    stage, hidden = prepare_to_decode(make_stage(), "int8"), steps(2, 8)
-    compiled = stored(weight, "int8")(x), hidden_states(stage, hidden)
-    monkeypatch.setattr(native, "_library", native.load(library))
-    assert torch.equal(stored(weight, "int8")(x), compiled[0])
-    torch.testing.assert_close(hidden_states(stage, hidden), compiled[1], atol=1e-2, rtol=0)
+    fewer, own = native.load(library), native._library
+    for outputs, inputs in ((13, 130), (4, 64), (5, 15), (9, 16)):
+        matrix = stored(steps(1, outputs, inputs)[0], "int8")
+        for rows in range(1, 8):
+            x = steps(1, rows, inputs, seed=rows)[0]
+            monkeypatch.setattr(native, "_library", own)
+            here = matrix(x)
+            monkeypatch.setattr(native, "_library", fewer)
+            assert torch.equal(matrix(x), here), (outputs, inputs, rows)
+    for width, heads in ((24, 3), (128, 2)):  # heads of 64 have code of their own
+        hidden = steps(2, 40, width)
+        said = []
+        for library_of in (own, fewer):
+            monkeypatch.setattr(native, "_library", library_of)
+            stage = prepare_to_decode(make_stage(width, heads), "int8")
+            said.append(hidden_states(stage, hidden))
+        torch.testing.assert_close(said[1], said[0], atol=TOLERANCE[torch.int8], rtol=0)

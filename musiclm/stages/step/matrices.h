@@ -25,6 +25,7 @@ typedef struct {
 #pragma GCC visibility push(hidden)
 
 int has_vnni(void);
+int has_avx2(void);
 
 /* Rows [rows, inputs] in 8 bits, 128 added; and what a unit of each row stands for. */
 void quantize(const float *x, int64_t rows, int64_t inputs, uint8_t *q, float *units);

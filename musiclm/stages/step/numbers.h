@@ -11,6 +11,7 @@
 #define FOR_EACH_CPU __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #define HAS_VNNI 1
 #define VNNI __attribute__((target("avx512f,avx512bw,avx512vnni")))
+#define AVX2 __attribute__((target("avx2,fma")))
 #else
 #define FOR_EACH_CPU
 #define HAS_VNNI 0
