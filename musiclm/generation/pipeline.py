@@ -287,6 +287,7 @@ class MusicLM:
             rows=1 if request.keep == "semantic" else request.num,
             prompt=prompt,
             courses=courses,
+            settings=self.settings.under_score() if request.asks_for_score else self.settings,
             on_progress=on_progress or say_nothing,
             on_semantic=on_semantic,
         )
@@ -347,6 +348,7 @@ class MusicLM:
         rows: int = 1,
         prompt: AudioPrompt | None = None,
         courses: Sequence[Course] = (),
+        settings: SemanticSettings | None = None,
         on_progress: OnProgress = say_nothing,
         on_semantic: OnSemantic | None = None,
     ) -> AudioStream:
@@ -354,7 +356,7 @@ class MusicLM:
         length = max(round(seconds * self.sample_rate), 1)
         tokens = SemanticSampler(
             self.semantic_stage,
-            self.settings,
+            settings or self.settings,
             schedule,
             new=math.ceil(length * self.semantic_stage.layout.target.frame_rate / self.sample_rate),
             generators=generators[:rows],

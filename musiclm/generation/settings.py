@@ -1,7 +1,7 @@
 """How a model's components are used in generation: `settings` of each in a bundle's `model.yaml`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from musiclm.bundle.build import read
@@ -23,6 +23,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "temperature": (0.0, HOTTEST),
     "top_k": (1, 2**31),
     "guidance": (0.0, HOTTEST),
+    "guidance_scored": (0.0, HOTTEST),
     "context": (0, MOST_CONTEXT),
     "steps": (1, MOST_STEPS),
     "order": (1, 2),
@@ -45,9 +46,14 @@ class SemanticSettings:
     top_k: int | None = None
     guidance: float = 1.0  # classifier-free, by all optional conditions; 1 is off, else two rows a step
     guidance_by: dict[str, float] = field(default_factory=dict)  # and by single ones, a row more for each
+    guidance_scored: float | None = None  # in guidance's place where the user gives values, a plan or a score
 
     def __post_init__(self) -> None:
         _check(self, "semantic_stage", part="stride")
+
+    def under_score(self) -> "SemanticSettings":
+        """Those of music whose values, plan or score the user gives."""
+        return self if self.guidance_scored is None else replace(self, guidance=self.guidance_scored)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from musiclm import MusicLM
+from musiclm.generation import semantic_sampler
 from musiclm.generation.conditioning import ConditioningSchedule
 from musiclm.generation.course import between, next_downbeat, plans_of, score_of_sections
 from musiclm.generation.prompts import PromptReader
@@ -303,3 +304,29 @@ def test_codes_that_begin_before_the_music_are_absent_on_both_sides(following: M
             assert len(known) == 100 - before - after
         else:
             assert len(known) == 0
+
+
+def test_music_under_a_given_score_has_guidance_of_its_own(
+    following: MusicLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Values, a plan or a score that a user gives; not what words name, and not what is planned."""
+    asked: list[float] = []
+    draw = semantic_sampler.sample_codes
+
+    def watched(*arguments: Any, guidance: float, **words: Any) -> Tensor:
+        asked.append(guidance)
+        return draw(*arguments, guidance=guidance, **words)
+
+    monkeypatch.setattr(semantic_sampler, "sample_codes", watched)
+    plain = replace(following.settings, guidance=2.0)
+    values = {"controls": Controls(bpm=90.0)}
+    for scored, words, guidance in (
+        (4.0, values, 4.0),
+        (4.0, {"plan": following.courses(Request(PROMPT))[0].plan}, 4.0),
+        (4.0, {}, 2.0),
+        (None, values, 2.0),
+    ):
+        monkeypatch.setattr(following, "settings", replace(plain, guidance_scored=scored))
+        asked.clear()
+        following.generate(f"{PROMPT} at 120 bpm", seconds=0.5, **words)  # type: ignore[arg-type]
+        assert set(asked) == {guidance}
