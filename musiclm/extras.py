@@ -7,6 +7,7 @@ EXTRAS = {
     "encodec": "train",
     "fairseq2": "train",
     "faiss": "train",
+    "fsspec": "train",
     "lightning": "train",
     "pyarrow": "train",
     "scipy": "train",
