@@ -9,6 +9,7 @@ from musiclm.score.plan import Plan, Section
 from musiclm.score.score import Beat, Chord, NoChord, Score, what_at
 
 FEWEST = 2  # beats that tell a tempo
+BESIDE = 0.02  # share by which a tempo that is read from frames may lie beyond the slowest or the fastest
 
 
 def plan_of_score(score: Score) -> Plan | None:
@@ -29,7 +30,9 @@ def plan_of_score(score: Score) -> Plan | None:
         for first in range(len(beats) - meter + 1)
         if [beat.place for beat in beats[first : first + meter]] == list(range(meter))
     ]
-    if not bars or meter < 2 or not SLOWEST <= 60.0 / max(period, 1e-9) <= FASTEST:
+    read = 60.0 / max(period, 1e-9)
+    bpm = min(max(read, SLOWEST), FASTEST)
+    if not bars or meter < 2 or abs(read / bpm - 1) > BESIDE:
         return None
     keys = Counter(span.what for span in score.keys if span.what is not None)
     drums = Counter(span.what for span in score.drums if span.what is not None)
@@ -37,7 +40,7 @@ def plan_of_score(score: Score) -> Plan | None:
         (
             Section(
                 tuple(bars),
-                60.0 / period,
+                bpm,
                 meter,
                 keys.most_common(1)[0][0] if keys else None,
                 drums.most_common(1)[0][0] if drums else None,
