@@ -91,12 +91,16 @@ def test_stages_learn_it_drop_it_and_are_told_it_in_generation(store: TokenStore
     model = MusicLM.from_bundle(merge([Bundle(tmp_path / "made" / "bundle"), *parts], tmp_path / "all"))
     model.semantic_stage, model.decoder.coarse = semantic, coarse
     quiet, loud = (torch.full((1, 1, 10), code) for code in (0, 3))
+    drawn: list[list[torch.Tensor]] = [[], [], []]
     heard = [
-        model.perform(Request(PROMPT, seconds=1.0, codes={"loudness": codes})).listen()[0].waveform
-        for codes in (quiet, loud, loud)
+        model.perform(Request(PROMPT, seconds=1.0, codes={"loudness": codes}), on_semantic=tokens.append)
+        .listen()[0]
+        .waveform
+        for codes, tokens in zip((quiet, loud, loud), drawn, strict=True)
     ]
-    assert torch.equal(heard[1], heard[2])
-    assert not torch.equal(heard[0], heard[1])
+    for each in (heard, [torch.cat(tokens, dim=2) for tokens in drawn]):  # the sound, and what is played
+        assert torch.equal(each[1], each[2])
+        assert not torch.equal(each[0], each[1])
 
 
 def test_a_stage_follows_the_conditions_that_it_is_told_to_follow(store: TokenStore, tmp_path: Path) -> None:

@@ -26,12 +26,8 @@ from torch import nn
 from musiclm.bundle import aliases
 
 PACKAGE = Path(__file__).parents[1]
-FOLDERS = (
-    "tokenizers",
-    "stages",
-    "score",
-    "diffusion",
-)  # of the package: where the classes of components are
+# Of the package: where the classes of components are.
+FOLDERS = ("tokenizers", "stages", "score", "diffusion")
 CLASS_PATH = re.compile(rf"musiclm\.({'|'.join(FOLDERS)})\.([a-z]\w*)\.([A-Za-z]\w*)", re.ASCII)
 PIPELINE_PATH = re.compile(r"musiclm\.generation\.([a-z]\w*)\.([A-Za-z]\w*)", re.ASCII)
 EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", re.ASCII)  # YAML 1.1 takes 1e-3 for a word
@@ -142,8 +138,9 @@ def _class_of(class_path: Any, place: str) -> type:
         # Of this file, and not only imported there: `musiclm.tokenizers.encodec` knows encodec's own classes.
         if isinstance(cls, type) and issubclass(cls, nn.Module) and cls.__module__ == module.__name__:
             return cls
+    folders = ", ".join(f"musiclm.{each}.…" for each in FOLDERS)
     raise ValueError(
-        f"expected a class of this project (musiclm.tokenizers.… or musiclm.stages.…) at {place}, "
+        f"expected a class of this project ({folders}) at {place}, "
         f"got {_short(class_path)}: nothing else is imported"
     )
 

@@ -40,7 +40,7 @@ def brought_here(
     Args:
         place: a file or a folder.
         leave_out: is told of files that cannot be copied, and why; without it, the first of them is an error.
-        wanted: the names of files that are copied; without it, all are.
+        wanted: the names of files that are copied, where some may be left out; without it, all are.
 
     Raises:
         OSError, ValueError: nothing can be read there.
@@ -49,9 +49,10 @@ def brought_here(
     if url is None:
         return Path(place)
     copy = RemoteCopy(url)
-    for entry in copy.pull(wanted or bool):
-        if leave_out is None:
-            raise OSError(f"expected to read {url}/{entry.path}: {entry.reason}")
+    if leave_out is None:
+        copy.pull_whole()
+        return copy.path
+    for entry in copy.pull(wanted or _any):
         leave_out(copy.path / entry.path, entry.reason)
     return copy.path
 
@@ -70,8 +71,7 @@ def written_at(place: Path) -> Iterator[Path]:
     copy = RemoteCopy(url)
     copy.check_writable()
     if copy.exists():
-        for entry in copy.pull(bool):
-            raise OSError(f"expected to read {url}/{entry.path}: {entry.reason}")
+        copy.pull_whole()
     with copy.pushed_meanwhile():
         yield copy.path
 
@@ -144,6 +144,11 @@ class RemoteCopy:
         finally:
             self._write_index()
         return left_out
+
+    def pull_whole(self) -> None:
+        """The same of all files; raise OSError for the first that cannot be copied."""
+        for entry in self.pull(_any):
+            raise OSError(f"expected to read {self.url}/{entry.path}: {entry.reason}")
 
     def push(self) -> None:
         """Write there what is new or has changed in the copy, and remove what is in the copy no more."""
@@ -237,6 +242,11 @@ class RemoteCopy:
     def _write_index(self) -> None:
         self._index_file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(self._index_file, json.dumps(self._index).encode())
+
+
+def _any(name: str) -> bool:
+    """Every file is wanted."""
+    return True
 
 
 def _paths(listed: Mapping[str, dict[str, Any]], names: Iterable[str]) -> list[str]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from musiclm.stages.conditions import AlignedCondition, UnfoldedCondition
 from musiclm.stages.layout import Segment
-from musiclm.stages.stage import main_directions
+from musiclm.stages.stage import embeddings_of
 
 
 class ConditionEmbedding(nn.Module):
@@ -108,10 +108,7 @@ class ConditionEmbedding(nn.Module):
                 continue
             unfolded = self.unfolded[segment.name] if segment.unfolding else None
             table = cast(nn.Embedding, unfolded.embedding if unfolded else self.tables[segment.name])
-            own = entries[: segment.levels].float()
-            own = own @ main_directions(own, table.embedding_dim)
-            own = own - own.mean(dim=1, keepdim=True)
-            own = own / own[0].std().clamp_min(1e-8)
+            own = embeddings_of(entries[: segment.levels], table.embedding_dim)
             table.weight[: segment.levels * segment.codebook_size] = own.flatten(0, 1)
 
     def initialise(self) -> None:

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import torch
 from torch import Tensor, nn
 
 from musiclm.diffusion.conditions import ConditionEmbedding
@@ -70,8 +71,8 @@ class TimeEmbedding(nn.Module):
 
     def __init__(self, width: int, arc: int = 256) -> None:
         super().__init__()
-        self.start = nn.Parameter(nn.init.normal_(Tensor(arc)))
-        self.end = nn.Parameter(nn.init.normal_(Tensor(arc)))
+        self.start = nn.Parameter(torch.randn(arc))
+        self.end = nn.Parameter(torch.randn(arc))
         self.mlp = nn.Sequential(nn.RMSNorm(arc), nn.Linear(arc, width), nn.GELU(), nn.Linear(width, width))
 
     def forward(self, time: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """Codes or latents to sound, block by block, so that no seam is heard where blocks meet."""
 
+from collections.abc import Iterable, Iterator
+
 import torch
 from torch import Tensor
 
@@ -73,6 +75,41 @@ class BlockDecoder:
         )
         self.fade = hop
         return block
+
+
+def decode_blocks(
+    blocks: Iterable[Tensor],
+    acoustic: Codec,
+    context: int,
+    *,
+    rows: int,
+    frames: int,
+    prefix: Tensor | None,
+    known: Tensor | None,
+) -> Iterator[Tensor]:
+    """Blocks of waveform [N, 1, l] for blocks of frames [N, Q or D, t].
+
+    Sample by sample: what is decoded in a batch may round otherwise.
+
+    Args:
+        blocks: of the frames.
+        acoustic, context: as of `BlockDecoder`.
+        rows: N.
+        frames: in all blocks together.
+        prefix: waveform [1, 1, T * hop_length] of an audio prompt's end; `known` are its frames.
+        known: see prefix.
+    """
+    decoders = [
+        BlockDecoder(acoustic, context)
+        if prefix is None or known is None
+        else BlockDecoder.after(prefix, known, acoustic, context)
+        for _ in range(rows)
+    ]
+    left = frames
+    for block in blocks:
+        left -= block.shape[2]
+        pairs = zip(decoders, block.split(1), strict=True)
+        yield torch.cat([decoder(row, last=left == 0) for decoder, row in pairs])
 
 
 def joint_frames(acoustic: Codec) -> int:

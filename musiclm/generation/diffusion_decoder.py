@@ -13,7 +13,7 @@ from torch import Tensor
 
 from musiclm.diffusion.denoiser import Denoiser
 from musiclm.diffusion.sampling import Guidance, sample_latents
-from musiclm.generation.block_decoding import BlockDecoder, joint_frames
+from musiclm.generation.block_decoding import decode_blocks, joint_frames
 from musiclm.generation.conditioning import ConditioningSchedule
 from musiclm.generation.semantic_sampler import SemanticTokens
 from musiclm.generation.settings import AutoencoderSettings, DenoiserSettings
@@ -65,19 +65,16 @@ class DiffusionDecoder:
     ) -> Iterator[Tensor]:
         """Blocks [N, 1, l] of whole frames. See `AcousticDecoder.decode`."""
         known = None if prefix is None else self.autoencoder.encode(prefix)  # [1, D, T]
-        context = self.autoencoder_settings.context
-        # Sample by sample: what is decoded in a batch may round otherwise.
-        decoders = [
-            BlockDecoder(self.autoencoder, context)
-            if prefix is None or known is None
-            else BlockDecoder.after(prefix, known, self.autoencoder, context)
-            for _ in generators
-        ]
-        left = frames = math.ceil(length / self.hop_length)
-        for block in self._latents(semantic, schedule, frames, generators, known, on_progress):
-            left -= block.shape[2]
-            rows = zip(decoders, block.split(1), strict=True)
-            yield torch.cat([decoder(row, last=left == 0) for decoder, row in rows])
+        frames = math.ceil(length / self.hop_length)
+        yield from decode_blocks(
+            self._latents(semantic, schedule, frames, generators, known, on_progress),
+            self.autoencoder,
+            self.autoencoder_settings.context,
+            rows=len(generators),
+            frames=frames,
+            prefix=prefix,
+            known=known,
+        )
 
     def _latents(
         self,

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from musiclm.generation.block_decoding import BlockDecoder, joint_frames
+from musiclm.generation.block_decoding import decode_blocks, joint_frames
 from musiclm.generation.conditioning import ConditioningSchedule
 from musiclm.generation.semantic_sampler import SemanticTokens
 from musiclm.generation.settings import CoarseSettings, CodecSettings, FineSettings
@@ -79,19 +79,15 @@ class TokenDecoder:
             known=known,
             on_progress=on_progress,
         )
-        context = self.codec_settings.context
-        # Sample by sample: what is decoded in a batch may round otherwise.
-        decoders = [
-            BlockDecoder(self.codec, context)
-            if prefix is None or known is None
-            else BlockDecoder.after(prefix, known, self.codec, context)
-            for _ in generators
-        ]
-        left = codes.frames - codes.known
-        for block in codes:  # [N, Q, t]
-            left -= block.shape[2]
-            rows = zip(decoders, block.split(1), strict=True)
-            yield torch.cat([decoder(row, last=left == 0) for decoder, row in rows])
+        yield from decode_blocks(
+            codes,
+            self.codec,
+            self.codec_settings.context,
+            rows=len(generators),
+            frames=codes.frames - codes.known,
+            prefix=prefix,
+            known=known,
+        )
 
 
 class AcousticCodes:

@@ -133,12 +133,8 @@ class Stage(nn.Module):
             entries = codebooks.get(segment.key)
             if entries is None:
                 continue
-            own = entries[segment.first_level :][: segment.levels].float()
             table = self.table(segment)
-            own = own @ main_directions(own, table.embedding_dim)  # [levels, codebook_size, E]
-            own = own - own.mean(dim=1, keepdim=True)
-            # One scale for all levels: so the sum of a frame's embeddings is what the codes decode to.
-            own = EMBEDDING_STD * own / own[0].std().clamp_min(1e-8)
+            own = embeddings_of(entries[segment.first_level :][: segment.levels], table.embedding_dim)
             start = self.layout.offsets[segment.name]
             table.weight[start : start + segment.levels * segment.codebook_size] = own.flatten(0, 1)
 
@@ -161,6 +157,15 @@ class Stage(nn.Module):
             cast(UnfoldedCondition, unfolded).initialise()
         if self.head is not None:
             nn.init.normal_(self.head.weight, std=HEAD_STD)
+
+
+def embeddings_of(entries: Tensor, width: int) -> Tensor:
+    """Entries [levels, codebook_size, D] in their main directions [..., width], loud as embeddings begin."""
+    own = entries.float()
+    own = own @ main_directions(own, width)
+    own = own - own.mean(dim=1, keepdim=True)
+    # One scale for all levels: so the sum of a frame's embeddings is what the codes decode to.
+    return EMBEDDING_STD * own / own[0].std().clamp_min(1e-8)
 
 
 def main_directions(entries: Tensor, width: int) -> Tensor:

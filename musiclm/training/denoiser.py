@@ -181,6 +181,8 @@ class DenoiserTraining(AveragedTraining[Denoiser]):
 
     def _codes(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The codes of the denoiser's conditions, [B, levels, T]."""
-        named = {segment.name: batch[segment.key] for segment in self.part.segments if segment.key in batch}
-        levels = {segment.name: segment.levels for segment in self.part.segments}
-        return {name: each[:, : levels[name]] for name, each in named.items()}
+        return {
+            segment.name: batch[segment.key][:, : segment.levels]
+            for segment in self.part.segments
+            if segment.key in batch
+        }
