@@ -33,7 +33,10 @@ from musiclm.evaluate.following import (
 )
 from musiclm.evaluate.seams import borders_of
 from musiclm.generation.block_decoding import JOINT_SECONDS
+from musiclm.generation.diffusion_decoder import DiffusionDecoder
+from musiclm.generation.inpainting import FADE_SECONDS
 from musiclm.generation.pipeline import MusicLM
+from musiclm.generation.settings import CoarseSettings, DenoiserSettings
 from musiclm.generation.token_decoder import TokenDecoder
 from musiclm.generation.windows import WindowSchedule
 from musiclm.metrics.seams import seams
@@ -46,6 +49,7 @@ STORY = [
     (45.0, "a slow church organ piece"),
 ]
 MEASURES = ("flux", "level")
+INPAINTED = (5.3, 8.7)  # seconds of a piece
 SETTLING = 2.0  # seconds of a part that the music needs to change
 MEASURE_MEMORY = """
 import resource, sys
@@ -78,6 +82,7 @@ def measure(model: MusicLM, *, quick: bool = False) -> Iterator[dict[str, Any]]:
     yield audible_seams(model)
     yield story_parts(model)
     yield continued(model)
+    yield inpainted(model)
     yield melody_followed(model)
     yield memory(60.0)
     if not quick:
@@ -151,15 +156,20 @@ def memory(seconds: float) -> dict[str, Any]:
 
 
 def schedules_of(model: MusicLM) -> list[tuple[WindowSchedule, float, float]]:
-    """The windows of semantic tokens, of coarse codes, and of blocks of sound, for `borders_of`."""
-    assert isinstance(model.decoder, TokenDecoder)
+    """The windows of semantic tokens, of codes or latents, and of blocks of sound, for `borders_of`."""
     semantic, decoder = model.settings, model.decoder
-    rate, codec_rate = model.semantic_stage.layout.target.frame_rate, decoder.codec.frame_rate
+    rate = model.semantic_stage.layout.target.frame_rate
     tokens = WindowSchedule.of(semantic.window, semantic.window - semantic.stride, rate)
-    coarse = decoder.coarse_settings
-    codes = WindowSchedule.of(coarse.window, coarse.carry, codec_rate, unit=round(codec_rate / rate))
-    context = decoder.codec_settings.context / codec_rate
-    return [(tokens, rate, 0.0), (codes, codec_rate, 0.0), (codes, codec_rate, context)]
+    acoustic: CoarseSettings | DenoiserSettings
+    if isinstance(decoder, TokenDecoder):
+        acoustic, frame_rate = decoder.coarse_settings, decoder.codec.frame_rate
+        context = decoder.codec_settings.context
+    else:
+        assert isinstance(decoder, DiffusionDecoder)
+        acoustic, frame_rate = decoder.denoiser_settings, decoder.denoiser.frame_rate
+        context = decoder.autoencoder_settings.context
+    frames = WindowSchedule.of(acoustic.window, acoustic.carry, frame_rate, unit=round(frame_rate / rate))
+    return [(tokens, rate, 0.0), (frames, frame_rate, 0.0), (frames, frame_rate, context / frame_rate)]
 
 
 def audible_seams(model: MusicLM, seconds: float = 60.0) -> dict[str, Any]:
@@ -216,6 +226,29 @@ def continued(model: MusicLM, seconds: float = 10.0, num: int = 4) -> dict[str, 
     return figures
 
 
+def inpainted(model: MusicLM, num: int = 4) -> dict[str, Any]:
+    """Samples outside a region that change, and its joints beside other moments.
+
+    The regions begin and end in the midst of bars; of a model that cannot inpaint there is nothing.
+    """
+    if not isinstance(model.decoder, DiffusionDecoder):
+        return {}
+    changed, measured = 0, []
+    for number in range(num):
+        whole = model.generate(STORY[number % len(STORY)][1], seconds=14.0, seed=number)
+        made = model.inpaint(whole, [INPAINTED], seed=number)
+        fade = round(FADE_SECONDS * whole.sample_rate)
+        begin, end = (round(moment * whole.sample_rate) for moment in INPAINTED)
+        differs = made.waveform != whole.waveform
+        changed += int(differs[:, : begin - fade].sum() + differs[:, end + fade :].sum())
+        measured.append(seams(made.waveform[0], INPAINTED, sample_rate=made.sample_rate))
+    figures: dict[str, Any] = {"samples_changed_outside": changed}
+    for name in MEASURES:
+        figures[f"inpainted_{name}_beyond"] = statistics.mean(each[name].beyond for each in measured)
+        figures[f"inpainted_{name}_rank"] = statistics.mean(each[name].rank for each in measured)
+    return figures
+
+
 def melody_followed(model: MusicLM, num: int = 24, seconds: float = 12.0) -> dict[str, Any]:
     """Chroma cosine between hums and what follows them (`musiclm evaluate following` has the table)."""
     guides = held_out_guides(num, seconds)
@@ -244,6 +277,14 @@ def bars(figures: dict[str, Any]) -> Iterator[Bar]:
         rank = figures[f"joint_{name}_rank"]
         # Of eight joints; their standard error is 0.1 where they are moments like any other.
         yield Bar(f"continuation: share of moments elsewhere whose {name} joints exceed", rank, ceiling=0.75)
+    if "samples_changed_outside" in figures:
+        changed = figures["samples_changed_outside"]
+        yield Bar("inpainting: samples outside the region and its fades changed", changed, ceiling=0)
+        for name in MEASURES:
+            rank = figures[f"inpainted_{name}_rank"]
+            yield Bar(
+                f"inpainting: share of moments elsewhere whose {name} joints exceed", rank, ceiling=0.75
+            )
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("generate",): ("musiclm.cli.generate:generate", "make music from words"),
     ("story",): ("musiclm.cli.generate:story", "make music whose description changes as it goes on"),
+    ("inpaint",): ("musiclm.cli.generate:inpaint", "make a part of a recording anew"),
     ("tune",): ("musiclm.tuning.tune:tune", "let the model learn your own music, in minutes"),
     ("fit",): ("musiclm.training.cli:main", "train a part: --config configs/PART.yaml"),
     ("validate",): ("musiclm.training.cli:main", "measure a part on held-out recordings"),
@@ -94,6 +95,7 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("evaluate", "negation"): ("musiclm.evaluate.negation:negation", "is what a prompt excludes left out"),
 }
 LIGHTNING = ("fit", "validate")
+PAIRS = {"at": ("TIME", "TEXT"), "region": ("FROM", "TO")}  # options of two words, and what these are
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -232,6 +234,9 @@ def _add_own_arguments(parser: "ArgumentParser", function: Callable[..., None]) 
     help = {entry.arg_name: entry.description for entry in parse(function.__doc__ or "").params}
     parameters = inspect.signature(function).parameters
     has_options = any(each.kind is each.KEYWORD_ONLY for each in parameters.values())
+    words_in_order = [each.name for each in parameters.values() if each.kind is each.POSITIONAL_OR_KEYWORD]
+    if all(parameters[name].default is inspect.Parameter.empty for name in words_in_order):
+        words_in_order = []  # none may be left out: jsonargparse reads them
     own = {}
     for name, kind in get_type_hints(function).items():
         if name not in parameters:
@@ -241,14 +246,14 @@ def _add_own_arguments(parser: "ArgumentParser", function: Callable[..., None]) 
         if kind == list[Path]:
             parser.add_argument(name, nargs="+", type=Path, **words)
         elif kind == Sequence[tuple[str, str]]:
-            parser.add_argument(
-                f"--{key}", nargs=2, action="append", metavar=("TIME", "TEXT"), default=[], **words
-            )
+            parser.add_argument(f"--{key}", nargs=2, action="append", metavar=PAIRS[key], default=[], **words)
         elif kind in (Sequence[Path], Sequence[str], Sequence[float]) and each.default == ():
             words |= {"nargs": "+", "action": "extend", "default": [], "type": get_args(kind)[0]}
             parser.add_argument(f"--{key}", **words)
-        elif has_options and each.kind is each.POSITIONAL_OR_KEYWORD and each.default is not each.empty:
-            parser.add_argument(name, nargs="?", type=kind, default=each.default, **words)
+        elif has_options and name in words_in_order:
+            if each.default is not each.empty:
+                words |= {"nargs": "?", "default": each.default}
+            parser.add_argument(name, type=kind, **words)
         elif (
             kind is bool and each.default is False
         ):  # a switch: --strict, and as a YAML says it, --strict true

@@ -1,4 +1,4 @@
-"""`musiclm generate` and `musiclm story`: what is asked for is checked, made, and written block by block."""
+"""`musiclm generate`, `story` and `inpaint`: what is asked is checked, made, and written block by block."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -18,7 +18,7 @@ from musiclm.generation.course import Course
 from musiclm.generation.decoders import with_steps
 from musiclm.generation.pipeline import MusicLM
 from musiclm.generation.request import GuardAction, Guarding, Keep, Request
-from musiclm.generation.story import Story, read_story, story_of
+from musiclm.generation.story import Story, read_story, read_time, story_of
 from musiclm.generation.windows import OnProgress
 from musiclm.machine.device import Device
 from musiclm.progress import Stages
@@ -125,7 +125,7 @@ def generate(
         ),
         plan=None if plan is None else read_plan(plan),
         follow=read_score(follow) if follow is not None and is_score_file(follow) else follow,
-        only=[part.strip() for part in only.split(",")],
+        only=_parts(only),
     )
     title = prompt or f"continuation of {Path(continue_ or '').name}"
     _make(
@@ -210,6 +210,92 @@ def story(
         format=format,
         guarding=_guarding(guard, adapter, guard_action, guard_tries),
     )
+
+
+def inpaint(
+    recording: Path,
+    prompt: str = "",
+    *,
+    from_: str | None = None,
+    to: str | None = None,
+    region: Sequence[tuple[str, str]] = (),
+    seed: int = 0,
+    key: str | None = None,
+    drums: YesNo | None = None,
+    only: str = "beats,keys",
+    num: int = 1,
+    steps: int | None = None,
+    bundle: str = "default",
+    adapter: Sequence[Path] = (),
+    adapter_scale: Sequence[float] = (),
+    device: Device = "auto",
+    precision: PrecisionChoice = "auto",
+    out: Path = Path("out.wav"),
+    format: StreamFormat = "wav",
+    guard: Path | None = None,
+    guard_action: GuardAction = "refuse",
+    guard_tries: int = 3,
+) -> None:
+    """Make a part of a recording anew, in time with the rest, which stays as it is but for fades of 50 ms.
+
+    Args:
+        recording: of 1 to 600 s, in any format; what is written is mono at 24 kHz.
+        prompt: a description of what is to be there; without it, it sounds as what is beside it.
+        from_: where the part begins, such as 0:12 or 12.5.
+        to: where it ends.
+        region: a part more, such as --region 0:30 0:34.
+        seed: another one gives another sample.
+        key: from the part's beginning on, such as "A minor"; without it the recording's.
+        drums: yes or no; without it as the prompt says.
+        only: what of the recording's own course runs on in the part: beats, keys, chords, drums, as they are
+            heard in it.
+        num: samples, written to out-1.wav, out-2.wav, ...; the n-th is what --seed SEED+n-1 alone makes.
+        steps: passes of the denoiser over a window; without it, as the bundle says.
+        bundle: a shipped bundle's name, a folder, or a Hugging Face id; one with a denoiser.
+        adapter: what `musiclm tune` has made of the bundle's own stages; several add up.
+        adapter_scale: how far an adapter changes them: 1 as it was trained, 0 not at all; once for all
+            adapters, or once for each.
+        device: cpu, cuda, cuda:1 or mps; auto takes the first GPU, or else the CPU.
+        precision: of the stages' matrices while they decode; fewer bits are faster; auto is int8 on a CPU and
+            bfloat16 on CUDA.
+        out: the file to write, .wav or .flac, or - for standard output.
+        format: of standard output; raw is 16-bit little-endian mono at 24 kHz without a header.
+        guard: a token store of the training music: what is as near to a recording as a copy does not pass. It
+            looks at the parts together, which must be 5 s or more. What `musiclm tune` has made is guarded
+            without asking; `no` is no guard.
+        guard_action: refuse what does not pass, regenerate it with the next seeds, or label it in the file
+            and on standard error.
+        guard_tries: seeds in all for each sample, to regenerate with.
+    """
+    if (from_ is None) != (to is None):
+        raise ValueError("expected --from and --to together, such as --from 0:12 --to 0:20")
+    pairs = [*region, *([] if from_ is None or to is None else [(from_, to)])]
+    request = Request(
+        prompt,
+        seed=seed,
+        num=num,
+        controls=Controls.of(key=key, drums=None if drums is None else drums == "yes"),
+        only=_parts(only),
+        inpaint=recording,
+        regions=sorted((read_time(begin), read_time(end)) for begin, end in pairs),
+    )
+    _make(
+        request,
+        f"{recording.name}, inpainted" + (f": {prompt}" if prompt else ""),
+        bundle=bundle,
+        adapters=paired(adapter, adapter_scale),
+        device=device,
+        precision=precision,
+        out=out,
+        format=format,
+        guarding=_guarding(guard, adapter, guard_action, guard_tries),
+        steps=steps,
+    )
+
+
+def _parts(only: str) -> list[str]:
+    """The parts of a score in a list such as beats,chords; none of an empty one."""
+    return [part.strip() for part in only.split(",") if part.strip()]
 
 
 def _guarding(

@@ -1,6 +1,6 @@
 """The music as it is heard: blocks of sound as they are decoded, after the audio prompt, and their end."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -15,47 +15,30 @@ class AudioStream:
     """N samples on their way to sound: iterate for blocks [N, 1, l] on the CPU, `length` samples long in all.
 
     Args:
-        blocks: [N, 1, l] of new music, as an acoustic decoder makes them.
+        blocks: [N, 1, l] as they are to be heard.
         num: N.
-        length: new samples.
+        length: samples in all.
         sample_rate: in Hz.
-        prompt: what the new music goes on from; the stream begins with it.
-        joint_length: samples at the prompt's end that the first blocks hold, cross-faded.
         courses: what the samples are to be over time, where the model follows a score.
     """
 
     def __init__(
         self,
-        blocks: Iterator[Tensor],
+        blocks: Iterable[Tensor],
         *,
         num: int,
         length: int,
         sample_rate: int,
-        prompt: AudioPrompt | None = None,
-        joint_length: int = 0,
         courses: Sequence[Course] = (),
     ) -> None:
         self.blocks = blocks
         self.num = num
+        self.length = length
         self.sample_rate = sample_rate
-        self.prompt = prompt
-        self.joint_length = joint_length
         self.courses = courses
-        self.length = length + (0 if prompt is None else prompt.audio.waveform.shape[1])
 
     def __iter__(self) -> Iterator[Tensor]:
-        emitted = 0
-        if self.prompt is not None:
-            # Its very end comes with the music that is faded in over it.
-            waveform = self.prompt.audio.waveform
-            block = waveform[:, : waveform.shape[1] - self.joint_length].expand(self.num, 1, -1)
-            emitted = block.shape[2]
-            yield block
-        for block in self.blocks:
-            block = block[:, :, : self.length - emitted].cpu()
-            emitted += block.shape[2]
-            if block.shape[2]:
-                yield finish(block, last=emitted == self.length, rate=self.sample_rate)
+        return iter(self.blocks)
 
     def listen(self) -> list[Audio]:
         """Every sample whole."""
@@ -65,3 +48,36 @@ class AudioStream:
             waveforms[:, :, place : place + block.shape[2]] = block
             place += block.shape[2]
         return [Audio(waveform, self.sample_rate) for waveform in waveforms]
+
+
+def finished(
+    blocks: Iterable[Tensor],
+    *,
+    num: int,
+    length: int,
+    sample_rate: int,
+    prompt: AudioPrompt | None,
+    joint_length: int,
+) -> Iterator[Tensor]:
+    """Blocks [N, 1, l] as they are heard, after the audio prompt, on the CPU.
+
+    Args:
+        blocks: of new music, as an acoustic decoder makes them.
+        num: N.
+        length: samples in all, those of the prompt among them.
+        sample_rate: in Hz.
+        prompt: what the new music goes on from.
+        joint_length: samples at the prompt's end that the first blocks hold, cross-faded.
+    """
+    emitted = 0
+    if prompt is not None:
+        # Its very end comes with the music that is faded in over it.
+        waveform = prompt.audio.waveform
+        block = waveform[:, : waveform.shape[1] - joint_length].expand(num, 1, -1)
+        emitted = block.shape[2]
+        yield block
+    for block in blocks:
+        block = block[:, :, : length - emitted].cpu()
+        emitted += block.shape[2]
+        if block.shape[2]:
+            yield finish(block, last=emitted == length, rate=sample_rate)

@@ -34,8 +34,10 @@ class BlockDecoder:
         self.fade = acoustic.hop_length  # samples
 
     @classmethod
-    def after(cls, prefix: Tensor, frames: Tensor, acoustic: Codec, context: int) -> "BlockDecoder":
-        """A decoder that goes on from an audio prompt's end: its last `joint_frames` are decoded first.
+    def after(
+        cls, prefix: Tensor, frames: Tensor, acoustic: Codec, context: int, *, joint: int | None = None
+    ) -> "BlockDecoder":
+        """A decoder that goes on from an audio prompt's end: its last `joint` frames are decoded first.
 
         It takes over the prompt's phases, so that the two can be cross-faded there without one cancelling the
         other.
@@ -44,9 +46,10 @@ class BlockDecoder:
             prefix: waveform [1, 1, T * hop_length].
             frames: [1, Q or D, T] of it.
             acoustic, context: as of the class.
+            joint: frames over which it is cross-faded; by default `joint_frames`.
         """
         decoder = cls(acoustic, context)
-        joint = joint_frames(acoustic)
+        joint = joint_frames(acoustic) if joint is None else joint
         decoder.frames = frames[:, :, -(context + joint) :]
         decoder.ready = decoder.frames.shape[2] - joint
         decoder.prefix = prefix[:, :, -decoder.frames.shape[2] * acoustic.hop_length :]
@@ -112,9 +115,9 @@ def decode_blocks(
         yield torch.cat([decoder(row, last=left == 0) for decoder, row in pairs])
 
 
-def joint_frames(acoustic: Codec) -> int:
+def joint_frames(acoustic: Codec, seconds: float = JOINT_SECONDS) -> int:
     """Frames at the end of an audio prompt over which what follows is faded in."""
-    return round(JOINT_SECONDS * acoustic.frame_rate)
+    return round(seconds * acoustic.frame_rate)
 
 
 def finish(block: Tensor, *, last: bool, rate: int) -> Tensor:

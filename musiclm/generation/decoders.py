@@ -54,6 +54,20 @@ def decoder_of(
     )
 
 
+def filling(decoder: AcousticDecoder) -> DiffusionDecoder:
+    """A decoder that fills gaps.
+
+    Raises:
+        ValueError: this one makes sound from left to right alone.
+    """
+    if not isinstance(decoder, DiffusionDecoder):
+        raise ValueError(
+            "expected a bundle with a denoiser to inpaint; this one draws its sound code by code, from left "
+            "to right: choose another --bundle"
+        )
+    return decoder
+
+
 def with_steps(decoder: AcousticDecoder, steps: int) -> AcousticDecoder:
     """A decoder by diffusion that takes so many passes over a window.
 

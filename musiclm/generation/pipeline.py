@@ -19,10 +19,11 @@ from musiclm.bundle import Bundle
 from musiclm.bundle.adapters import AdapterChoice, Adapters
 from musiclm.generation.acoustic_decoder import AcousticDecoder
 from musiclm.generation.audio_prompt import AudioPrompt
-from musiclm.generation.audio_stream import AudioStream
+from musiclm.generation.audio_stream import AudioStream, finished
 from musiclm.generation.conditioning import ConditioningSchedule
 from musiclm.generation.course import Course
-from musiclm.generation.decoders import decoder_of
+from musiclm.generation.decoders import decoder_of, filling
+from musiclm.generation.inpainting import Inpainter
 from musiclm.generation.old_names import instead_of_clip, value_of_old_name, with_clip
 from musiclm.generation.prompts import PromptReader
 from musiclm.generation.request import Asked, AudioInput, Keep, Prompt, Request, check_seconds, check_seed
@@ -240,6 +241,38 @@ class MusicLM:
         """
         return self.generate(tuple(sections), on_progress=on_progress, **asked)
 
+    def inpaint(
+        self,
+        recording: AudioInput,
+        regions: Sequence[tuple[float, float]],
+        prompt: str = "",
+        *,
+        seed: int = 0,
+        controls: Controls | None = None,
+        only: Sequence[str] = ("beats", "keys"),
+        on_progress: OnProgress | None = None,
+    ) -> Audio:
+        """A recording with regions made anew, [1, L] at 24 kHz; the rest stays, but for fades of 50 ms.
+
+        For a bundle with a denoiser, which hears what comes after a region.
+
+        Args:
+            recording: of 1 to 600 s.
+            regions: seconds at which they begin and end, in order.
+            prompt: a description of what is to be in them; without it they sound as what is beside them.
+            seed: another one gives another sample.
+            controls: a key, and whether there are drums, from the regions' beginnings on.
+            only: the parts of the recording's own score (beats, keys, chords, drums) that run on in regions.
+            on_progress: called as the stages advance.
+
+        Raises:
+            ValueError, FileNotFoundError: what was asked for cannot be made, or not by this bundle.
+        """
+        request = Request(
+            prompt, seed=seed, controls=controls or Controls(), inpaint=recording, regions=regions, only=only
+        )
+        return self.perform(request, on_progress).listen()[0]
+
     def variations(
         self,
         prompt: Prompt = "",
@@ -277,6 +310,8 @@ class MusicLM:
         Raises:
             ValueError, FileNotFoundError: a recording cannot be used, or the bundle lacks a component for it.
         """
+        if request.inpaint is not None:
+            return self._inpaint(request, on_progress or say_nothing, on_semantic)
         prompt = self.prompts.audio_prompt(request, self.settings)
         generators = [self._generator(request.seed + n) for n in range(request.num)]
         schedule, courses = self.prompts.schedule(request, prompt)
@@ -287,7 +322,7 @@ class MusicLM:
             rows=1 if request.keep == "semantic" else request.num,
             prompt=prompt,
             courses=courses,
-            settings=self.settings.under_score() if request.asks_for_score else self.settings,
+            settings=self._settings_of(request),
             on_progress=on_progress or say_nothing,
             on_semantic=on_semantic,
         )
@@ -380,15 +415,35 @@ class MusicLM:
         blocks = self.decoder.decode(
             tokens, schedule, length=length, generators=generators, prefix=prefix, on_progress=on_progress
         )
-        return AudioStream(
+        if prompt is not None:
+            length += prompt.audio.waveform.shape[1]
+        heard = finished(
             blocks,
             num=len(generators),
             length=length,
             sample_rate=self.sample_rate,
             prompt=prompt,
             joint_length=self.decoder.joint_length,
-            courses=courses,
         )
+        return AudioStream(
+            heard, num=len(generators), length=length, sample_rate=self.sample_rate, courses=courses
+        )
+
+    def _inpaint(
+        self, request: Request, on_progress: OnProgress, on_semantic: OnSemantic | None
+    ) -> AudioStream:
+        settings, decoder = self._settings_of(request), filling(self.decoder)
+        inpainter = Inpainter(self.prompts, self.semantic_stage, settings, decoder)
+        around = inpainter.surroundings(request)
+        generators = [self._generator(request.seed + n) for n in range(request.num)]
+        blocks = inpainter.blocks(
+            request, around, generators, on_progress=on_progress, on_semantic=on_semantic
+        )
+        length = around.audio.waveform.shape[1]
+        return AudioStream(blocks, num=request.num, length=length, sample_rate=self.sample_rate)
+
+    def _settings_of(self, request: Request) -> SemanticSettings:
+        return self.settings.under_score() if request.asks_for_score else self.settings
 
     def _generator(self, seed: int) -> torch.Generator:
         return torch.Generator(device=self.device).manual_seed(seed)

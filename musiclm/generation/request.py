@@ -25,6 +25,8 @@ LAST_SECTION_SECONDS = 15.0  # of a story whose length is not given: a window's 
 SHORTEST_SECTION = 1.0  # seconds
 MELODY_SECONDS = (1.0, 60.0)
 CONTINUE_SECONDS = (1.0, 600.0)
+SHORTEST_REGION = 0.5  # seconds, of a region that is made anew, and of what stays between two
+LEAST_KEPT = 1.0  # seconds of a recording that is inpainted
 FOLLOW_SECONDS = (5.0, 600.0)  # shorter music has no tempo that can be told
 SILENT = 10 ** (-60 / 20)  # of full scale: a recording whose loudest sample is below holds nothing to follow
 
@@ -76,6 +78,9 @@ class Request:
         follow: a recording whose beats, keys, chords and drums are followed, or a score.
         only: the parts of them that are followed; all by default.
         codes: of other conditions that the stages follow, [1, levels, T] by stream.
+        inpaint: a recording of which regions are made anew; `only` names the parts of its own score that are
+            kept in them.
+        regions: where they begin and end, in seconds of that recording, in order.
 
     Raises:
         ValueError, FileNotFoundError: one line, for what cannot be made.
@@ -94,12 +99,15 @@ class Request:
     follow: AudioInput | Score | None = None
     only: Sequence[str] = PARTS
     codes: Mapping[str, Tensor] = field(default_factory=dict)
+    inpaint: AudioInput | None = None
+    regions: Sequence[tuple[float, float]] = ()
 
     def __post_init__(self) -> None:
         if isinstance(self.prompt, list | tuple):
             check_sections(self.prompt)
-        elif self.prompt != "" or self.continue_ is None:
+        elif self.prompt != "" or (self.continue_ is None and self.inpaint is None):
             check_prompt(self.prompt)
+        self._check_inpainting()
         if not 1 <= self.num <= MAX_SAMPLES:
             raise ValueError(f"expected 1 to {MAX_SAMPLES} samples, got {self.num}")
         if self.keep not in (None, *get_args(Keep)):
@@ -134,6 +142,32 @@ class Request:
                 f"one begins at {last:g} s: ask for more seconds"
             )
 
+    def _check_inpainting(self) -> None:
+        if self.inpaint is None:
+            if self.regions:
+                raise ValueError("expected a recording to inpaint with the regions")
+            return
+        others = {
+            "a melody": self.melody,
+            "a recording to continue": self.continue_,
+            "a plan": self.plan,
+            "something to follow": self.follow,
+            "seconds": self.seconds,
+            "something to keep": self.keep,
+            "a story": None if isinstance(self.prompt, str) else self.prompt,
+            "codes": self.codes or None,
+        }
+        if given := [name for name, value in others.items() if value is not None]:
+            raise ValueError(f"expected nothing to inpaint together with {given[0]}: ask for one of them")
+        values = self.section_controls[0]
+        if values != Controls(key=values.key, drums=values.drums):
+            raise ValueError(
+                "expected a key or drums to inpaint with, got other values: the recording's own tempo, meter "
+                "and chords run on"
+            )
+        _check_length("recording to inpaint", self.inpaint, *CONTINUE_SECONDS)
+        check_regions(self.regions, recording_seconds(self.inpaint))
+
     @property
     def sections(self) -> list[tuple[float, str]]:
         """Second of its beginning and text, of each section."""
@@ -153,6 +187,7 @@ class Request:
             any(controls.any for controls in self.section_controls)
             or self.plan is not None
             or self.follow is not None
+            or (self.inpaint is not None and bool(self.only))
         )
 
     @property
@@ -160,6 +195,8 @@ class Request:
         """Seconds of new music."""
         if self.seconds is not None:
             return self.seconds
+        if self.inpaint is not None:
+            return sum(end - begin for begin, end in self.regions)
         if self.melody is not None:
             return recording_seconds(self.melody)
         if self.follow is not None:
@@ -203,6 +240,30 @@ def check_sections(sections: Sequence[tuple[float, str]]) -> None:
                 f"expected sections in order and at least {SHORTEST_SECTION:g} s long, one at {before:g} s "
                 f"is followed by one at {after:g} s"
             )
+
+
+def check_regions(regions: Sequence[tuple[float, float]], seconds: float) -> None:
+    """Raise ValueError unless regions are in order, apart from each other, and leave some of a recording."""
+    if not regions:
+        raise ValueError("expected a region to make anew, such as 0:12 to 0:20, got none")
+    for begin, end in regions:
+        if not (math.isfinite(begin) and math.isfinite(end) and begin >= 0 and end <= seconds):
+            raise ValueError(
+                f"expected regions within the recording's {seconds:.4g} s, got {begin:g} to {end:g} s"
+            )
+        if end - begin < SHORTEST_REGION:
+            raise ValueError(f"expected regions of {SHORTEST_REGION:g} s or more, got {begin:g} to {end:g} s")
+    for (begin, end), (after, _) in pairwise(regions):
+        if after - end < SHORTEST_REGION:
+            raise ValueError(
+                f"expected regions in order, {SHORTEST_REGION:g} s apart or more, one from {begin:g} to "
+                f"{end:g} s is followed by one from {after:g} s: put them together"
+            )
+    if seconds - sum(end - begin for begin, end in regions) < LEAST_KEPT:
+        raise ValueError(
+            f"expected regions that leave {LEAST_KEPT:g} s of the recording or more: to make all of it anew, "
+            "generate"
+        )
 
 
 def check_prompt(prompt: str) -> None:

@@ -145,6 +145,7 @@ def test_forms(
     monkeypatch.setattr(forms, "STORY", [(start / 5, text) for start, text in forms.STORY])
     once(forms, "story_parts", seconds=12.0)
     once(forms, "continued", seconds=1.5, num=2)
+    once(forms, "inpainted", num=1)
     once(forms, "melody_followed", num=2, seconds=4.0)
     lines = run(forms, *options)
     figures = {key: value for case in cases(lines) for key, value in case.items()}
