@@ -41,6 +41,7 @@ def generate(
     seed: int = 0,
     melody: Path | None = None,
     continue_: Path | None = None,
+    like: Path | None = None,
     bpm: float | None = None,
     meter: str | None = None,
     key: str | None = None,
@@ -67,18 +68,20 @@ def generate(
     """Make music from words.
 
     Args:
-        prompt: a description, such as "a calm violin melody over soft piano chords"; with --continue, it may
-            be left out. What counts are words like those of the captions that the model was trained on; of
-            the default model: instruments, genres (techno, waltz, rock, jazz, ambient, folk, classical,
-            reggae, bossa nova, blues, hip hop), moods (calm, sad, dreamy, ...), tempo (slow, fast, 120 bpm),
-            with or without drums; also keys, metres and scenes (for a rainy day). Other things that a prompt
-            excludes are not left out: "no piano" asks for a piano.
+        prompt: a description, such as "a calm violin melody over soft piano chords"; with --continue or
+            --like, it may be left out. What counts are words like those of the captions that the model was
+            trained on; of the default model: instruments, genres (techno, waltz, rock, jazz, ambient, folk,
+            classical, reggae, bossa nova, blues, hip hop), moods (calm, sad, dreamy, ...), tempo (slow, fast,
+            120 bpm), with or without drums; also keys, metres and scenes (for a rainy day). Other things that
+            a prompt excludes are not left out: "no piano" asks for a piano.
         seconds: length of what is new, at most 600; without it 10, or the melody's.
         seed: another one gives another sample of the same prompt.
         melody: a recording of 1 to 60 s, sung, hummed or played, whose melody is followed; after its end the
             music goes on by itself.
         continue_: a recording of 1 to 600 s to go on from; the result begins with it, and its last 0.1 s are
             cross-faded with what follows.
+        like: a recording of 1 to 600 s that the music is to be like: what it sounds like says what a prompt
+            would; with a prompt, the music is to be halfway between the two.
         bpm: tempo in beats per minute, 40 to 240. This and the next four count more than what the prompt
             says; what neither says, the model plans.
         meter: of the bars, such as 4/4 or 3/4.
@@ -120,6 +123,7 @@ def generate(
         keep,
         melody=melody,
         continue_=continue_,
+        like=like,
         controls=Controls.of(
             bpm=bpm, meter=meter, key=key, chords=chords, drums=None if drums is None else drums == "yes"
         ),
@@ -127,7 +131,7 @@ def generate(
         follow=read_score(follow) if follow is not None and is_score_file(follow) else follow,
         only=_parts(only),
     )
-    title = prompt or f"continuation of {Path(continue_ or '').name}"
+    title = prompt or (f"continuation of {continue_.name}" if continue_ else f"like {Path(like or '').name}")
     _make(
         request,
         title,
@@ -150,6 +154,7 @@ def story(
     seconds: float | None = None,
     seed: int | None = None,
     blend: float | None = None,
+    steps: int | None = None,
     bundle: str = "default",
     adapter: Sequence[Path] = (),
     adapter_scale: Sequence[float] = (),
@@ -173,6 +178,7 @@ def story(
         seed: another one gives another sample.
         blend: seconds over which a section's text is blended into from the one before; without it, it
             switches.
+        steps: of a bundle with a denoiser, its passes over a window; without it, as the bundle says.
         bundle: a shipped bundle's name, a folder, or a Hugging Face id.
         adapter: what `musiclm tune` has made of the bundle's own stages; several add up.
         adapter_scale: how far an adapter changes them: 1 as it was trained, 0 not at all; once for all
@@ -209,6 +215,7 @@ def story(
         out=place,
         format=format,
         guarding=_guarding(guard, adapter, guard_action, guard_tries),
+        steps=steps,
     )
 
 

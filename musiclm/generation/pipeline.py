@@ -159,6 +159,7 @@ class MusicLM:
         blend: float = 0.0,
         melody: AudioInput | None = None,
         continue_: AudioInput | None = None,
+        like: AudioInput | None = None,
         controls: Controls | Sequence[Controls] | None = None,
         plan: Plan | None = None,
         follow: AudioInput | Score | None = None,
@@ -171,7 +172,7 @@ class MusicLM:
 
         Args:
             prompt: a description in words; or several, each with the second it begins at. Optional where
-                there is a recording to continue: its own sound then says what it is like.
+                there is a recording to continue, whose own sound then says what it is like, or to be like.
             seconds: of new music, at most 600; without it as long as the melody, or 10, or for a story 15 s
                 beyond where its last section begins.
             seed: another one gives another sample.
@@ -180,6 +181,7 @@ class MusicLM:
                 the music goes on by itself.
             continue_: a recording of 1 to 600 s to go on from: the result begins with it, its last 0.1 s
                 cross-faded with the music that follows.
+            like: a recording of 1 to 600 s that it is to be like, in the place of words or beside them.
             controls: values that the music is to have (tempo, meter, key, chords, drums); of several
                 sections, one for all or one for each. They count more than what the words name.
             plan: of the music, in bars (`musiclm.score.plan.read_plan`); it counts more than the words.
@@ -203,6 +205,7 @@ class MusicLM:
             blend=blend,
             melody=melody,
             continue_=instead_of_clip(continue_, clip),
+            like=like,
             controls=Controls() if controls is None else controls,
             plan=plan,
             follow=follow,

@@ -9,6 +9,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
+from torch.nn import functional
 
 from musiclm.bundle import Bundle
 from musiclm.generation.acoustic_decoder import AcousticDecoder
@@ -18,7 +20,7 @@ from musiclm.generation.conditioning import ConditioningSchedule
 from musiclm.generation.course import Course, streams_followed
 from musiclm.generation.melody_prompt import MelodyTokenizer
 from musiclm.generation.prompt_notices import warn_of
-from musiclm.generation.request import Request
+from musiclm.generation.request import Request, check_sounding, read_mono
 from musiclm.generation.score_prompt import ScoreReader, stacked
 from musiclm.generation.settings import SemanticSettings
 from musiclm.stages.stage import Stage
@@ -95,6 +97,23 @@ class PromptReader:
             request.continue_, self.decoder, self.semantic_tokenizer, settings, self.device
         )
 
+    def _embeddings(self, request: Request, prompt: AudioPrompt | None) -> Tensor:
+        """Joint ones [sections, D]: of words, of a recording that the music is to be like, or of both."""
+        joint = self.joint_embedding
+        found = []
+        if request.prompt:
+            texts = [text for _, text in request.sections]
+            warn_of(texts, joint)
+            found.append(joint.embed_text(texts))
+        if request.like is not None:
+            audio = read_mono("recording to be like", request.like, joint.sample_rate)
+            check_sounding("recording to be like", audio)
+            found.append(joint.embed_audio(audio.waveform[None].to(self.device)))
+        if not found:
+            assert prompt is not None
+            return prompt.embed(joint)
+        return found[0] if len(found) == 1 else functional.normalize(found[0] + found[1], dim=-1)
+
     def schedule(
         self, request: Request, prompt: AudioPrompt | None
     ) -> tuple[ConditioningSchedule, Sequence[Course]]:
@@ -108,13 +127,8 @@ class PromptReader:
             check_follows(name, self.bundle, self.semantic_stage, self.decoder)
         if request.melody is not None:
             codes["melody"] = self.melody_tokenizer.codes(request.melody)  # [1, 24, W]
-        if prompt is not None and not request.prompt:
-            starts, embeddings = [0.0], prompt.embed(self.joint_embedding)
-        else:
-            starts = [start for start, _ in request.sections]
-            texts = [text for _, text in request.sections]
-            warn_of(texts, self.joint_embedding)
-            embeddings = self.joint_embedding.embed_text(texts)
+        starts = [start for start, _ in request.sections]
+        embeddings = self._embeddings(request, prompt)
         courses: list[Course] = []
         if self.score_reader.follows:
             courses = self.score_reader.courses(request, embeddings, prompt)

@@ -78,6 +78,8 @@ class Request:
         follow: a recording whose beats, keys, chords and drums are followed, or a score.
         only: the parts of them that are followed; all by default.
         codes: of other conditions that the stages follow, [1, levels, T] by stream.
+        like: a recording that the music is to be like (MeLoDy's music prompt, 2305.15719): its joint
+            embedding stands in the place of the words', or halfway beside it where there are some.
         inpaint: a recording of which regions are made anew; `only` names the parts of its own score that are
             kept in them.
         regions: where they begin and end, in seconds of that recording, in order.
@@ -99,13 +101,14 @@ class Request:
     follow: AudioInput | Score | None = None
     only: Sequence[str] = PARTS
     codes: Mapping[str, Tensor] = field(default_factory=dict)
+    like: AudioInput | None = None
     inpaint: AudioInput | None = None
     regions: Sequence[tuple[float, float]] = ()
 
     def __post_init__(self) -> None:
         if isinstance(self.prompt, list | tuple):
             check_sections(self.prompt)
-        elif self.prompt != "" or (self.continue_ is None and self.inpaint is None):
+        elif self.prompt != "" or (self.continue_ is None and self.inpaint is None and self.like is None):
             check_prompt(self.prompt)
         self._check_inpainting()
         if not 1 <= self.num <= MAX_SAMPLES:
@@ -124,6 +127,10 @@ class Request:
             _check_length("melody", self.melody, *MELODY_SECONDS)
         if self.continue_ is not None:
             _check_length("recording to continue", self.continue_, *CONTINUE_SECONDS)
+        if self.like is not None:
+            _check_length("recording to be like", self.like, *CONTINUE_SECONDS)
+            if not isinstance(self.prompt, str):
+                raise ValueError("expected a story or a recording to be like, got both: give one")
         if self.follow is not None and not isinstance(self.follow, Score):
             _check_length("recording to follow", self.follow, *FOLLOW_SECONDS)
         if self.plan is not None and self.follow is not None:
@@ -150,6 +157,7 @@ class Request:
         others = {
             "a melody": self.melody,
             "a recording to continue": self.continue_,
+            "a recording to be like": self.like,
             "a plan": self.plan,
             "something to follow": self.follow,
             "seconds": self.seconds,
@@ -215,6 +223,7 @@ class Asked(TypedDict, total=False):
     blend: float
     melody: AudioInput | None
     continue_: AudioInput | None
+    like: AudioInput | None
     controls: Controls | Sequence[Controls]
     plan: Plan | None
     follow: AudioInput | Score | None

@@ -255,6 +255,17 @@ def test_stereo_at_96_khz_and_noise_can_be_gone_on_from(model: MusicLM, tmp_path
     )
 
 
+def test_a_recording_may_stand_in_the_place_of_words_or_beside_them(model: MusicLM, heard: Heard) -> None:
+    song, joint = melody(2.0, seed=1), model.joint_embedding
+    own, words = joint.embed_audio(song.waveform[None]), joint.embed_text([PROMPT])
+    for prompt, embedding in (("", own), (PROMPT, torch.nn.functional.normalize(own + words, dim=-1))):
+        heard.calls.clear()
+        audio = model.generate(prompt, like=song, seconds=1.0)
+        assert audio.seconds == 1  # it is not gone on from
+        expected = model.joint_quantizer.encode(embedding)[..., None]
+        assert all(torch.equal(conditions["mulan"], expected) for conditions, _, _ in heard.of("semantic"))
+
+
 # Mistakes
 
 
@@ -271,6 +282,9 @@ def test_stereo_at_96_khz_and_noise_can_be_gone_on_from(model: MusicLM, tmp_path
         (PROMPT, {"seed": 2**63}, "expected a seed"),
         (PROMPT, {"blend": -1.0}, "expected a blend"),
         (PROMPT, {"continue_": tone(0.5)}, "recording to continue of 1 to 600 s, got 0.5 s"),
+        ("", {"like": tone(0.5)}, "recording to be like of 1 to 600 s, got 0.5 s"),
+        ([(0, PROMPT), (1, OTHER)], {"like": tone(2.0)}, "a story or a recording to be like, got both"),
+        ("", {"like": Audio(torch.zeros(1, 48_000), SAMPLE_RATE)}, "it is silent"),
         (PROMPT, {"melody": tone(61.0)}, "melody of 1 to 60 s, got 61 s"),
         (PROMPT, {"continue_": Audio(torch.zeros(1, 48_000), SAMPLE_RATE)}, "it is silent"),
         (PROMPT, {"continue_": Audio(torch.full((1, 48_000), math.nan), SAMPLE_RATE)}, "finite samples"),
