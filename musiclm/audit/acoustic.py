@@ -13,6 +13,7 @@ from torch import Tensor
 from musiclm.audio import Audio
 from musiclm.audit.findings import Continued
 from musiclm.audit.schema import AudioMeans
+from musiclm.bundle.component import DECODERS
 from musiclm.generation.pipeline import MusicLM
 from musiclm.machine.device import device_of
 from musiclm.metrics.fidelity import MelDistance
@@ -20,7 +21,6 @@ from musiclm.tokenizers.protocols import AcousticTokenizer
 
 # What a bundle needs to make a match audible: these, and one of the acoustic decoders.
 ROLES = {"codec", "joint_embedding", "joint_quantizer", "semantic_stage"}
-DECODERS = ({"coarse_stage", "fine_stage"}, {"autoencoder", "denoiser"})
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Heard:
 
 def is_audible(roles: Collection[str]) -> bool:
     """Whether a bundle with components of these roles can make a match audible."""
-    return set(roles) >= ROLES and any(set(roles) >= decoder for decoder in DECODERS)
+    return set(roles) >= ROLES and any(set(roles) >= decoder for decoder in DECODERS.values())
 
 
 @torch.inference_mode()

@@ -11,6 +11,11 @@ from musiclm.bundle import aliases, word_list
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*", re.ASCII)  # a name, and never a path
 WEIGHTS = ".safetensors"
+# What makes sound of semantic tokens, MusicLM's way and MeLoDy's: the components that are of one way alone.
+DECODERS = {
+    "tokens": frozenset({"coarse_stage", "fine_stage"}),
+    "diffusion": frozenset({"autoencoder", "denoiser"}),
+}
 
 
 @dataclass(frozen=True)

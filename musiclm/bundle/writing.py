@@ -11,7 +11,7 @@ from torch import nn
 
 from musiclm.bundle import word_list
 from musiclm.bundle.build import check, find_pipeline
-from musiclm.bundle.component import WEIGHTS, Component, check_name, fingerprint_of
+from musiclm.bundle.component import DECODERS, WEIGHTS, Component, check_name, fingerprint_of
 from musiclm.bundle.format_1 import PIPELINE
 from musiclm.bundle.reading import FORMAT, MODEL_FILE, Bundle
 from musiclm.bundle.storage import Storage, pack_weights
@@ -78,6 +78,8 @@ def merge(
 ) -> Bundle:
     """Write the components of several bundles as one; of a role, the last one stays.
 
+    A coarse or a fine stage takes the place of a denoiser before it as well, which would make the sound.
+
     Args:
         sources: the bundles.
         folder: of the new one.
@@ -97,6 +99,9 @@ def merge(
     pipeline = None
     for source in sources:
         roles = [role for role in source.components if stages or not _draws(source.component(role))]
+        if not DECODERS["tokens"].isdisjoint(roles) and "denoiser" not in roles:
+            # It is to be heard: a denoiser from before would make the sound in its place.
+            chosen = {role: each for role, each in chosen.items() if role not in DECODERS["diffusion"]}
         chosen.update({role: source for role in roles if not only or role in only})
         if settings is None:
             used.update({role: source.settings(role) for role in roles if source.settings(role)})

@@ -15,7 +15,7 @@ from musiclm.bundle.adapters import TUNED_ON, paired
 from musiclm.cli.pipe import StreamFormat, check_pipe, writing_to_pipe
 from musiclm.data.store import DESCRIPTION
 from musiclm.generation.course import Course
-from musiclm.generation.decoders import with_steps
+from musiclm.generation.decoders import DecoderChoice, with_steps
 from musiclm.generation.pipeline import MusicLM
 from musiclm.generation.request import GuardAction, Guarding, Keep, Request
 from musiclm.generation.story import Story, read_story, read_time, story_of
@@ -53,6 +53,7 @@ def generate(
     only: str = ",".join(PARTS),
     num: int = 1,
     keep: Keep | None = None,
+    decoder: DecoderChoice = "auto",
     steps: int | None = None,
     bundle: str = "default",
     adapter: Sequence[Path] = (),
@@ -96,7 +97,9 @@ def generate(
         num: samples in one batch, written to out-1.wav, out-2.wav, ...; the n-th is what --seed SEED+n-1
             alone makes.
         keep: semantic lets all samples share their semantic tokens, and only the sound is made anew.
-        steps: of a bundle with a denoiser, its passes over a window; without it, as the bundle says.
+        decoder: what makes sound of the semantic tokens, in a bundle that has both: diffusion, or tokens, as
+            MusicLM has it. Auto is diffusion, unless an adapter is of the other.
+        steps: passes of the denoiser over a window; without it, as the bundle says.
         bundle: a shipped bundle's name, a folder, or a Hugging Face id.
         adapter: what `musiclm tune` has made of the bundle's own stages; several add up.
         adapter_scale: how far an adapter changes them: 1 as it was trained, 0 not at all; once for all
@@ -143,6 +146,7 @@ def generate(
         format=format,
         guarding=_guarding(guard, adapter, guard_action, guard_tries),
         save_plan=save_plan,
+        decoder=decoder,
         steps=steps,
     )
 
@@ -154,6 +158,7 @@ def story(
     seconds: float | None = None,
     seed: int | None = None,
     blend: float | None = None,
+    decoder: DecoderChoice = "auto",
     steps: int | None = None,
     bundle: str = "default",
     adapter: Sequence[Path] = (),
@@ -178,7 +183,9 @@ def story(
         seed: another one gives another sample.
         blend: seconds over which a section's text is blended into from the one before; without it, it
             switches.
-        steps: of a bundle with a denoiser, its passes over a window; without it, as the bundle says.
+        decoder: what makes sound of the semantic tokens, in a bundle that has both: diffusion, or tokens, as
+            MusicLM has it. Auto is diffusion, unless an adapter is of the other.
+        steps: passes of the denoiser over a window; without it, as the bundle says.
         bundle: a shipped bundle's name, a folder, or a Hugging Face id.
         adapter: what `musiclm tune` has made of the bundle's own stages; several add up.
         adapter_scale: how far an adapter changes them: 1 as it was trained, 0 not at all; once for all
@@ -215,6 +222,7 @@ def story(
         out=place,
         format=format,
         guarding=_guarding(guard, adapter, guard_action, guard_tries),
+        decoder=decoder,
         steps=steps,
     )
 
@@ -296,6 +304,7 @@ def inpaint(
         out=out,
         format=format,
         guarding=_guarding(guard, adapter, guard_action, guard_tries),
+        decoder="diffusion",
         steps=steps,
     )
 
@@ -328,6 +337,7 @@ def _make(
     format: StreamFormat,
     guarding: Guarding | None,
     save_plan: Path | None = None,
+    decoder: DecoderChoice = "auto",
     steps: int | None = None,
 ) -> None:
     """Make what was asked for, and print where it is."""
@@ -341,7 +351,9 @@ def _make(
             check_writable(file)
     if save_plan is not None:
         check_writable(save_plan, endings=PLAN_FILES)
-    model = MusicLM.from_pretrained(bundle, device=device, precision=precision, adapters=adapters)
+    model = MusicLM.from_pretrained(
+        bundle, device=device, precision=precision, adapters=adapters, decoder=decoder
+    )
     if steps is not None:
         model.decoder = with_steps(model.decoder, steps)
     with Stages() as stages:

@@ -34,7 +34,9 @@ from musiclm.evaluate.ladder_table import (
 from musiclm.evaluate.listener import SHORTEST, Listener, fingerprint
 from musiclm.evaluate.results import write_results
 from musiclm.files import only_writer_to, write_whole
+from musiclm.generation.decoders import DecoderChoice, DecoderName
 from musiclm.generation.pipeline import MusicLM
+from musiclm.generation.token_decoder import TokenDecoder
 from musiclm.machine.cpus import usable_cpus
 from musiclm.machine.device import Device, choose_device
 from musiclm.machine.executors import choose_executor
@@ -64,6 +66,7 @@ def ladder(
     strict: bool = False,
     workers: int = 0,
     device: Device = "auto",
+    decoder: DecoderChoice = "auto",
     ray: str | None = None,
 ) -> None:
     """Print what of labelled clips is still heard after each part of a model, and where it is lost.
@@ -80,6 +83,7 @@ def ladder(
         strict: exit with 2 if any recording is left out.
         workers: processes; 0 takes one per CPU that may be used. On a GPU there is always one.
         device: cpu, cuda, cuda:1 or mps; auto takes the first GPU, or else the CPU.
+        decoder: of a bundle that makes sound in two ways: tokens or diffusion; auto is diffusion.
         ray: address of a Ray cluster whose tasks make and measure the clips, on its CPUs, or local.
 
     Raises:
@@ -90,7 +94,7 @@ def ladder(
     if workers < 0:
         raise ValueError(f"expected workers of 0 or more, got {workers}")
     on_cpu = choose_device(device).type == "cpu"
-    listener, model = Listener.load(), MusicLM.from_pretrained(bundle, device=device)
+    listener, model = Listener.load(), MusicLM.from_pretrained(bundle, device=device, decoder=decoder)
     report = Report(out, strict=strict)
     chosen = read_clips(audio, clips, seconds, seed, report)
     workers = (workers or usable_cpus()) if on_cpu else 1
@@ -179,7 +183,10 @@ def climb(
     ]
     work: Callable[[Task], Outcome]
     if (workers > 1 or ray is not None) and model.bundle is not None:
-        work = partial(_done_alone, bundle=model.bundle.path, captions=captions, scores=scores)
+        decoder: DecoderName = "tokens" if isinstance(model.decoder, TokenDecoder) else "diffusion"
+        work = partial(
+            _done_alone, bundle=model.bundle.path, decoder=decoder, captions=captions, scores=scores
+        )
     else:
         work, workers, ray = partial(_done, listener=listener, steps=ways), 1, None
     sounds: dict[str, dict[int, Sound]] = {name: {} for name in steps}
@@ -239,16 +246,18 @@ def _done(task: Task, *, listener: Listener, steps: Mapping[str, Step]) -> Outco
 
 
 @cache
-def _loaded(bundle: Path, captions: bool, scores: bool) -> tuple[Listener, dict[str, Step]]:
+def _loaded(
+    bundle: Path, decoder: DecoderName, captions: bool, scores: bool
+) -> tuple[Listener, dict[str, Step]]:
     """What a process of several works with, on a CPU of its own."""
     torch.set_num_threads(1)
-    model = MusicLM.from_bundle(Bundle(bundle), device="cpu")
+    model = MusicLM.from_bundle(Bundle(bundle), device="cpu", decoder=decoder)
     return Listener.load(), steps_of(model, captions=captions, scores=scores)
 
 
-def _done_alone(task: Task, *, bundle: Path, captions: bool, scores: bool) -> Outcome:
+def _done_alone(task: Task, *, bundle: Path, decoder: DecoderName, captions: bool, scores: bool) -> Outcome:
     """The same, in a process of several."""
-    listener, steps = _loaded(bundle, captions, scores)
+    listener, steps = _loaded(bundle, decoder, captions, scores)
     return _done(task, listener=listener, steps=steps)
 
 

@@ -22,6 +22,7 @@ from musiclm.evaluate.labelled_clips import corpus_pieces
 from musiclm.evaluate.listener import Heard, Listener, fingerprint
 from musiclm.evaluate.results import Table, write_results
 from musiclm.files import only_writer_to
+from musiclm.generation.decoders import DecoderChoice
 from musiclm.generation.pipeline import MusicLM
 from musiclm.generation.request import Request
 from musiclm.machine.device import Device, choose_device
@@ -76,6 +77,7 @@ def values(
     seed: int = 0,
     out: Path = Path("values"),
     device: Device = "auto",
+    decoder: DecoderChoice = "auto",
 ) -> None:
     """Print how often music has the values that it is given, beside chance and what real music reaches.
 
@@ -86,6 +88,7 @@ def values(
         seed: of the first clip, and of the corpus that the pieces are of.
         out: the folder for values.json.
         device: cpu, cuda, cuda:1 or mps; auto takes the first GPU, or else the CPU.
+        decoder: of a bundle that makes sound in two ways: tokens or diffusion; auto is diffusion.
 
     Raises:
         FileNotFoundError: no such bundle.
@@ -100,7 +103,7 @@ def values(
     if "score_listener" not in source.components:
         raise ValueError(f"expected a bundle with the component score_listener, {bundle} has none")
     listener, score_listener = Listener.load(), source.load("score_listener")
-    model = MusicLM.from_bundle(source, device=device)
+    model = MusicLM.from_bundle(source, device=device, decoder=decoder)
     wanted = list(wanted_clips(clips, seconds, seed))
     made, real = [], []
     for number, each in enumerate(progress(wanted, total=clips, description="clips")):

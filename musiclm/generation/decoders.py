@@ -1,11 +1,13 @@
-"""Which acoustic decoder a bundle's components make."""
+"""Which acoustic decoder a bundle's components make, and which is meant where they make two."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
+from typing import Literal, get_args
 
 import torch
 
 from musiclm.bundle import Bundle
+from musiclm.bundle.component import DECODERS
 from musiclm.generation.acoustic_decoder import AcousticDecoder
 from musiclm.generation.diffusion_decoder import DiffusionDecoder
 from musiclm.generation.settings import GenerationSettings
@@ -13,22 +15,54 @@ from musiclm.generation.token_decoder import TokenDecoder
 from musiclm.stages.stage import Stage
 from musiclm.tokenizers.codec_latents import CodecAutoencoder, CodecLatents
 
+DecoderName = Literal["tokens", "diffusion"]
+DecoderChoice = Literal["auto", "tokens", "diffusion"]
+
+
+def choose_decoder(choice: DecoderChoice, bundle: Bundle, adapted: Collection[str] = ()) -> DecoderName:
+    """The decoder of a bundle that a choice means.
+
+    Args:
+        choice: `auto` is diffusion where there is a denoiser, unless an adapter changes a stage of the other.
+        bundle: with the components.
+        adapted: roles of the stages that adapters change.
+
+    Raises:
+        ValueError: the bundle has no such decoder.
+    """
+    if choice not in get_args(DecoderChoice):
+        raise ValueError(f"expected a decoder of {', '.join(get_args(DecoderChoice))}, got {choice!r}")
+    if choice == "auto":
+        by_tokens = "denoiser" not in bundle.components or not DECODERS["tokens"].isdisjoint(adapted)
+        return "tokens" if by_tokens else "diffusion"
+    if missing := sorted(DECODERS[choice] - bundle.components.keys()):
+        raise ValueError(
+            f"expected a bundle with the component {missing[0]} to make sound by {choice}, {bundle.path} has "
+            "none: choose another --bundle"
+        )
+    return choice
+
 
 def decoder_of(
-    bundle: Bundle, stage: Callable[[str], Stage], settings: GenerationSettings, device: torch.device
+    bundle: Bundle,
+    stage: Callable[[str], Stage],
+    settings: GenerationSettings,
+    device: torch.device,
+    name: DecoderName,
 ) -> AcousticDecoder:
-    """By diffusion where there is a denoiser; else by the coarse and the fine stage.
+    """By tokens, the coarse and the fine stage (MusicLM), or by diffusion (MeLoDy).
 
     Args:
         bundle: with the components.
         stage: loads a stage by its role, ready to decode.
         settings: of the components.
         device: where they go.
+        name: which one.
 
     Raises:
         ValueError: a component that is needed is missing or does not fit.
     """
-    if "denoiser" not in bundle.components:
+    if name == "tokens":
         return TokenDecoder(
             bundle.load("codec").to(device),
             stage("coarse_stage"),

@@ -22,7 +22,7 @@ from musiclm.generation.audio_prompt import AudioPrompt
 from musiclm.generation.audio_stream import AudioStream, finished
 from musiclm.generation.conditioning import ConditioningSchedule
 from musiclm.generation.course import Course
-from musiclm.generation.decoders import decoder_of, filling
+from musiclm.generation.decoders import DecoderChoice, choose_decoder, decoder_of, filling
 from musiclm.generation.inpainting import Inpainter
 from musiclm.generation.old_names import instead_of_clip, value_of_old_name, with_clip
 from musiclm.generation.prompts import PromptReader
@@ -56,6 +56,7 @@ class MusicLM:
         bundle: where the components are that only some forms need, loaded when they are first used: semantic
             encoder and quantizer to go on from an audio prompt, those of the melody to follow one.
         adapters: that have changed the stages.
+        unusual_decoder: name of the decoder, where the bundle has another one that it would have taken.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class MusicLM:
         settings: SemanticSettings | None = None,
         bundle: Bundle | None = None,
         adapters: Adapters | None = None,
+        unusual_decoder: str = "",
     ) -> None:
         self.joint_embedding = joint_embedding
         self.joint_quantizer = joint_quantizer
@@ -76,6 +78,7 @@ class MusicLM:
         self.settings = settings or SemanticSettings()
         self.bundle = bundle
         self.adapters = adapters
+        self.unusual_decoder = unusual_decoder
 
     def __getattr__(self, name: str) -> Any:
         return value_of_old_name(self, name)
@@ -88,6 +91,7 @@ class MusicLM:
         device: Device = "auto",
         precision: PrecisionChoice = "auto",
         adapters: Sequence[AdapterChoice] = (),
+        decoder: DecoderChoice = "auto",
     ) -> "MusicLM":
         """The model of a bundle: a shipped one's name, a folder, or a Hugging Face repository id.
 
@@ -97,11 +101,15 @@ class MusicLM:
             precision: of the stages' matrices while they decode; fewer bits are faster, see
                 `stages/precision.py`. `auto` is int8 on a CPU, bfloat16 on CUDA, float32 elsewhere.
             adapters: of its stages, each by itself or with a scale, such as `["mine", ("yours", 0.5)]`.
+            decoder: what makes sound of the semantic tokens: `diffusion`, or `tokens`, as MusicLM has it;
+                `auto` is diffusion where the bundle has a denoiser, unless an adapter is of the other.
 
         Raises:
             FileNotFoundError, ValueError: a bundle cannot be used, or this machine has no such device.
         """
-        return cls.from_bundle(Bundle.find(name), device=device, precision=precision, adapters=adapters)
+        return cls.from_bundle(
+            Bundle.find(name), device=device, precision=precision, adapters=adapters, decoder=decoder
+        )
 
     @classmethod
     def from_bundle(
@@ -111,6 +119,7 @@ class MusicLM:
         device: Device = "auto",
         precision: PrecisionChoice = "auto",
         adapters: Sequence[AdapterChoice] = (),
+        decoder: DecoderChoice = "auto",
     ) -> "MusicLM":
         """The model of a bundle's components. See `from_pretrained`."""
         limit_torch()
@@ -118,6 +127,7 @@ class MusicLM:
         bits = choose_precision(precision, place)
         settings = cls.read_settings(bundle.components, str(bundle.file))
         adapted = Adapters(adapters, dict.fromkeys(bundle.components, bundle))
+        chosen = choose_decoder(decoder, bundle, adapted.stages)
 
         def stage(role: str) -> Stage:
             return prepare_to_decode(adapted.merged(role, bundle.load(role)).to(place), bits)
@@ -127,10 +137,11 @@ class MusicLM:
             bundle.load("joint_embedding").to(place),
             bundle.load("joint_quantizer").to(place),
             semantic_stage=semantic_stage,
-            decoder=decoder_of(bundle, stage, settings, place),
+            decoder=decoder_of(bundle, stage, settings, place, chosen),
             settings=settings.semantic,
             bundle=bundle,
             adapters=adapted,
+            unusual_decoder="" if chosen == choose_decoder("auto", bundle, adapted.stages) else chosen,
         )
 
     read_settings = staticmethod(read_settings)  # bundles ask whether they are ones that this model knows
@@ -147,8 +158,14 @@ class MusicLM:
 
     @property
     def fingerprint(self) -> str:
-        """Of the bundle that the model is from, and of its adapters with their scales."""
-        return "" if self.bundle is None else self.bundle.fingerprint() + str(self.adapters or "")
+        """Of the bundle that the model is from, and of its adapters with their scales.
+
+        Where the bundle would have made its sound by another decoder, it says by which it does.
+        """
+        if self.bundle is None:
+            return ""
+        by = f", by {self.unusual_decoder}" if self.unusual_decoder else ""
+        return self.bundle.fingerprint() + str(self.adapters or "") + by
 
     def generate(
         self,

@@ -38,6 +38,53 @@ def test_a_bundle_with_a_denoiser_makes_its_sound_by_it(bundle: Path, tmp_path: 
     assert isinstance(MusicLM.from_pretrained(both.path).decoder, DiffusionDecoder)
 
 
+@pytest.fixture(scope="module")
+def both(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that makes sound in two ways."""
+    folder = tmp_path_factory.mktemp("both")
+    return merge([Bundle(make_bundle(folder / "tokens")), Bundle(bundle)], folder / "both").path
+
+
+def test_a_bundle_that_makes_sound_in_two_ways_makes_it_as_it_is_told(both: Path, tmp_path: Path) -> None:
+    words = ["generate", PROMPT, "--bundle", str(both), "--seconds", "1"]
+    sounds = {}
+    for name in ("auto", "diffusion", "tokens"):
+        main([*words, "--decoder", name, "--out", str(tmp_path / f"{name}.wav")])
+        sounds[name] = Audio.load(tmp_path / f"{name}.wav").waveform
+    assert torch.equal(sounds["auto"], sounds["diffusion"])
+    assert not torch.equal(sounds["auto"], sounds["tokens"])
+    by_tokens = MusicLM.from_pretrained(both, decoder="tokens")
+    assert isinstance(by_tokens.decoder, TokenDecoder)
+    # What a file says of itself tells the two apart.
+    assert by_tokens.fingerprint == MusicLM.from_pretrained(both).fingerprint + ", by tokens"
+
+
+def test_a_coarse_or_a_fine_stage_that_is_packed_later_is_heard(both: Path, tmp_path: Path) -> None:
+    own = Bundle(make_bundle(tmp_path / "own"))
+    stages = [merge([own], tmp_path / role, only=[role]) for role in ("coarse_stage", "fine_stage")]
+    packed = merge([Bundle(both), *stages], tmp_path / "packed")
+    assert "denoiser" not in packed.components
+    assert isinstance(MusicLM.from_bundle(packed).decoder, TokenDecoder)
+    semantic = merge([own], tmp_path / "semantic", only=["semantic_stage"])
+    assert isinstance(
+        MusicLM.from_bundle(merge([Bundle(both), semantic], tmp_path / "other")).decoder, DiffusionDecoder
+    )
+
+
+@pytest.mark.parametrize("name", ["diffusion", "tokens"])
+def test_a_decoder_that_a_bundle_lacks_is_one_line(
+    name: str, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = bundle if name == "tokens" else make_bundle(tmp_path / "tokens")
+    out = tmp_path / "a.wav"
+    with pytest.raises(SystemExit) as stopped:
+        main(["generate", PROMPT, "--bundle", str(place), "--decoder", name, "--out", str(out)])
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert f"to make sound by {name}" in error
+    assert len(error.strip().splitlines()) == 1
+
+
 def test_steps_are_passes_over_each_window(
     model: MusicLM, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

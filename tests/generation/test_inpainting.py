@@ -258,7 +258,7 @@ def test_the_command_writes_a_file_for_each_sample(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--from", "1", "--to", "2", "--bundle", "TOKENS"], "expected a bundle with a denoiser to inpaint"),
+        (["--from", "1", "--to", "2", "--bundle", "TOKENS"], "to make sound by diffusion, "),
         ([], "expected a region to make anew, such as 0:12 to 0:20"),
         (["--from", "1"], "expected --from and --to together"),
         (["--from", "3", "--to", "2"], "expected regions of 0.5 s or more, got 3 to 2 s"),
