@@ -3,35 +3,29 @@
     python -m benchmarks.diffusion --quick     4 s of music instead of 10
     python -m benchmarks.diffusion --check     every bar with its figure; exits 1 where one falls short
 
-The default model's decoder of codes and a decoder by diffusion of the default size (`configs/denoiser.yaml`,
-untrained: its speed is the same) make sound of the same tokens in turns. Beside them a denoiser's pass over
-a window, and how much of what the machine can multiply that is. MusicLM's forward passes are those of its
+The default model's two decoders make sound of the same tokens in turns. Beside them a denoiser's pass over a
+window, and how much of what the machine can multiply that is. MusicLM's forward passes are those of its
 coarse and fine stages, a step each; a pass of the denoiser over a window counts as one (MeLoDy, sec. 4.3).
 """
 
 import math
 import statistics
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from benchmarks.command import begin
 from benchmarks.hardware import describe, matmul_rate, usual_time
 from benchmarks.report import Bar, judge, say, table
 from musiclm import MusicLM
-from musiclm.bundle import Bundle, build
 from musiclm.diffusion.denoiser import Denoiser
 from musiclm.generation.diffusion_decoder import DiffusionDecoder
-from musiclm.tokenizers.codec_latents import CodecAutoencoder, CodecLatents
 
 SECONDS, QUICK_SECONDS = 10.0, 4.0
 TURNS = 5
 MEASURE_SECONDS = 3.0  # of passes, once they have run
 CPU = torch.device("cpu")
-CONFIG = Path(__file__).parent.parent / "configs" / "denoiser.yaml"
 
 
 def main() -> None:
@@ -40,25 +34,14 @@ def main() -> None:
     )
     say({"machine": describe(CPU), "threads": torch.get_num_threads()})
     seconds = QUICK_SECONDS if options.quick else SECONDS
-    by_codes = MusicLM.from_pretrained("default", device="cpu")
-    by_diffusion = MusicLM.from_pretrained("default", device="cpu")
-    by_diffusion.decoder = decoder_of_default_size(by_codes.bundle)
+    by_codes = MusicLM.from_pretrained("default", device="cpu", decoder="tokens")
+    by_diffusion = MusicLM.from_pretrained("default", device="cpu", decoder="diffusion")
     cases = [say(case) for case in measure(by_codes, by_diffusion, seconds)]
     print()
     print(table([("work", "figure"), *((case["work"], figure(case)) for case in cases)]))
     if options.check:
         print()
         judge(bars(cases))
-
-
-def decoder_of_default_size(bundle: Bundle | None) -> DiffusionDecoder:
-    """A decoder with the default model's codec and an untrained denoiser."""
-    assert bundle is not None, "a model that is from a bundle"
-    words = yaml.safe_load(CONFIG.read_text())["model"]["init_args"]["part"]
-    denoiser = build(words["class_path"], words["init_args"]).eval()
-    codec = bundle.load("codec")
-    latents = CodecLatents(codec.codebooks.shape[2], denoiser.dimension)
-    return DiffusionDecoder(CodecAutoencoder(codec, latents), denoiser)
 
 
 def measure(by_codes: MusicLM, by_diffusion: MusicLM, seconds: float) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 #!/bin/sh
 # The default model from nothing: render → fit tokenizers → tokenize → fit stages → pack.
 #
-#   make default-model                    on two CPU cores, at most four hours
+#   make default-model                    on two CPU cores, at most five hours
 #   RUNS=/big/disk make default-model     elsewhere than runs/default
 #   HOURS=40 make default-model           more music; MELODY_HOURS=20 more melodies; LABEL_HOURS=400 more plans
 #   SIZE=configs/paper make default-model with the settings of a folder of overrides, one YAML per part
@@ -21,6 +21,8 @@ case "$RUNS$OUT" in *" "*) echo "expected folders without spaces, got $RUNS and 
 mkdir -p "$RUNS"
 codec=low_band # the codec with its low band; overrides that have none are of a trunk without spectra
 [ -z "$SIZE" ] || [ -e "$SIZE/low_band.yaml" ] || codec=soundstream
+diffusion=yes # beside the coarse and the fine stage; overrides that have no latents are MusicLM's own
+[ -z "$SIZE" ] || [ -e "$SIZE/latents.yaml" ] || diffusion=
 
 fit() { # fit PART [argument ...]: the run's folder is $RUNS/PART, its log $RUNS/PART.log
 	part=$1
@@ -33,16 +35,19 @@ fit() { # fit PART [argument ...]: the run's folder is $RUNS/PART, its log $RUNS
 		# shellcheck disable=SC2046  # words without spaces
 		set -- $(ends "$part") "$@"
 	fi
-	"$BIN/musiclm" fit --config "configs/$part.yaml" "$@" --threads 1 --storage int8 \
+	storage=int8
+	[ "$part" != latents ] || storage=float32 # 24 directions, which all sound goes through
+	"$BIN/musiclm" fit --config "configs/$part.yaml" "$@" --threads 1 --storage "$storage" \
 		--trainer.default_root_dir "$RUNS/$part" >>"$RUNS/$part.log" 2>&1 || true
 	[ -e "$RUNS/$part/part/model.yaml" ] || { echo "$part was not trained: see $RUNS/$part.log"; return 1; }
 }
 
-ends() { # ends PART: what ends its training, whichever comes first: the recipe keeps to its four hours
+ends() { # ends PART: what ends its training, whichever comes first: the recipe keeps to its five hours
 	case $1 in
 	semantic) echo --trainer.max_steps 4000 --trainer.max_time 00:01:10:00 ;;
 	coarse) echo --trainer.max_steps 12000 --trainer.max_time 00:00:40:00 ;;
 	fine) echo --trainer.max_steps 6000 --trainer.max_time 00:00:12:00 ;;
+	denoiser) echo --trainer.max_steps 12000 --trainer.max_time 00:01:00:00 ;;
 	esac
 }
 
@@ -72,9 +77,16 @@ embeddings() {
 	fit score_listener --data.init_args.audio "$RUNS/corpus"
 }
 
-coarse_fine_and_planner() {
+acoustic_decoders() { # MusicLM's, by tokens, and MeLoDy's, by diffusion
 	fit coarse --data.init_args.tokens "$RUNS/tokens"
 	fit fine --data.init_args.tokens "$RUNS/tokens"
+	[ -n "$diffusion" ] || return 0
+	fit latents --data.init_args.tokens "$RUNS/tokens"
+	fit denoiser --data.init_args.tokens "$RUNS/tokens" --model.init_args.autoencoder "$RUNS/latents/part"
+}
+
+semantic_and_planner() {
+	fit semantic --data.init_args.tokens "$RUNS/tokens"
 	fit planner --data.init_args.tokens "$RUNS/tokens" --data.init_args.labels "$RUNS/labels"
 }
 
@@ -92,7 +104,11 @@ done
 "$BIN/musiclm" bundle pack $tokenizers --out "$RUNS/tokenizers"
 "$BIN/musiclm" tokenize "$RUNS/corpus" --bundle "$RUNS/tokenizers" --out "$RUNS/tokens"
 
-together "fit semantic --data.init_args.tokens $RUNS/tokens" coarse_fine_and_planner
+together semantic_and_planner acoustic_decoders
 
-"$BIN/musiclm" bundle pack "$RUNS/tokenizers" "$RUNS/semantic/part" "$RUNS/coarse/part" "$RUNS/fine/part" "$RUNS/planner/part" \
-	--settings configs/generation.yaml --out "$OUT"
+parts=
+for part in semantic planner coarse fine ${diffusion:+latents denoiser}; do
+	parts="$parts $RUNS/$part/part"
+done
+# shellcheck disable=SC2086  # the paths hold no spaces
+"$BIN/musiclm" bundle pack "$RUNS/tokenizers" $parts --settings configs/generation.yaml --out "$OUT"

@@ -19,6 +19,7 @@ ENDS = {
     "semantic": "--trainer.max_steps 4000 --trainer.max_time 00:01:10:00",
     "coarse": "--trainer.max_steps 12000 --trainer.max_time 00:00:40:00",
     "fine": "--trainer.max_steps 6000 --trainer.max_time 00:00:12:00",
+    "denoiser": "--trainer.max_steps 12000 --trainer.max_time 00:01:00:00",
 }
 
 
@@ -39,7 +40,7 @@ def test_the_recipe_ends_each_stage_by_the_clock_and_each_tokenizer_by_its_confi
     tmp_path: Path,
 ) -> None:
     told = calls(tmp_path)
-    assert len(told) == 13
+    assert len(told) == 15
     for part, line in told.items():
         if part in ENDS:
             assert f" {ENDS[part]} " in line
@@ -51,7 +52,8 @@ def test_the_recipe_ends_each_stage_by_the_clock_and_each_tokenizer_by_its_confi
 def test_a_part_of_another_size_ends_as_the_layer_of_its_size_says(size: str, tmp_path: Path) -> None:
     told = calls(tmp_path, SIZE=size)
     assert ("low_band" in told) == (size == "configs/tiny")  # the paper's trunk has no spectra
-    assert len(told) == 12 + ("low_band" in told)
+    assert len(told) == 12 + (3 if size == "configs/tiny" else 0)
+    assert ("denoiser" in told) == ("latents" in told) == (size == "configs/tiny")
     for part, line in told.items():
         own = (ROOT / size / f"{part}.yaml").exists()  # MusicLM has neither planner nor score listener
         assert own or part in ("planner", "score_listener")

@@ -95,11 +95,11 @@ def test_every_part_is_trained_and_kept(chain: Path) -> None:
     assert set(bundle.components) == {
         "codec", "semantic_encoder", "semantic_quantizer", "joint_embedding", "joint_quantizer",
         "melody_embedding", "melody_quantizer", "semantic_stage", "coarse_stage", "fine_stage",
-        "score_listener", "planner",
+        "autoencoder", "denoiser", "score_listener", "planner",
     }  # fmt: skip
     runs = (
         "soundstream", "low_band", "w2v_bert", "kmeans", "mulan", "mulan_rvq", "melody", "melody_rvq",
-        "semantic", "coarse", "fine", "score_listener", "planner",
+        "semantic", "coarse", "fine", "latents", "denoiser", "score_listener", "planner",
     )  # fmt: skip
     assert all((chain / name / "last.ckpt").is_file() for name in runs)
 
@@ -174,7 +174,7 @@ def test_no_seam_is_heard_between_blocks() -> None:
 def test_progress_names_the_stages_in_order_and_reaches_the_end(model: MusicLM) -> None:
     calls: list[tuple[str, int, int]] = []
     model.generate(PROMPT, seconds=2.0, on_progress=lambda *call: calls.append(call))
-    assert list(dict.fromkeys(stage for stage, _, _ in calls)) == ["semantic", "coarse", "fine"]
+    assert list(dict.fromkeys(stage for stage, _, _ in calls)) == ["semantic", "denoise"]
     last = {stage: (done, total) for stage, done, total in calls}
     assert all(done == total for done, total in last.values())
 
@@ -211,13 +211,13 @@ def test_a_damaged_bundle_is_refused_and_nothing_is_written(
 ) -> None:
     bundle = tmp_path / "bundle"
     shutil.copytree(chain / "bundle", bundle)
-    damage(bundle / "coarse_stage.safetensors")
+    damage(bundle / "denoiser.safetensors")
     out = tmp_path / "out.wav"
     with pytest.raises(SystemExit) as stop:
         main(["generate", PROMPT, "--bundle", str(bundle), "--out", str(out)])
     error = capsys.readouterr().err
     assert stop.value.code == 2
-    assert "coarse" in error
+    assert "denoiser" in error
     assert error.count("\n") == 1
     assert not out.exists()
 

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from musiclm.bundle import build, merge, save_component
+from musiclm.bundle.component import DECODERS
 from musiclm.diffusion.denoiser import Denoiser
 from musiclm.score.codes import STREAMS as SCORE_STREAMS
 from musiclm.tokenizers.mulan import MuLan
@@ -96,9 +97,10 @@ PARTS = {
 
 
 # What a model that follows melodies has beside and instead: windows are longer than a melody's hop of 3 s.
-MELODY_SETTINGS = {
+MELODY_SETTINGS: dict[str, dict[str, Any]] = {
     "semantic_stage": {"window": 5.0, "stride": 3.0, "guidance": 2.0},
     "coarse_stage": {"window": 5.0, "carry": 1.0},
+    "denoiser": {"window": 5.0, "carry": 1.0, "steps": 3},
 }
 MELODY_STREAMS = [*STREAMS, {"name": "melody", "levels": 2, "size": 8, "rate": 1 / 3}]
 KNOWN = {"streams": MELODY_STREAMS, "unfolded_width": 4}
@@ -139,25 +141,40 @@ DIFFUSION_PARTS = {
         dimension=4, width=16, layers=1, heads=2, feed_forward=24, embedding_width=8, streams=STREAMS,
     ),
 }  # fmt: skip
-DIFFUSION_SETTINGS = {
+MELODY_DIFFUSION = {
+    "denoiser": {
+        **DIFFUSION_PARTS["denoiser"],
+        "init_args": DIFFUSION_PARTS["denoiser"]["init_args"] | KNOWN,
+    },
+}
+DIFFUSION_SETTINGS: dict[str, dict[str, Any]] = {
     "denoiser": {"window": 1.0, "carry": 0.4, "steps": 3, "guidance_by": {"mulan": 2.0}},
     "autoencoder": {"context": 4},
 }
 
 
-def make_bundle(folder: Path, *, melody: bool = False, score: bool = False, diffusion: bool = False) -> Path:
-    """A bundle of every part, with random weights."""
+def make_bundle(
+    folder: Path,
+    *,
+    melody: bool = False,
+    score: bool = False,
+    diffusion: bool = False,
+    tokens: bool | None = None,
+) -> Path:
+    """A bundle of every part, with random weights; its decoder is that of tokens, unless told."""
+    tokens = not diffusion if tokens is None else tokens
     torch.manual_seed(0)
     sources = []
     parts = PARTS | (MELODY_PARTS if melody else {}) | (SCORE_PARTS if score else {})
+    if not tokens:
+        parts = {name: part for name, part in parts.items() if name not in DECODERS["tokens"]}
     if diffusion:
-        parts = {name: part for name, part in parts.items() if name not in ("coarse_stage", "fine_stage")}
-        parts |= DIFFUSION_PARTS
+        parts |= DIFFUSION_PARTS | (MELODY_DIFFUSION if melody else {})
     for name, words in parts.items():
         part = build(**words)
         _randomise(part)
         sources.append(save_component(folder / "parts" / name, name, part, storage="float32", **words))
-    settings = SETTINGS | (MELODY_SETTINGS if melody else {}) | (DIFFUSION_SETTINGS if diffusion else {})
+    settings = SETTINGS | DIFFUSION_SETTINGS | (MELODY_SETTINGS if melody else {})
     settings = {role: values for role, values in settings.items() if role in parts}
     return merge(sources, folder / "bundle", settings).path
 

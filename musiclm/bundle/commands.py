@@ -26,7 +26,8 @@ def pack(
         parts: bundles to take the components from, such as `default` or runs/soundstream/part.
         out: the folder to write: a new or an empty one, or a bundle, which is replaced.
         settings: a YAML file with the settings of generation by component; without it, each keeps its own.
-        stages: false leaves stages and planner out: what remains tokenizes recordings to train others on.
+        stages: false leaves stages, denoiser and planner out: what remains tokenizes recordings to train
+            others on.
         adapter: bundles of adapters, as `musiclm tune` makes them, whose changes are added to the stages for
             good: the bundle needs them no more, and other adapters of the same stages do not fit it.
         adapter_scale: what the changes are multiplied by: once for all adapters, or once for each.

@@ -19,6 +19,7 @@ from musiclm.files import only_writer, replacing
 from musiclm.tokenizers.protocols import KnowsWords
 
 PLANNER = "musiclm.score.planner.Planner"
+CODEC_LATENTS = "musiclm.tokenizers.codec_latents.CodecLatents"  # what a denoiser makes for a codec
 ADAPTER = "musiclm.stages.adapters.StageAdapter"  # lies beside the stages, and makes no music by itself
 Settings = Mapping[str, Mapping[str, Any]]  # of generation, by role and name
 
@@ -86,7 +87,8 @@ def merge(
         settings: of generation, by role; without any, each component keeps its own, or what that of the same
             role before it had.
         only: roles of the components to take; all without them.
-        stages: False leaves the stages out, and the planner, whose plans they follow.
+        stages: False leaves the stages out, the denoiser with its latents, and the planner, whose plans they
+            follow.
         beside: names of what may lie in the folder already.
 
     Raises:
@@ -108,6 +110,9 @@ def merge(
         pipeline = source.pipeline or pipeline
     if missing := sorted(set(only) - chosen.keys()):
         raise ValueError(f"expected bundles with the component {missing[0]}, none has it")
+    # Settings may be for both ways to sound, of a bundle that has one of them.
+    both = frozenset[str]().union(*DECODERS.values())
+    used = {role: values for role, values in used.items() if role in chosen or role not in both}
     if unused := sorted(used.keys() - chosen.keys()) if settings else []:
         raise ValueError(
             f"expected settings of components that are packed, got some of {unused[0]}: the bundle "
@@ -223,4 +228,5 @@ def _is_stage(component: Component) -> bool:
 
 def _draws(component: Component) -> bool:
     """Whether it draws music or its plan, and so makes no token of a recording."""
-    return _is_stage(component) or component.class_path == PLANNER
+    drawing = ("musiclm.stages.", "musiclm.diffusion.")
+    return component.class_path.startswith(drawing) or component.class_path in (PLANNER, CODEC_LATENTS)

@@ -6,10 +6,10 @@ makes sound of them. Audio comes block by block; `generate` is the concatenation
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -23,18 +23,16 @@ from musiclm.generation.audio_stream import AudioStream, finished
 from musiclm.generation.conditioning import ConditioningSchedule
 from musiclm.generation.course import Course
 from musiclm.generation.decoders import DecoderChoice, choose_decoder, decoder_of, filling
+from musiclm.generation.forms import Forms
 from musiclm.generation.inpainting import Inpainter
-from musiclm.generation.old_names import instead_of_clip, value_of_old_name, with_clip
+from musiclm.generation.old_names import value_of_old_name
 from musiclm.generation.prompts import PromptReader
-from musiclm.generation.request import Asked, AudioInput, Keep, Prompt, Request, check_seconds, check_seed
+from musiclm.generation.request import Request, check_seconds, check_seed
 from musiclm.generation.semantic_sampler import GivenTokens, OnSemantic, SemanticSampler, SemanticTokens
 from musiclm.generation.settings import SemanticSettings, read_settings
 from musiclm.generation.windows import OnProgress, say_nothing
 from musiclm.machine.cpus import limit_torch
 from musiclm.machine.device import Device, choose_device
-from musiclm.score.controls import Controls
-from musiclm.score.plan import Plan
-from musiclm.score.score import PARTS, Score
 from musiclm.stages.precision import PrecisionChoice, choose_precision, prepare_to_decode
 from musiclm.stages.stage import Stage
 from musiclm.tokenizers.protocols import JointEmbedding
@@ -44,7 +42,7 @@ if TYPE_CHECKING:
     from musiclm.tokenizers.w2v_bert import W2VBertTokens
 
 
-class MusicLM:
+class MusicLM(Forms):
     """A text-to-music model made of ready components; see `from_pretrained`.
 
     Args:
@@ -166,158 +164,6 @@ class MusicLM:
             return ""
         by = f", by {self.unusual_decoder}" if self.unusual_decoder else ""
         return self.bundle.fingerprint() + str(self.adapters or "") + by
-
-    def generate(
-        self,
-        prompt: Prompt = "",
-        *,
-        seconds: float | None = None,
-        seed: int = 0,
-        blend: float = 0.0,
-        melody: AudioInput | None = None,
-        continue_: AudioInput | None = None,
-        like: AudioInput | None = None,
-        controls: Controls | Sequence[Controls] | None = None,
-        plan: Plan | None = None,
-        follow: AudioInput | Score | None = None,
-        only: Sequence[str] = PARTS,
-        on_progress: OnProgress | None = None,
-        on_semantic: OnSemantic | None = None,
-        clip: AudioInput | None = None,
-    ) -> Audio:
-        """Music in the manner of the prompt: [1, round(seconds * 24000)], the same for the same seed.
-
-        Args:
-            prompt: a description in words; or several, each with the second it begins at. Optional where
-                there is a recording to continue, whose own sound then says what it is like, or to be like.
-            seconds: of new music, at most 600; without it as long as the melody, or 10, or for a story 15 s
-                beyond where its last section begins.
-            seed: another one gives another sample.
-            blend: seconds over which a story goes over from one section to the next; 0 switches.
-            melody: a recording of 1 to 60 s, sung, hummed or played, whose melody is followed; beyond its end
-                the music goes on by itself.
-            continue_: a recording of 1 to 600 s to go on from: the result begins with it, its last 0.1 s
-                cross-faded with the music that follows.
-            like: a recording of 1 to 600 s that it is to be like, in the place of words or beside them.
-            controls: values that the music is to have (tempo, meter, key, chords, drums); of several
-                sections, one for all or one for each. They count more than what the words name.
-            plan: of the music, in bars (`musiclm.score.plan.read_plan`); it counts more than the words.
-            follow: a recording of 5 to 600 s whose beats, keys, chords and drums are followed, or a score.
-            only: the parts of it that are followed.
-            on_progress: called as the stages advance.
-            on_semantic: called with semantic tokens [1, 1, t] as they are drawn, on the CPU, before any sound
-                is made of them.
-            clip: the old name of `continue_`.
-
-        Warns:
-            PromptNotice: the model knows hardly a word of the prompt, or reads only its beginning.
-
-        Raises:
-            ValueError, FileNotFoundError: what was asked for cannot be made, or not by this bundle.
-        """
-        request = Request(
-            prompt,
-            seconds,
-            seed,
-            blend=blend,
-            melody=melody,
-            continue_=instead_of_clip(continue_, clip),
-            like=like,
-            controls=Controls() if controls is None else controls,
-            plan=plan,
-            follow=follow,
-            only=only,
-        )
-        return self.perform(request, on_progress, on_semantic).listen()[0]
-
-    def stream(
-        self,
-        prompt: Prompt = "",
-        *,
-        on_progress: OnProgress | None = None,
-        on_semantic: OnSemantic | None = None,
-        clip: AudioInput | None = None,
-        **asked: Unpack[Asked],
-    ) -> Iterator[Tensor]:
-        """Blocks [1, l] of the same audio that `generate` returns, as they are decoded."""
-        request = Request(prompt, **with_clip(asked, clip))
-        return (block[0] for block in self.perform(request, on_progress, on_semantic))
-
-    def story(
-        self,
-        sections: Sequence[tuple[float, str]],
-        *,
-        on_progress: OnProgress | None = None,
-        **asked: Unpack[Asked],
-    ) -> Audio:
-        """Music whose description changes as it goes on: `generate` of several prompts (MusicLM, sec. 4.2).
-
-        A section begins where it is to, to the semantic token (40 ms): the windows' stride begins anew there.
-
-        Args:
-            sections: second of its beginning and text, of each; the first begins at 0.
-            on_progress: called as the stages advance.
-            asked: as in `generate`; the seconds are those in all.
-        """
-        return self.generate(tuple(sections), on_progress=on_progress, **asked)
-
-    def inpaint(
-        self,
-        recording: AudioInput,
-        regions: Sequence[tuple[float, float]],
-        prompt: str = "",
-        *,
-        seed: int = 0,
-        controls: Controls | None = None,
-        only: Sequence[str] = ("beats", "keys"),
-        on_progress: OnProgress | None = None,
-    ) -> Audio:
-        """A recording with regions made anew, [1, L] at 24 kHz; the rest stays, but for fades of 50 ms.
-
-        For a bundle with a denoiser, which hears what comes after a region.
-
-        Args:
-            recording: of 1 to 600 s.
-            regions: seconds at which they begin and end, in order.
-            prompt: a description of what is to be in them; without it they sound as what is beside them.
-            seed: another one gives another sample.
-            controls: a key, and whether there are drums, from the regions' beginnings on.
-            only: the parts of the recording's own score (beats, keys, chords, drums) that run on in regions.
-            on_progress: called as the stages advance.
-
-        Raises:
-            ValueError, FileNotFoundError: what was asked for cannot be made, or not by this bundle.
-        """
-        request = Request(
-            prompt, seed=seed, controls=controls or Controls(), inpaint=recording, regions=regions, only=only
-        )
-        return self.perform(request, on_progress).listen()[0]
-
-    def variations(
-        self,
-        prompt: Prompt = "",
-        *,
-        num: int = 4,
-        keep: Keep | None = None,
-        on_progress: OnProgress | None = None,
-        clip: AudioInput | None = None,
-        **asked: Unpack[Asked],
-    ) -> list[Audio]:
-        """Different samples of the same request, drawn in one batch.
-
-        Sample k (from 0) draws from a source of its own, seeded with seed + k: it does not depend on the
-        others. It is what `generate(..., seed=seed + k)` gives, bit by bit (unless there was no C compiler at
-        installation: then products of several rows round otherwise, and where two codes are nearly as likely
-        it goes on as another sample).
-
-        Args:
-            num: samples.
-            keep: `semantic` draws the semantic tokens once, and only the sound anew for each sample: what
-                stays the same is what those tokens carry (MusicLM, sec. 5.2).
-            prompt, on_progress, clip, asked: as in `generate`.
-        """
-        request = Request(prompt, num=num, keep=keep, **with_clip(asked, clip))
-        return self.perform(request, on_progress).listen()
 
     def perform(
         self,

@@ -53,7 +53,7 @@ class TheirWrapper(nn.Module):
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the bundle `default` is a tiny one."""
     folder = tmp_path_factory.mktemp("shipped")
-    make_bundle(folder, melody=True).rename(folder / "default")
+    make_bundle(folder, melody=True, diffusion=True, tokens=True).rename(folder / "default")
     return folder
 
 

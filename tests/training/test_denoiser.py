@@ -37,7 +37,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def latents(store: Path) -> Path:
-    return fit("latents", store, store.parent / "latents", "--storage=float32").path
+    vectors = "--model.init_args.part.init_args.codec_dimension=6"  # of the store's codes
+    return fit("latents", store, store.parent / "latents", "--storage=float32", vectors).path
 
 
 @pytest.fixture(scope="module")
