@@ -302,6 +302,8 @@ def test_an_audit_of_a_whole_model_can_be_listened_to(chain: Path, variants: Pat
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     assert report["audio"]["pairs"] == len(report["closest"]) > 0
     assert all(-1 <= pair["mulan_cosine"] <= 1 for pair in report["closest"])
+    assert [each["set"] for each in report["rendered"]["sets"]] == ["training", "held-out"]
+    assert report["rendered"]["low"] <= report["rendered"]["nearer"] <= report["rendered"]["high"]
     page = (tmp_path / "report" / "report.html").read_text()
     assert page.count("<audio") == 2 * len(report["closest"])
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from musiclm.audio import Audio
+from musiclm.audit.continuation import CONTINUATION, Subject
 from musiclm.audit.findings import Continued
 from musiclm.audit.schema import AudioMeans
 from musiclm.bundle.component import DECODERS
@@ -71,7 +72,8 @@ def listen(
     for each, index in pairs:
         mulan = each.subject.mulan[index : index + 1]
         rendered = model.render(each.generated[index][None, None], mulan, seed=seed)
-        clips.append((rendered, _original(codec, each, index, frame_rate=frame_rate)))
+        first = each.prompt_tokens
+        clips.append((rendered, original(codec, each.subject, index, first=first, frame_rate=frame_rate)))
     length = min(audio.waveform.shape[1] for clip in clips for audio in clip)
     generated = torch.stack([audio.waveform[:, :length] for audio, _ in clips])  # [P, 1, L]
     originals = torch.stack([audio.waveform[:, :length] for _, audio in clips])
@@ -84,23 +86,24 @@ def listen(
     return Heard(
         clips,
         mulan_cosine=(made * meant).sum(dim=1),
-        mel_distance=_each(mel, generated, originals),
+        mel_distance=each_distance(mel, generated, originals),
         unrelated_mulan_cosine=(made * meant.roll(1, dims=0)).sum(dim=1),
-        unrelated_mel_distance=_each(mel, generated, others),
+        unrelated_mel_distance=each_distance(mel, generated, others),
     )
 
 
-def _original(codec: AcousticTokenizer, each: Continued, index: int, *, frame_rate: float) -> Audio:
-    """The target's sound, from the codes of its recording."""
-    examples = each.subject.examples
-    row = each.subject.rows[examples.recordings[index]]
+def original(
+    codec: AcousticTokenizer, subject: Subject, index: int, *, first: int, frame_rate: float
+) -> Audio:
+    """The sound of a stretch from its `first` token on, as long as a continuation, from its codes."""
+    examples = subject.examples
+    row = subject.rows[examples.recordings[index]]
     ratio = codec.frame_rate / frame_rate
-    first = round((int(examples.starts[index]) + each.prompt_tokens) * ratio)
-    codes = torch.from_numpy(
-        row.acoustic[:, first : first + round(each.generated.shape[1] * ratio)].astype("int64")
-    )
+    begin = round((int(examples.starts[index]) + first) * ratio)
+    codes = torch.from_numpy(row.acoustic[:, begin : begin + round(CONTINUATION * ratio)].astype("int64"))
     return Audio(codec.decode(codes[None].to(device_of(codec)))[0].cpu(), codec.sample_rate)
 
 
-def _each(mel: MelDistance, first: Tensor, second: Tensor) -> Tensor:
+def each_distance(mel: MelDistance, first: Tensor, second: Tensor) -> Tensor:
+    """Mel distance [P] of each pair of waveforms [P, 1, L]."""
     return torch.stack([mel(a[None], b[None]) for a, b in zip(first, second, strict=True)])

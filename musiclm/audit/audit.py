@@ -25,6 +25,7 @@ from musiclm.audit.examples import identical_recordings
 from musiclm.audit.findings import Continued, Metric
 from musiclm.audit.material import Material, Request, gather
 from musiclm.audit.nearness import Null, nearness, null_costs
+from musiclm.audit.rendering import render
 from musiclm.audit.report import write_report
 from musiclm.audit.schema import (
     AuditedBundle,
@@ -45,6 +46,7 @@ from musiclm.machine.device import Device, choose_device
 from musiclm.progress import Progress
 from musiclm.stages.precision import Precision, prepare_to_decode
 from musiclm.stages.stage import Stage
+from musiclm.tokenizers.protocols import AcousticTokenizer
 
 PROMPT_TOKENS = (0, 25, 50, 125, 250)  # MusicLM, sec. 5.3
 PAIRS_AT_ONCE = 10_000
@@ -65,6 +67,7 @@ def audit(
     precision: Precision = "float32",
     search: bool = True,
     audio: bool = True,
+    rendered: int = 40,
     seed: int = 0,
     device: Device = "auto",
 ) -> Report:
@@ -84,6 +87,8 @@ def audit(
         precision: of the stage's matrices.
         search: look for each continuation in all training recordings, not only in its own.
         audio: make the closest pairs audible, where the bundle is a whole model.
+        rendered: stretches of each set, of which sound is made from their true tokens, to tell whether the
+            acoustic decoder knows training music by heart; needs a whole model, and codes in the store.
         seed: of every draw.
         device: cpu, cuda, cuda:1 or mps; auto takes the first GPU, or else the CPU.
 
@@ -118,7 +123,12 @@ def audit(
     negative = _negative_costs(continued.greedy("training"), pairs, metric)
     fit = _calibrate(negative, metric, request)
     nearest = findings.closest(continued.ordinary)
-    heard = _listen(model, bundle, store, nearest, device=device, seed=seed) if audio else None
+    whole = _whole_model(model, bundle, store, device) if audio or rendered else None
+    rate = store.description["semantic"].rate
+    heard = acoustic.listen(*whole, nearest, frame_rate=rate, seed=seed) if whole and audio else None
+    sound = (
+        render(*whole, material.subjects, examples=rendered, frame_rate=rate, seed=seed) if whole else None
+    )
 
     report = Report(
         made=_made(0.0, place),  # until everything is measured
@@ -140,6 +150,7 @@ def audit(
         audio=heard.means() if heard else None,
         closest=_describe_pairs(nearest, heard, store),
         canaries=findings.canaries(continued.greedy("canaries"), material.times, fit.tau),
+        rendered=sound,
     )
     report = replace(report, made=_made(time.monotonic() - started, place))
     write_report(out, report, heard.clips if heard else ())
@@ -259,24 +270,15 @@ def _calibrate(negative: Sequence[np.ndarray], metric: Metric, request: Request)
     )
 
 
-def _listen(
-    model: Bundle,
-    name: str,
-    store: TokenStore,
-    nearest: Sequence[tuple[Continued, int]],
-    *,
-    device: Device,
-    seed: int,
-) -> Heard | None:
-    """The closest pairs as sound; None where the bundle is no whole model, or has not the store's codec."""
+def _whole_model(
+    model: Bundle, name: str, store: TokenStore, device: Device
+) -> tuple[MusicLM, AcousticTokenizer] | None:
+    """The model and its codec; None where the bundle is no whole model, or has not the store's codec."""
     made_by = store.description.fingerprints.get("codec", "")
     if not acoustic.is_audible(model.components) or not model.component("codec").is_known_as(made_by):
         return None
-    rate = store.description["semantic"].rate
-    codec = model.load("codec").to(choose_device(device))
-    return acoustic.listen(
-        MusicLM.from_pretrained(name, device=device), codec, nearest, frame_rate=rate, seed=seed
-    )
+    codec: AcousticTokenizer = model.load("codec").to(choose_device(device))
+    return MusicLM.from_pretrained(name, device=device), codec
 
 
 def _describe_pairs(

@@ -14,6 +14,7 @@ from musiclm.audit.sentences import (
     near_copies_sentence,
     planned_sentence,
     prompts,
+    rendered_sentence,
     sampled_sentence,
     search_sentence,
     seconds_of,
@@ -39,6 +40,7 @@ def render_summary(report: Report) -> str:
         f"- Greedy decoding, 95{NARROW}% intervals. {verified_sentence(report)}",
         f"- {sampled_sentence(report)}",
         *([f"- {planned_sentence(report)}"] if planned_sentence(report) else []),
+        *([f"- {rendered_sentence(report)}"] if rendered_sentence(report) else []),
         f"- {duplicates_sentence(report)}",
         f"- {search_sentence(report)}",
         "- That the model was trained on these recordings is taken on trust; that their tokens are of its "

@@ -39,6 +39,7 @@ def render_html(report: Report, clips: Sequence[tuple[Audio, Audio] | None] = ()
     present = {
         "search": report.search is not None,
         "audio": report.audio is not None,
+        "rendered": report.rendered is not None,
         "canaries": report.canaries is not None,
         "by_duplicates": bool(report.by_duplicates),
         "entropy": bool(report.entropy),
@@ -91,6 +92,7 @@ def _sentences(report: Report) -> dict[str, str]:
         "comparison": sentences.comparison_sentence(report),
         "sampled": sentences.sampled_sentence(report),
         "planned": sentences.planned_sentence(report),
+        "rendered": sentences.rendered_sentence(report),
         "weighting": sentences.weighting_sentence(report),
         "continuation_seconds": seconds_of(report, protocol.continuation_tokens),
         "strip_seconds": str(protocol.continuation_tokens / protocol.frame_rate),
@@ -347,6 +349,7 @@ def _not_measured(report: Report) -> Markup:
     parts = {
         "the whole store": report.search,
         "the closest pairs as audio": report.audio,
+        "the acoustic decoder": report.rendered,
         "canaries": report.canaries,
     }
     absent = [name for name, part in parts.items() if part is None]

@@ -194,6 +194,26 @@ class AudioMeans:
 
 
 @dataclass(frozen=True)
+class SetRendered:
+    """How far the sound that is made of a set's true tokens is from the set's own: mel distances, log10."""
+
+    set: str
+    examples: int
+    mel_distance: float
+    unrelated_mel_distance: float  # from another example's
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """Does the acoustic decoder make training music nearer to itself than music it never saw?"""
+
+    sets: list[SetRendered]
+    nearer: float  # mel distance of held-out music less that of training music; above 0: memory
+    low: float  # of its 95 % interval
+    high: float
+
+
+@dataclass(frozen=True)
 class Pair:
     """A continuation and its original."""
 
@@ -238,6 +258,7 @@ class Report:
     audio: AudioMeans | None
     closest: list[Pair]  # lowest cost first
     canaries: list[CanaryRates] | None
+    rendered: Rendered | None = None  # not in reports of earlier versions
 
 
 def as_json(value: Any) -> Any:

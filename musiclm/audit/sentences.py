@@ -115,6 +115,25 @@ def sampled_sentence(report: Report) -> str:
     return f"Drawn at temperature {temperature:g} instead, shown {_shown(report, longest)}: {said}."
 
 
+def rendered_sentence(report: Report) -> str:
+    """Whether the acoustic decoder makes training music nearer to itself than music it never saw."""
+    rendered = report.rendered
+    if rendered is None:
+        return ""
+    training, held_out = rendered.sets
+    said = (
+        f"Told the true tokens of {training.examples} stretches of training music and of "
+        f"{held_out.examples} held-out ones, the acoustic decoder makes sound at a mel distance of "
+        f"{training.mel_distance:.3f} and {held_out.mel_distance:.3f} from theirs (from others' "
+        f"{training.unrelated_mel_distance:.3f} and {held_out.unrelated_mel_distance:.3f}); training music "
+        f"is nearer by {rendered.nearer:.3f} (95{NARROW}% interval {rendered.low:.3f} to "
+        f"{rendered.high:.3f})"
+    )
+    if rendered.low > 0:
+        return f"{said}: some of how its recordings sound is remembered."
+    return f"{said}: this shows no memory of how its recordings sound."
+
+
 def verified_sentence(report: Report) -> str:
     """Whether the false-positive rate is shown on pairs that were not used to fit τ."""
     calibration = report.calibration

@@ -95,6 +95,21 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+def difference_interval(first: np.ndarray, second: np.ndarray, *, seed: int = 0) -> tuple[float, float]:
+    """The 95 % interval of how far the mean of values [N] is above that of others [M], each resampled apart.
+
+    Raises:
+        ValueError: of one there is no value, or one of them is not finite.
+    """
+    both = [np.asarray(each, dtype=float) for each in (first, second)]
+    if any(len(each) == 0 or not np.isfinite(each).all() for each in both):
+        raise ValueError(f"expected finite values of both, got {len(both[0])} and {len(both[1])}")
+    random = np.random.default_rng(seed)
+    means = [random.choice(each, (RESAMPLES, len(each))).mean(axis=1) for each in both]
+    low, high = np.quantile(means[0] - means[1], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
 def mean_interval(values: np.ndarray, *, seed: int = 0) -> tuple[float, float]:
     """The 95 % interval of the mean of values from 0 to 1, by resampling rows [N, ...] that are independent.
 

@@ -221,7 +221,7 @@ def test_the_page_says_whether_the_false_positive_rate_is_shown(holds: bool) -> 
         assert ("a false-positive rate below 0.01\u202f% is not shown" in text) is not holds
 
 
-@pytest.mark.parametrize("section", ["search", "audio", "canaries"])
+@pytest.mark.parametrize("section", ["search", "audio", "canaries", "rendered"])
 def test_what_was_not_measured_is_left_out(section: str) -> None:
     page = render_html(read(make_findings(**{section: None})))
     check_page(page)
@@ -229,6 +229,17 @@ def test_what_was_not_measured_is_left_out(section: str) -> None:
     assert f'href="#{section}"' not in page
     assert "Not measured in this run: " in page
     assert "Not measured in this run" not in render_html(read(make_findings()))
+
+
+@pytest.mark.parametrize(
+    ("low", "said"), [(-0.02, "shows no memory of how its recordings sound"), (0.004, "is remembered")]
+)
+def test_a_decoder_that_knows_recordings_is_told_from_one_that_does_not(low: float, said: str) -> None:
+    findings = make_findings()
+    findings["rendered"]["low"] = low
+    for text in (render_html(read(findings)), render_summary(read(findings))):
+        assert said in text
+        assert ("0.310 and 0.320" in text) is True
 
 
 def test_pairs_without_audio_or_embeddings_say_so() -> None:
@@ -274,6 +285,7 @@ def test_an_audit_of_nothing_is_still_a_report(tmp_path: Path) -> None:
         "by_duplicates": [],
         "search": None,
         "audio": None,
+        "rendered": None,
         "canaries": None,
     }
     findings["power"] = {name: [] for name in findings["power"]}

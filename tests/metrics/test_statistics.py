@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musiclm.metrics.statistics import bootstrap_interval, clopper_pearson_upper, estimate, wilson
+from musiclm.metrics.statistics import (
+    bootstrap_interval,
+    clopper_pearson_upper,
+    difference_interval,
+    estimate,
+    wilson,
+)
 
 
 def test_wilson_gives_the_published_interval() -> None:
@@ -50,6 +56,18 @@ def test_a_bootstrap_interval_is_that_of_the_normal_distribution() -> None:
     assert high == pytest.approx(values.mean() + half, abs=0.1 * half)
     assert bootstrap_interval(values) == (low, high)  # of a seed
     assert bootstrap_interval(values, seed=1) != (low, high)
+
+
+def test_the_interval_of_a_difference_is_that_of_the_normal_distribution() -> None:
+    random = np.random.default_rng(0)
+    first, second = random.normal(3.0, 2.0, 400), random.normal(1.0, 1.0, 100)
+    low, high = difference_interval(first, second)
+    half = 1.96 * (first.var() / 400 + second.var() / 100) ** 0.5
+    assert low == pytest.approx(first.mean() - second.mean() - half, abs=0.1 * half)
+    assert high == pytest.approx(first.mean() - second.mean() + half, abs=0.1 * half)
+    for broken in (np.zeros(0), np.array([np.nan])):
+        with pytest.raises(ValueError, match="expected finite values of both"):
+            difference_interval(first, broken)
 
 
 def test_a_bootstrap_interval_of_another_statistic_and_confidence() -> None:
