@@ -267,7 +267,7 @@ def test_tokens_of_other_tokenizers_are_refused(
 
 @pytest.fixture(scope="module")
 def variants(chain: Path) -> Path:
-    """A token store of eight recordings: one of the chain's, with its tokens in other orders."""
+    """A token store of ten recordings, two held out: one of the chain's, its tokens in other orders."""
     source, folder = TokenStore(chain / "tokens"), chain / "variants"
     row, random = source[0], np.random.default_rng(0)
     others = [
@@ -275,9 +275,9 @@ def variants(chain: Path) -> Path:
             row,
             id=f"variant {turn}",
             streams=row.streams | {"semantic": random.permutation(row.semantic)[None]},
-            split="train",
+            split="train" if turn < 8 else "valid",
         )
-        for turn in range(8)
+        for turn in range(10)
     ]
     shutil.copytree(chain / "tokens", folder)
     for shard in folder.glob("tokens-*.arrow"):
