@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from musiclm.audio import Audio
 from musiclm.bundle import Bundle
@@ -19,6 +19,7 @@ from musiclm.data.sources import Recording
 from musiclm.evaluate.found import Found
 from musiclm.machine.device import device_of
 from musiclm.progress import progress
+from musiclm.tokenizers.mel import LogMel
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # of a published folder
 
@@ -70,10 +71,27 @@ class Embedder:
         return self.model.embed_windows(audio.waveform[None].to(device_of(self.model))).cpu()
 
 
+class LogMelFrames(nn.Module):
+    """Frames of a log-mel spectrogram, ten a second: what no training has had a hand in."""
+
+    sample_rate = 24_000
+    bands, window, hop = 64, 2048, 2400
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_mel = LogMel(self.sample_rate, self.bands, window_length=self.window, hop_length=self.hop)
+
+    def embed_windows(self, waveform: Tensor) -> Tensor:
+        """Frames [W, 64] of a recording [1, 1, L]."""
+        frames: Tensor = self.log_mel(waveform)[0].T
+        return frames
+
+
 def embedders(
     bundle: str | None,
     device: torch.device,
     *,
+    mel: bool = False,
     vggish: Path | None = None,
     clap: Path | None = None,
     mert: Path | None = None,
@@ -83,6 +101,7 @@ def embedders(
     Args:
         bundle: whose joint embedding is one; None leaves it out.
         device: where they run.
+        mel: whether log-mel frames are one.
         vggish: the published file of weights.
         clap: the published folder.
         mert: likewise.
@@ -96,6 +115,11 @@ def embedders(
         found = Bundle.find(bundle)
         fingerprint = found.fingerprint("joint_embedding")
         yield Embedder("joint embedding", fingerprint, found.load("joint_embedding").to(device))
+    if mel:
+        frames = LogMelFrames()
+        values = f"{frames.bands} {frames.window} {frames.hop}"
+        digest = hashlib.sha256(values.encode()).hexdigest()[:16]
+        yield Embedder("log-mel frames", digest, frames.to(device))
     if vggish is not None:
         from musiclm.tokenizers.vggish import read_vggish
 

@@ -63,6 +63,7 @@ def quality(
     *,
     reference: Path = Path("corpus"),
     bundle: str = "default",
+    mel: bool = False,
     vggish: Path | None = None,
     clap: Path | None = None,
     mert: Path | None = None,
@@ -77,6 +78,7 @@ def quality(
         generated: audio files, or folders of them.
         reference: a folder of real music, in clips of about the same length.
         bundle: whose joint embedding embeds both: a shipped bundle's name, a folder, or a Hugging Face id.
+        mel: embed both as frames of log-mel spectrograms as well, which knows sound and no music.
         vggish: a published file of VGGish's weights (vggish-10086976.pth): embeds both as well.
         clap: a published folder of a CLAP (larger_clap_music): likewise.
         mert: a published folder of a MERT (MERT-v1-95M): likewise.
@@ -96,7 +98,7 @@ def quality(
     }
     results, rows = [], []
     print(f"{'':<30}{'FAD':>28}{'FAD∞':>28}{f'KAD ({SCALE:g} MMD²)':>28}")
-    for embedder in embedders(bundle, place, vggish=vggish, clap=clap, mert=mert):
+    for embedder in embedders(bundle, place, mel=mel, vggish=vggish, clap=clap, mert=mert):
         first, second = (list(embedder.embed(found).values()) for found in folders.values())
         own, floor = compare(first, second, seed=seed), floor_of(second, seed=seed)
         print(format_rows(embedder, first, second, own, floor))

@@ -74,7 +74,7 @@ def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def reports(music: Path) -> dict[str, Any]:
     """What is said of clips that are like the reference, and of others, by four embeddings."""
     test_vggish.publish(music / "vggish.pth")
-    flags = ["--vggish", music / "vggish.pth", "--clap", test_clap.publish(music / "clap"),
+    flags = ["--mel", "--vggish", music / "vggish.pth", "--clap", test_clap.publish(music / "clap"),
              "--mert", test_mert.publish(music / "mert")]  # fmt: skip
     found = {}
     for name in ("like", "unlike"):
@@ -88,7 +88,7 @@ def reports(music: Path) -> dict[str, Any]:
 
 def test_every_embedding_tells_like_from_unlike(reports: dict[str, Any]) -> None:
     names = [result["embedding"]["name"] for result in reports["like"]["results"]]
-    assert names == ["joint embedding", "VGGish", "CLAP", "MERT"]
+    assert names == ["joint embedding", "log-mel frames", "VGGish", "CLAP", "MERT"]
     for like, unlike in zip(reports["like"]["results"], reports["unlike"]["results"], strict=True):
         assert len(like["embedding"]["hash"]) == 16
         assert like["embedding"]["hash"] == unlike["embedding"]["hash"]
