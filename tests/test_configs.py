@@ -27,7 +27,7 @@ def test_a_config_opens_with_its_purpose_and_command(path: Path) -> None:
 
 def test_every_part_has_a_tiny_and_a_paper_size() -> None:
     parts = {path.name for path in PARTS if path.parent.name == "configs"}
-    assert len(parts) == 16
+    assert len(parts) == 17
     assert {path.name for path in PARTS if path.parent.name == "tiny"} == parts
     # The paper's trunk has waveforms in the place of spectra, and so no low band; it follows no score; an
     # adapter has the size of its base; and the latents are those of our codec.

@@ -135,6 +135,14 @@ CONFIGS: dict[str, dict[str, tuple[Any, str]]] = {
         "model.joint_dropout": (0.1, "D 3.4: cross-attention becomes self-attention"),
         "data.seconds": (40.0, "D 3.3: four chunks of 10 s"),
     },
+    "autoencoder": {
+        "model.part.dimension": (16, "D 3.4"),
+        "model.part.hop_length": (96, "D 3.4: 250 Hz"),
+        "model.part.sample_rate": (24_000, "D 3.4"),
+        "model.part.variational": (True, "D 3.4"),
+        "model.part.decoder.width": (768, "D, appendix"),
+        "model.masked": (0.0, "D has none"),
+    },
 }
 # What the code has, the paper's value, and where.
 SETTINGS = GenerationSettings()

@@ -24,6 +24,7 @@ from musiclm.score.labels import score_of_labels
 from musiclm.score.listener import ScoreListener
 from musiclm.score.score import PARTS, Score
 from musiclm.stages.streams import MADE_BY, Stream
+from musiclm.tokenizers.autoencoder import WaveformAutoencoder
 from musiclm.tokenizers.embedding_windows import STRIDE_SECONDS
 from musiclm.tokenizers.melody import HOP_SECONDS, WINDOW_SECONDS, MelodyEmbedding
 from musiclm.tokenizers.protocols import AcousticTokenizer, JointEmbedding, SemanticTokenizer
@@ -211,13 +212,39 @@ def _joint(bundle: Bundle, device: str) -> StreamMaker:
     return joint_embeddings(bundle.load("joint_embedding").to(device))
 
 
+def learned_latents(autoencoder: WaveformAutoencoder) -> StreamMaker:
+    """An autoencoder's latents (MeLoDy, sec. 3.4), each channel of which hears the same mono sound."""
+    device = device_of(autoencoder)
+    return StreamMaker(
+        Stream(
+            "latents",
+            1,
+            autoencoder.dimension,
+            autoencoder.frame_rate,
+            kind="latents",
+            made_by=MADE_BY["latents"],
+        ),
+        autoencoder.sample_rate,
+        lambda waveform: autoencoder.encode(waveform.to(device).expand(-1, autoencoder.channels, -1))[0],
+        "the autoencoder",
+    )
+
+
+def _latents(bundle: Bundle, device: str) -> StreamMaker | None:
+    """None too where latents are a codec's, which its codes stand for."""
+    autoencoder = bundle.load("autoencoder") if "autoencoder" in bundle.components else None
+    if not isinstance(autoencoder, WaveformAutoencoder):
+        return None
+    return learned_latents(autoencoder.to(device))
+
+
 def _melody(bundle: Bundle, device: str) -> StreamMaker | None:
     if "melody_embedding" not in bundle.components:
         return None
     return melody_embeddings(bundle.load("melody_embedding").to(device))
 
 
-MAKERS: list[Callable[[Bundle, str], StreamMaker | None]] = [_semantic, _acoustic, _joint, _melody]
+MAKERS: list[Callable[[Bundle, str], StreamMaker | None]] = [_semantic, _acoustic, _joint, _melody, _latents]
 LISTENER = "score_listener"  # the role of the component that hears scores
 
 

@@ -82,6 +82,7 @@ MADE_BY = {
     "acoustic": ("codec",),
     "mulan": ("joint_embedding", "joint_quantizer"),
     "melody": ("melody_embedding", "melody_quantizer"),
+    "latents": ("autoencoder",),
 }
 # Those of MusicLM, as a stage meets them (sec. 4.1).
 MUSICLM = (

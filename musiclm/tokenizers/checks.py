@@ -4,9 +4,14 @@ import torch
 from torch import Tensor
 
 
-def check_waveform(waveform: Tensor, *, least: int = 1) -> None:
-    """Raise ValueError unless `waveform` is mono [B, 1, L], L >= least, of finite samples."""
-    if waveform.dim() != 3 or waveform.shape[1] != 1 or waveform.shape[2] < least:
+def check_waveform(waveform: Tensor, *, least: int = 1, channels: int = 1) -> None:
+    """Raise ValueError unless `waveform` is [B, channels, L], L >= least, of finite samples."""
+    if channels > 1 and (waveform.dim() != 3 or waveform.shape[1] != channels or waveform.shape[2] < least):
+        raise ValueError(
+            f"expected a waveform of shape [B, {channels}, L], got {list(waveform.shape)}; give each channel "
+            "a row of its own"
+        )
+    if waveform.dim() != 3 or waveform.shape[1] != channels or waveform.shape[2] < least:
         raise ValueError(
             f"expected a mono waveform of shape [B, 1, L], got {list(waveform.shape)}; "
             "add the missing dimension, or mix the channels down first"

@@ -15,6 +15,7 @@ from torch import Tensor
 from musiclm.bundle import load_component
 from musiclm.diffusion.denoiser import Denoiser
 from musiclm.diffusion.process import Draw, Process
+from musiclm.tokenizers.autoencoder import WaveformAutoencoder
 from musiclm.tokenizers.codec_latents import CodecLatents
 from musiclm.tokenizers.residual_vq import sum_of_entries
 from musiclm.training.averaging import AveragedTraining
@@ -25,11 +26,12 @@ SPANS = 3  # of context in a row, at most
 
 
 class DenoiserTraining(AveragedTraining[Denoiser]):
-    """Trains a denoiser on token crops, the codes of whose `acoustic` stream are its latents.
+    """Trains a denoiser on token crops: on what their `acoustic` codes stand for, or on their `latents`.
 
     Args:
         part: the denoiser to train.
-        autoencoder: folder of the trained latents (`runs/latents/part`).
+        autoencoder: folder of the trained latents of a codec (`runs/latents/part`), or of a learned
+            autoencoder, whose latents the store holds.
         times: how the times are drawn, see `Process.draw`.
         mean, std: of log(a / s) where they are drawn by it.
         chunks: of a crop, each with a time of its own (MeLoDy has 4 of 10 s).
@@ -39,7 +41,7 @@ class DenoiserTraining(AveragedTraining[Denoiser]):
         seed: of all that is drawn; a step's draw depends on the seed and the step alone.
 
     Raises:
-        FileNotFoundError: there are no latents at `autoencoder`.
+        FileNotFoundError: there is no autoencoder.
         ValueError: the part does not fit them, or a fraction is none.
     """
 
@@ -78,12 +80,13 @@ class DenoiserTraining(AveragedTraining[Denoiser]):
                 f"expected one chunk or more and a context in [0, 1], got {chunks} and {context:g}"
             )
         latents = load_component(autoencoder)
-        if not isinstance(latents, CodecLatents):
+        if not isinstance(latents, CodecLatents | WaveformAutoencoder):
             raise ValueError(f"expected trained latents at {autoencoder}, found {type(latents).__name__}")
-        if latents.dimension != part.dimension:
+        rate = latents.frame_rate if isinstance(latents, WaveformAutoencoder) else part.frame_rate
+        if (latents.dimension, rate) != (part.dimension, part.frame_rate):
             raise ValueError(
-                f"expected a denoiser of {latents.dimension} dimensions, as the latents at {autoencoder} "
-                f"have them, got {part.dimension}"
+                f"expected a denoiser of {latents.dimension} dimensions at {rate:g} Hz, as the latents at "
+                f"{autoencoder} have them, got {part.dimension} at {part.frame_rate:g} Hz"
             )
         self.process: Process = part.process
         self.times = times
@@ -101,7 +104,13 @@ class DenoiserTraining(AveragedTraining[Denoiser]):
     def setup(self, stage: str) -> None:
         """Take what the codes stand for from the data; what a checkpoint holds is restored after this."""
         source = self.trainer.datamodule  # type: ignore[attr-defined]
-        self.codebooks = source.codebooks["acoustic"].float()
+        if isinstance(self._latents[0], CodecLatents):
+            self.codebooks = source.codebooks["acoustic"].float()
+        elif "latents" not in (names := [stream.name for stream in source.streams]):
+            raise ValueError(
+                f"expected tokens with latents of the autoencoder, they have {', '.join(names)}: tokenize "
+                "with a bundle that holds it"
+            )
         if stage == "fit":
             self.part.start_from(source.codebooks)
             self.average.load_state_dict(self.part.state_dict())
@@ -132,9 +141,13 @@ class DenoiserTraining(AveragedTraining[Denoiser]):
 
     def latents(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Latents [B, D, T] of a batch, T a multiple of the denoiser's fold."""
-        codes = batch["acoustic"]
-        vectors = sum_of_entries(self.codebooks.to(codes.device), codes)
-        latents: Tensor = self._latents[0].to(codes.device).from_vectors(vectors)
+        source = self._latents[0]
+        if isinstance(source, CodecLatents):
+            codes = batch["acoustic"]
+            vectors = sum_of_entries(self.codebooks.to(codes.device), codes)
+            latents: Tensor = source.to(codes.device).from_vectors(vectors)
+        else:
+            latents = batch["latents"]
         return latents[..., : latents.shape[2] // self.part.fold * self.part.fold]
 
     def _loss(
