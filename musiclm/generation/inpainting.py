@@ -2,7 +2,7 @@
 
 The semantic stage draws a region's tokens going on from what stands before it; it cannot look ahead. The
 denoiser does: latents before and after the region are its context, as in JEN-1's inpainting (2308.04729,
-sec. 3.3), so that it leads from the one to the other. By default the recording's own beats and keys, as the
+sec. 4.3), so that it leads from the one to the other. By default the recording's own beats and keys, as the
 listener hears them, run on through the region. What lies outside it stays as it is, sample by sample.
 """
 

@@ -2,7 +2,7 @@
 
 MeLoDy's audio VAE-GAN (2305.15719, sec. 3.4) is one that is variational: the encoder says mean and variance,
 a penalty holds them near a standard normal, and the latents are squashed to [-1, 1]. JEN-1's masked
-autoencoder (2308.04729, sec. 3.1) is one that is not: some of its latents are left out in training, so that
+autoencoder (2308.04729, sec. 4.1) is one that is not: some of its latents are left out in training, so that
 the decoder forgives what a diffusion gets wrong. Encoder and decoder are injected, as those of the codec.
 """
 

@@ -1,7 +1,7 @@
 """Training of an autoencoder of continuous latents: reconstruction, discriminators, and a penalty or a mask.
 
 MeLoDy's is variational (2305.15719, sec. 3.4), JEN-1's has some of its latents left out (2308.04729, sec.
-3.1). What is exported is the part itself.
+4.1). What is exported is the part itself.
 """
 
 from typing import Any
