@@ -107,17 +107,18 @@ def test_more_forms_work_as_written(run: Shell, tmp_path: Path) -> None:
     commands = block("## More forms", "sh").replace("--seconds 60", "--seconds 3")
     commands = commands.replace("--seconds 30", "--seconds 2").replace("--seconds 20", "--seconds 1")
     commands = commands.replace("--bpm 100", "--seconds 1 --bpm 100")
+    commands = commands.replace("--from 0:20 --to 0:25", "--from 0:01 --to 0:02")
     commands = commands.replace("--at 0:15", "--seconds 2 --at 0:01").replace(
         "--num 4", "--num 4 --seconds 1"
     )
     takes = [f"four-{number}.wav" for number in (1, 2, 3, 4)]
     melody(2.0, seed=0).save(tmp_path / "hum.wav")
-    made = ["long.wav", "waltz.wav", "story.wav", *takes, "longer.wav", "alike.wav"]
+    made = ["long.wav", "waltz.wav", "story.wav", *takes, "longer.wav", "alike.wav", "mended.wav"]
     assert run(commands, tmp_path) == made
     lengths = {path.name: Audio.load(path).seconds for path in tmp_path.glob("*.wav")}
     assert lengths == {
         "hum.wav": 2, "long.wav": 3, "waltz.wav": 2, "story.wav": 2, "longer.wav": 4, "heard.wav": 2,
-        "alike.wav": 1,
+        "alike.wav": 1, "mended.wav": 3,
         **dict.fromkeys(takes, 1),
     }  # fmt: skip
 
