@@ -1,7 +1,7 @@
 #!/bin/sh
 # The default model from nothing: render → fit tokenizers → tokenize → fit stages → pack.
 #
-#   make default-model                    on two CPU cores, at most five hours
+#   make default-model                    on two CPU cores, at most six hours
 #   RUNS=/big/disk make default-model     elsewhere than runs/default
 #   HOURS=40 make default-model           more music; MELODY_HOURS=20 more melodies; LABEL_HOURS=400 more plans
 #   SIZE=configs/paper make default-model with the settings of a folder of overrides, one YAML per part
@@ -42,12 +42,12 @@ fit() { # fit PART [argument ...]: the run's folder is $RUNS/PART, its log $RUNS
 	[ -e "$RUNS/$part/part/model.yaml" ] || { echo "$part was not trained: see $RUNS/$part.log"; return 1; }
 }
 
-ends() { # ends PART: what ends its training, whichever comes first: the recipe keeps to its five hours
+ends() { # ends PART: what ends its training, whichever comes first: the recipe keeps to its six hours
 	case $1 in
 	semantic) echo --trainer.max_steps 4000 --trainer.max_time 00:01:10:00 ;;
 	coarse) echo --trainer.max_steps 12000 --trainer.max_time 00:00:40:00 ;;
 	fine) echo --trainer.max_steps 6000 --trainer.max_time 00:00:12:00 ;;
-	denoiser) echo --trainer.max_steps 12000 --trainer.max_time 00:01:00:00 ;;
+	denoiser) echo --trainer.max_steps 12000 --trainer.max_time 00:02:00:00 ;;
 	esac
 }
 
@@ -77,10 +77,12 @@ embeddings() {
 	fit score_listener --data.init_args.audio "$RUNS/corpus"
 }
 
-acoustic_decoders() { # MusicLM's, by tokens, and MeLoDy's, by diffusion
+coarse_and_fine() {
 	fit coarse --data.init_args.tokens "$RUNS/tokens"
 	fit fine --data.init_args.tokens "$RUNS/tokens"
-	[ -n "$diffusion" ] || return 0
+}
+
+latents_and_denoiser() {
 	fit latents --data.init_args.tokens "$RUNS/tokens"
 	fit denoiser --data.init_args.tokens "$RUNS/tokens" --model.init_args.autoencoder "$RUNS/latents/part"
 }
@@ -104,7 +106,17 @@ done
 "$BIN/musiclm" bundle pack $tokenizers --out "$RUNS/tokenizers"
 "$BIN/musiclm" tokenize "$RUNS/corpus" --bundle "$RUNS/tokenizers" --out "$RUNS/tokens"
 
-together semantic_and_planner acoustic_decoders
+stages() {
+	semantic_and_planner
+	coarse_and_fine
+}
+
+# The denoiser takes about as long as all stages.
+if [ -n "$diffusion" ]; then
+	together stages latents_and_denoiser
+else
+	together semantic_and_planner coarse_and_fine
+fi
 
 parts=
 for part in semantic planner coarse fine ${diffusion:+latents denoiser}; do

@@ -19,7 +19,7 @@ ENDS = {
     "semantic": "--trainer.max_steps 4000 --trainer.max_time 00:01:10:00",
     "coarse": "--trainer.max_steps 12000 --trainer.max_time 00:00:40:00",
     "fine": "--trainer.max_steps 6000 --trainer.max_time 00:00:12:00",
-    "denoiser": "--trainer.max_steps 12000 --trainer.max_time 00:01:00:00",
+    "denoiser": "--trainer.max_steps 12000 --trainer.max_time 00:02:00:00",
 }
 
 
