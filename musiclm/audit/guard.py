@@ -138,11 +138,11 @@ class Guard:
         verdicts = [own, *(other.judge(semantic) for other in self.others)]
         return min(verdicts, key=lambda verdict: verdict.margin)
 
-    def _check_length(self, tokens: int) -> None:
+    def _check_length(self, tokens: int, advice: str = "ask for more --seconds") -> None:
         if tokens < WINDOW:
             seconds = WINDOW / self.search.store.description["semantic"].rate
             raise ValueError(
-                f"expected at least {seconds:g} s of music to guard: ask for more --seconds, or for no guard"
+                f"expected at least {seconds:g} s of music to guard: {advice}, or ask for no guard"
             )
 
     def generate(
@@ -167,7 +167,9 @@ class Guard:
         Raises:
             ValueError: there is not enough music to look at, or a sample does not pass.
         """
-        self._check_length(round(request.new_seconds * self.search.store.description["semantic"].rate))
+        tokens = round(request.new_seconds * self.search.store.description["semantic"].rate)
+        advice = "ask for more --seconds" if request.inpaint is None else "make longer parts anew"
+        self._check_length(tokens, advice)
         assert tries >= 1
         made: dict[int, Sample] = {}
         missing = list(range(request.num))

@@ -7,6 +7,7 @@ are codec sound: the original is decoded from the codes in the store.
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from musiclm.audit.acoustic import each_distance, original
@@ -37,12 +38,14 @@ def render(
         model: whose acoustic decoder is asked.
         codec: that the store's codes are of.
         subjects: the stretches.
-        examples: of each set, at most; of 5 s each.
+        examples: of each set, at most; of 5 s each, and of training music only what comes once.
         frame_rate: of the semantic tokens.
         seed: of the decoder's draws: the n-th stretch of each set has seed + n.
     """
     chosen = {subject.name: subject for subject in subjects if subject.name in SETS}
-    counts = {name: min(len(subject), examples) for name, subject in chosen.items()}
+    # Of music that comes once: what is repeated is asked for more often than it occurs.
+    once = {name: np.flatnonzero(subject.examples.copies <= 1)[:examples] for name, subject in chosen.items()}
+    counts = {name: len(indices) for name, indices in once.items()}
     if len(counts) < len(SETS) or min(counts.values()) < 2:
         return None
     distances, found = [], []
@@ -50,10 +53,10 @@ def render(
         for name in SETS:
             subject = chosen[name]
             made, meant = [], []
-            for index in range(counts[name]):
+            for number, index in enumerate(once[name].tolist()):
                 tokens = subject.target(0)[index][None, None].to(model.device)
                 joint = subject.mulan[index : index + 1].to(model.device)
-                made.append(model.render(tokens, joint, seed=seed + index).waveform)
+                made.append(model.render(tokens, joint, seed=seed + number).waveform)
                 meant.append(original(codec, subject, index, first=0, frame_rate=frame_rate).waveform)
                 counter.advance()
             length = min(waveform.shape[1] for waveform in (*made, *meant))

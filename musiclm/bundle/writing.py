@@ -79,7 +79,8 @@ def merge(
 ) -> Bundle:
     """Write the components of several bundles as one; of a role, the last one stays.
 
-    A coarse or a fine stage takes the place of a denoiser before it as well, which would make the sound.
+    A source with a coarse or a fine stage and no denoiser removes an earlier denoiser, which would make the
+    sound in their place.
 
     Args:
         sources: the bundles.
@@ -100,11 +101,17 @@ def merge(
     used: dict[str, dict[str, Any]] = {role: dict(values) for role, values in (settings or {}).items()}
     pipeline = None
     for source in sources:
-        roles = [role for role in source.components if stages or not _draws(source.component(role))]
+        roles = [
+            role
+            for role in source.components
+            if (stages or not _draws(source.component(role))) and (not only or role in only)
+        ]
         if not DECODERS["tokens"].isdisjoint(roles) and "denoiser" not in roles:
             # It is to be heard: a denoiser from before would make the sound in its place.
-            chosen = {role: each for role, each in chosen.items() if role not in DECODERS["diffusion"]}
-        chosen.update({role: source for role in roles if not only or role in only})
+            chosen.pop("denoiser", None)
+            if "autoencoder" in chosen and _draws(chosen["autoencoder"].component("autoencoder")):
+                del chosen["autoencoder"]
+        chosen.update(dict.fromkeys(roles, source))
         if settings is None:
             used.update({role: source.settings(role) for role in roles if source.settings(role)})
         pipeline = source.pipeline or pipeline
@@ -135,6 +142,11 @@ def merge(
         if words := word_list.read_list(source.path, source.component(role).words):
             components[role] = replace(components[role], words=role + word_list.ENDING)
             contents[role + word_list.ENDING] = word_list.list_of(words)
+    if "denoiser" in components and "autoencoder" not in components and len(components) > 1:
+        raise ValueError(
+            "expected the autoencoder whose latents the denoiser makes, there is none: pack it as well, as "
+            "runs/latents/part"
+        )
     makes_music = any(map(_is_stage, components.values()))
     pipeline = (pipeline or PIPELINE) if makes_music else None
     if pipeline is not None:

@@ -241,16 +241,17 @@ def inpaint(
     """Make a part of a recording anew, in time with the rest, which stays as it is but for fades of 50 ms.
 
     Args:
-        recording: of 1 to 600 s, in any format; what is written is mono at 24 kHz.
-        prompt: a description of what is to be there; without it, it sounds as what is beside it.
+        recording: of 1.5 to 600 s, in any format; what is written is mono at 24 kHz.
+        prompt: a description of what is to be there; without it, it sounds as what is beside it. A key in it,
+            and drums, count; tempo and meter are the recording's.
         from_: where the part begins, such as 0:12 or 12.5.
         to: where it ends.
         region: a part more, such as --region 0:30 0:34.
         seed: another one gives another sample.
-        key: from the part's beginning on, such as "A minor"; without it the recording's.
+        key: from the part's beginning on, such as "A minor"; without it the prompt's, or the recording's.
         drums: yes or no; without it as the prompt says.
         only: what of the recording's own course runs on in the part: beats, keys, chords, drums, as they are
-            heard in it.
+            heard in it; for that it must last 5 s or more.
         num: samples, written to out-1.wav, out-2.wav, ...; the n-th is what --seed SEED+n-1 alone makes.
         steps: passes of the denoiser over a window; without it, as the bundle says.
         bundle: a shipped bundle's name, a folder, or a Hugging Face id; one with a denoiser.

@@ -90,7 +90,9 @@ def make(
                     write(block[0])
         else:
             first = music.made[0].seed
-            _write(files, music, [_metadata(request, title, model, made, first) for made in music.made])
+            words = f", {steps} steps" if steps is not None else ""
+            said = [_metadata(request, title, model, made, first, words) for made in music.made]
+            _write(files, music, said)
     if out != STDOUT:
         print(*files, sep="\n")
 
@@ -147,10 +149,14 @@ def _write(files: Sequence[Path], music: Music, metadata: Sequence[dict[str, str
                 writer(row)
 
 
-def _metadata(request: Request, title: str, model: MusicLM, made: Made, first: int) -> dict[str, str]:
-    """What a file says of a sample; `first` is the seed of the first one."""
+def _metadata(
+    request: Request, title: str, model: MusicLM, made: Made, first: int, more: str
+) -> dict[str, str]:
+    """What a file says of a sample; `first` is the seed of the first one, `more` what else made it."""
     words = f"seed {made.seed}"
     if request.keep == "semantic":
         words = f"seed {first}, sound of {words}"
-    words = f"{words}, bundle {model.fingerprint}" + (f", {made.verdict}" if made.verdict else "")
+    if request.regions:
+        words += f", anew {', '.join(f'{begin:g} to {end:g} s' for begin, end in request.regions)}"
+    words = f"{words}, bundle {model.fingerprint}{more}" + (f", {made.verdict}" if made.verdict else "")
     return {"title": title, "comment": words, "software": "musiclm"}

@@ -80,6 +80,8 @@ def decoder_of(
             f"expected a denoiser of the autoencoder's latents, {autoencoder.dimension} dimensions at "
             f"{autoencoder.frame_rate:g} Hz, got {denoiser.dimension} at {denoiser.frame_rate:g} Hz"
         )
+    if autoencoder.channels != 1:
+        raise ValueError(f"expected an autoencoder of mono sound, got one of {autoencoder.channels} channels")
     return DiffusionDecoder(
         autoencoder,
         denoiser,

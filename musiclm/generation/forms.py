@@ -143,11 +143,12 @@ class Forms(ABC):
         For a bundle with a denoiser, which hears what comes after a region.
 
         Args:
-            recording: of 1 to 600 s.
+            recording: of 1.5 to 600 s.
             regions: seconds at which they begin and end, in order.
             prompt: a description of what is to be in them; without it they sound as what is beside them.
             seed: another one gives another sample.
-            controls: a key, and whether there are drums, from the regions' beginnings on.
+            controls: a key, and whether there are drums, from the regions' beginnings on; without them the
+                prompt's, and else the recording's key.
             only: the parts of the recording's own score (beats, keys, chords, drums) that run on in regions.
             on_progress: called as the stages advance.
 

@@ -98,11 +98,11 @@ class Inpainter:
         on_progress: OnProgress,
         on_semantic: OnSemantic | None,
     ) -> Iterator[Tensor]:
-        """The recording as N samples [N, 1, l]: after each region as much as will not change any more."""
+        """The recording as N samples [N, 1, l]: after each region, all that is final."""
         rate, whole = self.decoder.sample_rate, around.audio.waveform.shape[1]
         music = around.audio.waveform.repeat(len(generators), 1)[:, None]  # [N, 1, L]
-        edges = [(round(begin * rate), min(round(end * rate), whole)) for begin, end in request.regions]
-        limits = [*(begin for begin, _ in edges[1:]), whole]  # up to which what follows a region stays
+        edges = [self._edges(region, whole) for region in request.regions]
+        limits = [*(begin for begin, _ in edges[1:]), whole]  # where the next region, or the end, begins
         given = 0
         for (begin, end), limit in zip(edges, limits, strict=True):
             gap = self._gap(begin, end, limit)
@@ -115,6 +115,12 @@ class Inpainter:
             until = whole if limit == whole else limit - round(FADE_SECONDS * rate)
             yield music[:, :, given:until].clone()
             given = until
+
+    def _edges(self, region: tuple[float, float], whole: int) -> tuple[int, int]:
+        """A region in samples; where too little stays before or after it to fade over, none of it stays."""
+        begin, end = (round(each * self.decoder.sample_rate) for each in region)
+        fade = round(FADE_SECONDS * self.decoder.sample_rate)
+        return (0 if begin < self.unit else begin, whole if whole - end < self.unit + fade else end)
 
     def _gap(self, begin: int, end: int, limit: int) -> "Gap":
         """The gap of a region; it begins where the region does, so that a token begins there."""
@@ -139,14 +145,16 @@ class Inpainter:
         on_progress: OnProgress,
         on_semantic: OnSemantic | None,
     ) -> Tensor:
-        """Semantic tokens [N, 1, T] from where sound before the gap is known to where that after it is."""
+        """Semantic tokens [N, 1, T] of the known sound before the gap, the gap, and the known sound after."""
         hop = self.prompts.semantic_tokenizer.hop_length
+        follows = any(name in schedule.codes for name in self.prompts.score_reader.follows)
+        settings = self.settings.under_score() if follows else self.settings
         # Each side by itself, so that nothing of what was in the gap is heard in its tokens.
         prefix = self._heard(music[:, :, gap.begin - gap.heard : gap.begin])
         suffix = self._heard(music[:, :, gap.end : gap.end + gap.after])
         sampler = SemanticSampler(
             self.semantic_stage,
-            self.settings,
+            settings,
             schedule,
             new=gap.length // hop,
             generators=generators,
@@ -179,6 +187,7 @@ class Inpainter:
         piece = music[:, :, gap.begin - gap.before : gap.end + gap.after]
         piece = functional.pad(piece, (0, gap.before + gap.length + gap.after - piece.shape[2]))
         piece = piece.to(self.prompts.device)
+        # As it stands: where sound meets the gap, its latents may hear a few frames of what was there.
         known = autoencoder.encode(piece)
         first = gap.before // hop
         latents = self.decoder.fill(
@@ -192,11 +201,15 @@ class Inpainter:
         context = self.decoder.autoencoder_settings.context
         blocks = BlockDecoder(autoencoder, context)
         if first:
-            joint = max(math.floor(FADE_SECONDS * autoencoder.frame_rate), 1)
+            joint = min(max(math.floor(FADE_SECONDS * autoencoder.frame_rate), 1), first)
             blocks = BlockDecoder.after(
                 piece[:, :, : gap.before], known[:, :, :first], autoencoder, context, joint=joint
             )
-        return blocks(latents[:, :, first:], last=True)[0]
+        # Window by window, as they are made: a long one at once would fill the memory.
+        window = round(self.decoder.denoiser_settings.window * autoencoder.frame_rate)
+        pieces = latents[:, :, first:].split(window, dim=2)
+        made = [blocks(each, last=each is pieces[-1]) for each in pieces]
+        return torch.cat(made, dim=2)[0]
 
     def _schedule(self, around: Surroundings, gap: "Gap") -> ConditioningSchedule:
         """Conditions of a gap, counted from where it begins."""
@@ -251,10 +264,12 @@ class Inpainter:
 
 @dataclass(frozen=True)
 class Gap:
-    """What is made anew of a recording, and what is known on either side of it, in samples; whole units all.
+    """What is made anew of a recording, and what is known on either side of it, in samples.
+
+    All but `begin` are whole units.
 
     Args:
-        begin: where it begins.
+        begin: where it begins, at any sample.
         length: of it; up to a unit more than the region.
         heard: before it, whose tokens the semantic stage goes on from.
         before: before it, whose latents are context.
@@ -294,10 +309,14 @@ def _put(waveform: Tensor, made: Tensor, begin: int, end: int, after: int, rate:
     whole = waveform.shape[1]
     if end == whole:
         made = made[:, : joint + end - begin]
-    made = finish(made[None], last=end == whole, rate=rate)[0]
+    bent = finish(made[None], last=end == whole, rate=rate)[0]
+    # The old sound is not bent, however loud: it goes over into what is.
+    bent[:, :joint] = torch.lerp(made[:, :joint], bent[:, :joint], torch.linspace(0, 1, joint, device="cpu"))
+    made = bent
     waveform[:, begin - joint : end] = made[:, : joint + end - begin]
     fade = min(round(FADE_SECONDS * rate), made.shape[1] - (joint + end - begin), whole - end)
     # The two go out of phase as they go on, and a linear fade would dip where they meet: their powers add up.
     way = torch.linspace(0, math.pi / 2, fade, device="cpu")
-    new = made[:, joint + end - begin :][:, :fade]
-    waveform[:, end : end + fade] = way.cos() * new + way.sin() * waveform[:, end : end + fade]
+    new, old = made[:, joint + end - begin :][:, :fade], waveform[:, end : end + fade]
+    most = old.abs().clamp(min=1.0)  # alike, they may add up to more than each
+    waveform[:, end : end + fade] = (way.cos() * new + way.sin() * old).clamp(-most, most)

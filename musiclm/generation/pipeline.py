@@ -298,8 +298,7 @@ class MusicLM(Forms):
     def _inpaint(
         self, request: Request, on_progress: OnProgress, on_semantic: OnSemantic | None
     ) -> AudioStream:
-        settings, decoder = self._settings_of(request), filling(self.decoder)
-        inpainter = Inpainter(self.prompts, self.semantic_stage, settings, decoder)
+        inpainter = Inpainter(self.prompts, self.semantic_stage, self.settings, filling(self.decoder))
         around = inpainter.surroundings(request)
         generators = [self._generator(request.seed + n) for n in range(request.num)]
         blocks = inpainter.blocks(

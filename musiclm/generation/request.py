@@ -27,6 +27,7 @@ MELODY_SECONDS = (1.0, 60.0)
 CONTINUE_SECONDS = (1.0, 600.0)
 SHORTEST_REGION = 0.5  # seconds, of a region that is made anew, and of what stays between two
 LEAST_KEPT = 1.0  # seconds of a recording that is inpainted
+INPAINT_SECONDS = (SHORTEST_REGION + LEAST_KEPT, 600.0)
 FOLLOW_SECONDS = (5.0, 600.0)  # shorter music has no tempo that can be told
 SILENT = 10 ** (-60 / 20)  # of full scale: a recording whose loudest sample is below holds nothing to follow
 
@@ -163,17 +164,20 @@ class Request:
             "seconds": self.seconds,
             "something to keep": self.keep,
             "a story": None if isinstance(self.prompt, str) else self.prompt,
+            "a blend": self.blend or None,
             "codes": self.codes or None,
         }
         if given := [name for name, value in others.items() if value is not None]:
             raise ValueError(f"expected nothing to inpaint together with {given[0]}: ask for one of them")
-        values = self.section_controls[0]
+        values = self.controls
+        if not isinstance(values, Controls):
+            raise ValueError("expected one set of controls to inpaint with, got several")
         if values != Controls(key=values.key, drums=values.drums):
             raise ValueError(
                 "expected a key or drums to inpaint with, got other values: the recording's own tempo, meter "
                 "and chords run on"
             )
-        _check_length("recording to inpaint", self.inpaint, *CONTINUE_SECONDS)
+        _check_length("recording to inpaint", self.inpaint, *INPAINT_SECONDS)
         check_regions(self.regions, recording_seconds(self.inpaint))
 
     @property
@@ -195,7 +199,6 @@ class Request:
             any(controls.any for controls in self.section_controls)
             or self.plan is not None
             or self.follow is not None
-            or (self.inpaint is not None and bool(self.only))
         )
 
     @property
@@ -255,10 +258,14 @@ def check_regions(regions: Sequence[tuple[float, float]], seconds: float) -> Non
     """Raise ValueError unless regions are in order, apart from each other, and leave some of a recording."""
     if not regions:
         raise ValueError("expected a region to make anew, such as 0:12 to 0:20, got none")
-    for begin, end in regions:
+    for region in regions:
+        if len(region) != 2:
+            raise ValueError(f"expected regions with a beginning and an end, got {region!r}")
+        begin, end = region
         if not (math.isfinite(begin) and math.isfinite(end) and begin >= 0 and end <= seconds):
             raise ValueError(
-                f"expected regions within the recording's {seconds:.4g} s, got {begin:g} to {end:g} s"
+                f"expected regions within the recording's {math.floor(seconds * 100) / 100:g} s, got "
+                f"{begin:g} to {end:g} s"
             )
         if end - begin < SHORTEST_REGION:
             raise ValueError(f"expected regions of {SHORTEST_REGION:g} s or more, got {begin:g} to {end:g} s")

@@ -38,6 +38,8 @@ class HiFiGANDecoder(nn.Module):
         super().__init__()
         if width % 2 ** len(ratios):
             raise ValueError(f"expected a width that halves {len(ratios)} times, got {width}")
+        if min(ratios) < 2 or any(kernel % 2 == 0 for kernel in kernels):
+            raise ValueError(f"expected ratios of 2 or more and odd kernels, got {ratios} and {kernels}")
         widths = [width // 2**level for level in range(len(ratios) + 1)]
         self.first = nn.Conv1d(dimension, width, 7, padding=3)
         self.upsampling = nn.ModuleList(

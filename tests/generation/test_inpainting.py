@@ -20,7 +20,7 @@ from musiclm.generation.windows import say_nothing
 from musiclm.score.controls import Controls
 from musiclm.score.listener import ScoreListener
 from musiclm.score.score import From, Key, Score, steady_beats
-from tests.tiny import SAMPLE_RATE, melody
+from tests.tiny import SAMPLE_RATE, melody, tone
 from tests.tiny_model import PROMPT, make_bundle
 
 FADE = round(FADE_SECONDS * SAMPLE_RATE)
@@ -59,6 +59,9 @@ def outside(regions: list[tuple[float, float]], length: int) -> Tensor:
         [(0.0, 1.0)],
         [(5.01, 6.0)],
         [(0.3, 1.0), (1.6, 4.9)],
+        [(0.02, 1.0)],  # too little stays before it, or after it, to fade over: it goes to the edge
+        [(4.0, 5.97)],
+        [(4.0, 5.9)],
     ],
     ids=str,
 )
@@ -73,6 +76,20 @@ def test_outside_the_regions_and_their_fades_no_sample_changes(
         inside = slice(round(begin * SAMPLE_RATE), round(end * SAMPLE_RATE))
         assert (made - SONG.waveform)[:, inside].abs().mean() > 0.05
     assert made.abs().max() <= 1
+
+
+@pytest.mark.parametrize("region", [(0.02, 1.0), (2.0, 3.0), (4.0, 5.97), (4.96, 5.9)])
+def test_where_sound_that_stays_begins_and_ends_nothing_jumps(
+    model: MusicLM, region: tuple[float, float]
+) -> None:
+    slow = tone(6.0, pitch=50.0)  # from sample to sample it moves by 0.007
+    made = model.inpaint(slow, [region], PROMPT).waveform[0]
+    stays = made == slow.waveform[0]
+    borders = (stays[1:] != stays[:-1]).nonzero()[:, 0]
+    steps = made.diff().abs()
+    assert steps[borders[[0, -1]]].max() < 0.02
+    kept = outside([region], len(made))
+    assert (made == slow.waveform[0])[kept].all()
 
 
 def test_what_comes_after_a_region_changes_what_is_made_in_it(model: MusicLM) -> None:

@@ -118,6 +118,20 @@ def test_a_denoiser_learns_them_and_makes_music_through_them(chain: Path) -> Non
     assert torch.equal(streamed, audio.waveform)
 
 
+def test_it_is_kept_when_stages_are_packed_and_a_denoiser_is_not_packed_without_one(
+    chain: Path, tmp_path: Path
+) -> None:
+    tokenizers, denoiser = Bundle(chain / "tokenizers"), Bundle(chain / "denoiser" / "part")
+    stages = merge(
+        [Bundle(chain / "own" / "bundle")], tmp_path / "stages", only=["coarse_stage", "fine_stage"]
+    )
+    packed = merge([tokenizers, stages, denoiser], tmp_path / "packed")
+    assert {"autoencoder", "denoiser", "coarse_stage"} <= packed.components.keys()
+    alone = merge([tokenizers], tmp_path / "alone", only=["codec"])
+    with pytest.raises(ValueError, match="expected the autoencoder whose latents the denoiser makes"):
+        merge([alone, denoiser], tmp_path / "none")
+
+
 def test_a_store_without_its_latents_is_one_line(chain: Path, capsys: pytest.CaptureFixture[str]) -> None:
     where = ["--bundle", str(chain / "own" / "bundle"), "--out", str(chain / "other")]
     main(["tokenize", str(chain / "audio"), *where, "--workers", "1"])

@@ -175,4 +175,4 @@ def test_a_denoiser_of_other_latents_is_refused(
     with pytest.raises(SystemExit) as stopped:
         fit("denoiser", store, tmp_path, autoencoder, "--model.init_args.part.init_args.dimension=6")
     assert stopped.value.code == 2
-    assert "expected a denoiser of 4 dimensions, as the latents at" in capsys.readouterr().err
+    assert "expected a denoiser of 4 dimensions at 50 Hz, as the latents at" in capsys.readouterr().err
