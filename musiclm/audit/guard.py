@@ -34,6 +34,7 @@ TINY = 1e-6  # a cost has a logarithm
 NULL_WINDOWS = 5_000  # at most
 ENOUGH = 1_000  # of which one in a thousand can be read off
 THRESHOLD = "threshold.json"  # beside the index of the store
+ASK_FOR_MORE = "ask for more --seconds, or for no guard"
 BETWEEN = 62  # tokens from one checked window to the next, 2.5 s
 
 
@@ -138,12 +139,10 @@ class Guard:
         verdicts = [own, *(other.judge(semantic) for other in self.others)]
         return min(verdicts, key=lambda verdict: verdict.margin)
 
-    def _check_length(self, tokens: int, advice: str = "ask for more --seconds") -> None:
+    def _check_length(self, tokens: int, advice: str = ASK_FOR_MORE) -> None:
         if tokens < WINDOW:
             seconds = WINDOW / self.search.store.description["semantic"].rate
-            raise ValueError(
-                f"expected at least {seconds:g} s of music to guard: {advice}, or ask for no guard"
-            )
+            raise ValueError(f"expected at least {seconds:g} s of music to guard: {advice}")
 
     def generate(
         self,
@@ -168,7 +167,7 @@ class Guard:
             ValueError: there is not enough music to look at, or a sample does not pass.
         """
         tokens = round(request.new_seconds * self.search.store.description["semantic"].rate)
-        advice = "ask for more --seconds" if request.inpaint is None else "make longer parts anew"
+        advice = ASK_FOR_MORE if request.inpaint is None else "make longer parts anew, or ask for no guard"
         self._check_length(tokens, advice)
         assert tries >= 1
         made: dict[int, Sample] = {}
