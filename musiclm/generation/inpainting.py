@@ -22,7 +22,6 @@ from musiclm.generation.components import no_score_followed
 from musiclm.generation.conditioning import ConditioningSchedule
 from musiclm.generation.course import Course, between
 from musiclm.generation.diffusion_decoder import DiffusionDecoder
-from musiclm.generation.prompt_notices import warn_of
 from musiclm.generation.prompts import PromptReader
 from musiclm.generation.request import FOLLOW_SECONDS, Request, check_sounding, read_mono
 from musiclm.generation.score_prompt import stacked
@@ -231,10 +230,9 @@ class Inpainter:
 
     def _embeddings(self, request: Request, audio: Audio) -> Tensor:
         """Joint ones [1, D] of the words; without any, of how the recording sounds beside its regions."""
+        if request.prompt:
+            return self.prompts.embeddings(request)
         joint = self.prompts.joint_embedding
-        if isinstance(request.prompt, str) and request.prompt:
-            warn_of([request.prompt], joint)
-            return joint.embed_text([request.prompt])
         rate = audio.sample_rate
         borders = [0.0, *(moment for region in request.regions for moment in region), audio.seconds]
         stays = zip(borders[::2], borders[1::2], strict=True)

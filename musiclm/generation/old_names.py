@@ -21,13 +21,21 @@ def value_of_old_name(model: object, name: str) -> Any:
     """The value of an attribute of `MusicLM` by its old name.
 
     Raises:
-        AttributeError: no attribute was called so.
+        AttributeError: no attribute was called so, or the model's decoder has none such.
     """
     if name not in ATTRIBUTES:
         raise AttributeError(f"{type(model).__name__!r} object has no attribute {name!r}")
-    warnings.warn(f"MusicLM.{name} is MusicLM.{ATTRIBUTES[name]} now", DeprecationWarning, stacklevel=3)
     value: Any = model
-    for each in ATTRIBUTES[name].split("."):
+    place = ATTRIBUTES[name]
+    if place.startswith("decoder.") and not hasattr(value.decoder, place.removeprefix("decoder.")):
+        if name != "acoustic":
+            raise AttributeError(
+                f"MusicLM.{name} is of the decoder of tokens, this model makes its sound by diffusion: "
+                'MusicLM.from_pretrained(..., decoder="tokens") has it'
+            )
+        place = "decoder.autoencoder.codec"
+    warnings.warn(f"MusicLM.{name} is MusicLM.{place} now", DeprecationWarning, stacklevel=3)
+    for each in place.split("."):
         value = getattr(value, each)
     return value
 

@@ -97,7 +97,7 @@ class PromptReader:
             request.continue_, self.decoder, self.semantic_tokenizer, settings, self.device
         )
 
-    def _embeddings(self, request: Request, prompt: AudioPrompt | None) -> Tensor:
+    def embeddings(self, request: Request, prompt: AudioPrompt | None = None) -> Tensor:
         """Joint ones [sections, D]: of words, of a recording that the music is to be like, or of both."""
         joint = self.joint_embedding
         found = []
@@ -128,7 +128,7 @@ class PromptReader:
         if request.melody is not None:
             codes["melody"] = self.melody_tokenizer.codes(request.melody)  # [1, 24, W]
         starts = [start for start, _ in request.sections]
-        embeddings = self._embeddings(request, prompt)
+        embeddings = self.embeddings(request, prompt)
         courses: list[Course] = []
         if self.score_reader.follows:
             courses = self.score_reader.courses(request, embeddings, prompt)

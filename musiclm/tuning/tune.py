@@ -30,6 +30,7 @@ from musiclm.data.token_crops import TokenCrops
 from musiclm.evaluate.results import Table, write_results
 from musiclm.extras import check_package
 from musiclm.files import only_writer, shown
+from musiclm.generation.decoders import choose_decoder
 from musiclm.generation.pipeline import MusicLM
 from musiclm.machine.device import Device, choose_device
 from musiclm.stages.adapters import LoraConfig
@@ -257,7 +258,10 @@ def _report(
 
 def _listen(store: TokenStore, out: Path, base: Bundle, listening: Listening) -> dict[str, dict[str, Any]]:
     """Summaries of how clips of the model sound before and after, and the music itself."""
-    load = partial(MusicLM.from_bundle, base, device=listening.device)
+    # One decoder for both, or the change of it would pass for the tuning's.
+    adapted = Adapters([out], dict.fromkeys(base.components, base)).stages
+    decoder = choose_decoder("auto", base, adapted)
+    load = partial(MusicLM.from_bundle, base, device=listening.device, decoder=decoder)
     before = listening.clips("before", load())
     tuned = load(adapters=[out])
     try:

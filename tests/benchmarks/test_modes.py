@@ -142,7 +142,7 @@ def test_forms(
     monkeypatch.setattr(forms, "command_latency", lambda seed: 3.0)
     once(forms, "latency", runs=1)
     once(forms, "real_time", short=0.5, long=1.0, runs=1)
-    once(forms, "audible_seams", seconds=6.0)
+    once(forms, "audible_seams", seconds=10.0)
     monkeypatch.setattr(forms, "STORY", [(start / 5, text) for start, text in forms.STORY])
     once(forms, "story_parts", seconds=12.0)
     once(forms, "continued", seconds=1.5, num=2)
@@ -151,7 +151,7 @@ def test_forms(
     lines = run(forms, *options)
     figures = {key: value for case in cases(lines) for key, value in case.items()}
     assert figures["samples_changed"] == figures["samples_changed_outside"] == 0
-    assert figures["borders"] > 5
+    assert figures["borders"] > 10
     assert 0 <= figures["story_parts_nearer_to_their_own"] <= 1
     assert ("memory_of_600_s" in figures) == ("--quick" not in options)
     assert len(bars(lines)) == ("--check" in options) * (15 if "--quick" in options else 16)

@@ -59,6 +59,16 @@ def test_a_bundle_that_makes_sound_in_two_ways_makes_it_as_it_is_told(both: Path
     assert by_tokens.fingerprint == MusicLM.from_pretrained(both).fingerprint + ", by tokens"
 
 
+def test_old_names_lead_to_what_there_is_of_them(both: Path) -> None:
+    model = MusicLM.from_pretrained(both)
+    with pytest.warns(
+        DeprecationWarning, match=r"MusicLM\.acoustic is MusicLM\.decoder\.autoencoder\.codec now"
+    ):
+        assert model.acoustic.sample_rate == SAMPLE_RATE
+    with pytest.raises(AttributeError, match='decoder="tokens"'):
+        _ = model.coarse
+
+
 def test_a_coarse_or_a_fine_stage_that_is_packed_later_is_heard(both: Path, tmp_path: Path) -> None:
     own = Bundle(make_bundle(tmp_path / "own"))
     stages = [merge([own], tmp_path / role, only=[role]) for role in ("coarse_stage", "fine_stage")]
