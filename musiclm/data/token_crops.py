@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from musiclm.bundle import load_component
+from musiclm.bundle import Bundle, load_component
 from musiclm.data.loading import (
     ResumableLoader,
     ResumableSampler,
@@ -37,11 +37,17 @@ from musiclm.data.store_rows import StoreRows
 from musiclm.files import shown
 from musiclm.stages.layout import ABSENT
 from musiclm.stages.streams import MADE_BY, Stream
+from musiclm.tokenizers.protocols import JointEmbedding
+
+CAPTION = (
+    "caption"  # in a batch, until it is embedded: a text of each crop, "" where the audio's embedding stays
+)
 
 
-class TokenCropDataset(Dataset[dict[str, Tensor]]):
+class TokenCropDataset(Dataset[dict[str, Any]]):
     """Item `i` is the i-th random crop: of each stream its tokens int64 [levels, T] or latents [size, T] of
-    that time, or its embeddings, [D] of the whole crop or [W, D] one every hop.
+    that time, or its embeddings, [D] of the whole crop or [W, D] one every hop; and in a share of them a
+    caption, to be embedded in the audio's place.
 
     Crops begin where a semantic token does, and a window of every embedding that is told along the crop.
     """
@@ -54,8 +60,10 @@ class TokenCropDataset(Dataset[dict[str, Tensor]]):
         seed: int,
         noise: Mapping[str, float] | None = None,
         clear_of_end: float = 0.0,
+        captions: float = 0.0,
     ) -> None:
         self.noise = noise or {}
+        self.captions = captions
         self.description = rows.store.description
         self.seconds = seconds
         self.seed = seed
@@ -71,13 +79,19 @@ class TokenCropDataset(Dataset[dict[str, Tensor]]):
             )
         self.until = self.rows.seconds().cumsum()  # a recording is drawn as often as it is long
 
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
+    def __getitem__(self, index: int) -> dict[str, Any]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + index)
         second = float(torch.rand((), dtype=torch.float64, generator=generator)) * self.until[-1]
         number = min(int(self.until.searchsorted(second, side="right")), len(self.rows) - 1)
         row = self.rows[number]
         first = int(torch.randint(int(self.places[number]), (), generator=generator)) * self.grid
-        return {stream.name: self._cut(row, stream, first, generator) for stream in self.description.streams}
+        item = {stream.name: self._cut(row, stream, first, generator) for stream in self.description.streams}
+        return item if self.captions == 0 else {**item, CAPTION: self._caption(row, generator)}
+
+    def _caption(self, row: TokenRow, generator: torch.Generator) -> str:
+        """A caption of the recording, if its embedding is to stand for the audio's; otherwise nothing."""
+        draw, which = torch.rand(2, generator=generator).tolist()
+        return row.captions[int(which * len(row.captions))] if row.captions and draw < self.captions else ""
 
     def _cut(self, row: TokenRow, stream: Stream, first: int, generator: torch.Generator) -> Tensor:
         """A stream of the crop that begins at a semantic token."""
@@ -162,6 +176,11 @@ class TokenCrops(lightning.LightningDataModule):
             apart, the melody's as a hum and the music.
         clear_of_end: seconds at the end of every training recording that no crop reaches. A stage that has
             heard pieces fade out and stop does the same in the middle of what it generates.
+        captions: share of the training crops that are told the embedding of one of their recording's
+            captions, as prompts will be embedded, in the place of the audio's own. MusicLM has none, and so
+            needs no captions; with them a stage learns what words mean, and not only what lies near them.
+        joint_embedding: the bundle, or folder of the trained part, whose joint embedding embeds them: the one
+            that the tokens were made with.
         seed: of the draw of crops.
     """
 
@@ -175,10 +194,14 @@ class TokenCrops(lightning.LightningDataModule):
         validation_crops: int = 64,
         noise: dict[str, float] | None = None,
         clear_of_end: float = 0.0,
+        captions: float = 0.0,
+        joint_embedding: str = "default",
         seed: int = 0,
     ) -> None:
         super().__init__()
         check_crops(seconds, batch_size=batch_size, crops_per_epoch=crops_per_epoch)
+        if not 0 <= captions <= 1:
+            raise ValueError(f"expected captions to be a share of the crops, in [0, 1], got {captions:g}")
         self.tokens = brought_here(Path(tokens))
         self.seconds = seconds
         self.batch_size = batch_size
@@ -192,6 +215,8 @@ class TokenCrops(lightning.LightningDataModule):
             stream.name: load_component(quantizer_of(self.tokens, stream.made_by[-1]))
             for stream in self.description.embeddings
         }
+        self.captions = captions
+        self.text = self._text_of(joint_embedding) if captions else None
         if unknown := [name for name in self.noise if name not in {*self.quantizers, *MADE_BY}]:
             raise ValueError(f"expected noise of {', '.join(self.quantizers)}, got that of {unknown[0]!r}")
         # By stream, what the stages' embeddings start from
@@ -241,6 +266,7 @@ class TokenCrops(lightning.LightningDataModule):
             seed=self.seed,
             noise=self.noise,
             clear_of_end=self.clear_of_end,
+            captions=self.captions,
         )
         sampler = ResumableSampler(self.crops_per_epoch, self)
         return ResumableLoader(data, batch_size=self.batch_size, sampler=sampler, drop_last=True)
@@ -259,8 +285,37 @@ class TokenCrops(lightning.LightningDataModule):
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
         """Embeddings [B, D] or [B, W, D] to conditioning tokens [B, levels, 1 or W], on the device."""
         codes = {}
+        if CAPTION in batch:
+            batch = self._told_captions(batch)
         for name, quantizer in self.quantizers.items():
             vectors = batch[name] if batch[name].dim() == 3 else batch[name][:, None]  # [B, W, D]
             tokens = quantizer.to(vectors.device).encode(vectors.flatten(0, 1))  # [B * W, levels]
             codes[name] = tokens.unflatten(0, vectors.shape[:2]).transpose(1, 2)
         return {**batch, **codes}
+
+    def _told_captions(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """The batch with the embeddings of its captions in the place of the audio's."""
+        assert self.text is not None
+        told = [place for place, text in enumerate(batch[CAPTION]) if text]
+        vectors = batch["mulan"].clone()
+        if told:
+            vectors[told] = self.text.embed_text([batch[CAPTION][place] for place in told]).to(vectors)
+        return {name: each for name, each in batch.items() if name != CAPTION} | {"mulan": vectors}
+
+    def _text_of(self, name: str) -> JointEmbedding:
+        """The joint embedding that the tokens were made with.
+
+        Raises:
+            FileNotFoundError, ValueError: there is none, or another.
+        """
+        role = "joint_embedding"
+        bundle = Bundle.find(name)
+        made = self.description.fingerprints.get(role, "")
+        if not bundle.component(role).is_known_as(made):
+            raise ValueError(
+                f"expected the joint embedding that {shown(self.tokens)} was made with ({made or 'none'}), "
+                f"{bundle.path} has {bundle.fingerprint(role)}: name its bundle with "
+                "--data.init_args.joint_embedding"
+            )
+        loaded: JointEmbedding = bundle.load(role)
+        return loaded

@@ -10,6 +10,7 @@ from torch import Tensor
 from musiclm.diffusion.denoiser import Denoiser
 from musiclm.diffusion.process import Schedule
 from musiclm.diffusion.solver import Solver
+from musiclm.machine.cpus import on_free_cpus
 from musiclm.stages.layout import Segment, check_range
 
 
@@ -115,7 +116,8 @@ def _sample(
         of_frames = share.expand(1, state.shape[2])
         if is_known is not None:
             of_frames = torch.where(is_known, 0.0, of_frames)
-        velocity = _guided(denoiser, state, of_frames, codes, guidance.rows(there, float(share)))
+        with on_free_cpus():
+            velocity = _guided(denoiser, state, of_frames, codes, guidance.rows(there, float(share)))
         moved = solver.step(state, velocity, time, to)
         state = moved if known is None or is_known is None else torch.where(is_known, known, moved)
         if on_step is not None:

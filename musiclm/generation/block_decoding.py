@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
+from musiclm.machine.cpus import on_free_cpus
 from musiclm.tokenizers.protocols import AcousticTokenizer, Autoencoder
 
 Codec = AcousticTokenizer | Autoencoder
@@ -63,7 +64,8 @@ class BlockDecoder:
         if end <= self.ready:
             return torch.empty(frames.shape[0], 1, 0, device=frames.device)
         hop = self.acoustic.hop_length
-        waveform = self.acoustic.decode(self.frames, prefix=self.prefix)
+        with on_free_cpus():
+            waveform = self.acoustic.decode(self.frames, prefix=self.prefix)
         block = waveform[:, :, self.ready * hop : end * hop]
         if self.prefix is not None:
             # The same samples, as they were first decoded, or as they are in the audio prompt.

@@ -11,11 +11,15 @@ is imported.
 
 import math
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 # A quarter of a millisecond, at some 50 ns for each look: longer than most of torch's operations are apart
 # while a codec decodes, which takes a quarter less time than with a wait of 50 us.
 SPINS = 5000
+GLANCE = 5e-4  # seconds between two looks at what is running: what ends within them takes no CPU from anybody
 
 
 def usable_cpus(root: Path = Path("/")) -> int:
@@ -71,6 +75,40 @@ def limit_torch() -> None:
         torch.set_num_threads(usable)
 
 
+@contextmanager
+def on_free_cpus() -> Iterator[None]:
+    """No more threads of torch than CPUs that others leave free, for a short piece of work.
+
+    Torch gives each thread an equal share, and goes on when the last one is done. With a thread that stands
+    in the queue behind another process, each of a network's hundreds of operations takes ten milliseconds.
+    """
+    import torch
+
+    wanted = torch.get_num_threads()
+    free = wanted if wanted == 1 else min(wanted, free_cpus())
+    if free == wanted:
+        yield
+        return
+    torch.set_num_threads(free)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(wanted)
+
+
+def free_cpus(root: Path = Path("/")) -> int:
+    """CPUs of the machine that no other process runs on or waits for, at least 1.
+
+    Args:
+        root: where `proc` is. Without it, all are taken for free.
+    """
+    cpus = os.cpu_count() or 1
+    if others := _others_running(root):
+        time.sleep(GLANCE)
+        others = min(others, _others_running(root))
+    return max(cpus - others, 1)
+
+
 def multiplies_bfloat16() -> bool:
     """Whether torch multiplies bfloat16 matrices on this CPU as fast as float32 ones, or faster.
 
@@ -85,6 +123,22 @@ def multiplies_bfloat16() -> bool:
 def _affinity() -> int:
     """CPUs that the process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _others_running(root: Path) -> int:
+    """Tasks of the machine that run or wait for a CPU, but for this process's threads (proc(5))."""
+    try:
+        with open(root / "proc/loadavg", encoding="ascii") as file:
+            running = int(file.read().split()[3].partition("/")[0])
+        if running <= 1:  # this thread
+            return 0
+        own, tasks = 0, str(root / "proc/self/task")
+        for task in os.listdir(tasks):
+            with suppress(FileNotFoundError, ProcessLookupError), open(f"{tasks}/{task}/stat", "rb") as file:
+                own += file.read().rpartition(b")")[2].lstrip().startswith(b"R")  # a name may hold anything
+    except (OSError, ValueError, IndexError):  # not Linux
+        return 0
+    return max(running - own, 0)
 
 
 def _cpu_groups(root: Path) -> list[tuple[Path, Path]]:

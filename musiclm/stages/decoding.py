@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from musiclm.machine.cpus import on_free_cpus
 from musiclm.stages.layout import ABSENT, Layout, check_range
 from musiclm.stages.stage import Stage
 
@@ -82,9 +83,10 @@ def sample_codes(
         tokens[:, : laid.shape[1]] = laid[:, :steps]
 
     read = layout.shift(tokens[:, : first + 1]).repeat(rows // batch, 1, 1)  # [rows, first + 1, K]
-    opening, added = _open(stage, codes, read, frames)  # [rows, P + first + 1, D], [rows, N, D]
-    cache = stage.transformer.new_cache(rows, opening.shape[1] - (first + 1) + steps)
-    hidden, cache = stage.transformer.prefill(opening, cache)
+    with on_free_cpus():  # the steps after it look for themselves: stages/step/threads.c
+        opening, added = _open(stage, codes, read, frames)  # [rows, P + first + 1, D], [rows, N, D]
+        cache = stage.transformer.new_cache(rows, opening.shape[1] - (first + 1) + steps)
+        hidden, cache = stage.transformer.prefill(opening, cache)
     start, size = layout.offsets[layout.target.name], layout.target.codebook_size
     ranges = start + size * torch.arange(layout.target.levels, device=device)  # [Q], first id of each level
 

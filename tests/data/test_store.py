@@ -9,6 +9,7 @@ import pyarrow
 import pytest
 import torch
 
+from musiclm.bundle import Bundle
 from musiclm.data.store import (
     StoreDescription,
     TokenRow,
@@ -326,3 +327,44 @@ def test_the_same_seed_draws_the_same_token_crops(tmp_path: Path) -> None:
     ]
     assert torch.equal(draws[0], draws[1])
     assert not torch.equal(draws[0], draws[2])
+
+
+def _heard_by_the_default(folder: Path) -> None:
+    """A store whose embeddings are of the default bundle's joint embedding, each recording with captions."""
+    fingerprints = {"joint_embedding": Bundle.find("default").fingerprint("joint_embedding")}
+    streams = streams_of(semantic=16, acoustic=(3, 8), mulan=128)
+    write_description(folder, StoreDescription(streams, fingerprints))
+    random = np.random.default_rng(0)
+    rows = [_row(index, split="valid" if index == 3 else "train") for index in range(4)]
+    rows = [
+        replace(row, streams=row.streams | {"mulan": random.normal(size=(5, 128)).astype(np.float16)})
+        for row in rows
+    ]
+    rows[0] = replace(rows[0], captions=[])
+    write_shard(shard_path(folder, 0), rows)
+    write_codebooks(folder, CODEBOOKS)
+    save_quantizer(folder, "joint_quantizer", dimension=128, num_quantizers=2)
+
+
+def test_a_share_of_training_crops_is_told_its_caption_as_a_prompt_would_be(tmp_path: Path) -> None:
+    _heard_by_the_default(tmp_path)
+    crops = TokenCrops(tmp_path, 2.0, batch_size=64, crops_per_epoch=64, captions=0.5)
+    drawn = next(iter(crops.train_dataloader()))
+    said = drawn["caption"]
+    assert {"", "a tune", "ein Stück"} == set(said)
+    assert 8 <= sum(map(bool, said)) <= 32  # a half of those of two recordings of three
+    batch = crops.on_after_batch_transfer(drawn, 0)
+    assert set(batch) == {"mulan", "semantic", "acoustic"}
+    joint, quantizer = Bundle.find("default").load("joint_embedding"), crops.quantizers["mulan"]
+    for text, audio, codes in zip(said, drawn["mulan"], batch["mulan"], strict=True):
+        vector = joint.embed_text([text])[0] if text else audio
+        assert torch.equal(codes[:, 0], quantizer.encode(vector[None])[0])
+    assert "caption" not in next(iter(crops.val_dataloader()))  # what is measured is as it was
+
+
+def test_captions_want_the_joint_embedding_that_made_the_tokens(tmp_path: Path) -> None:
+    _store(tmp_path)
+    with pytest.raises(ValueError, match=r"expected the joint embedding that .* was made with \(none\)"):
+        TokenCrops(tmp_path, 2.0, captions=0.5)
+    with pytest.raises(ValueError, match=r"a share of the crops, in \[0, 1\], got 2"):
+        TokenCrops(tmp_path, 2.0, captions=2)

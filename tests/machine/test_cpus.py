@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import musiclm.machine.cpus as cpus
-from musiclm.machine.cpus import cpu_quota, limit_torch, share_cpus, usable_cpus
+from musiclm.machine.cpus import cpu_quota, free_cpus, limit_torch, on_free_cpus, share_cpus, usable_cpus
 
 V2 = "35 24 0:30 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate"
 V1 = "33 31 0:30 {root} /sys/fs/cgroup/cpu,cpuacct rw shared:9 - cgroup cgroup rw,cpu,cpuacct"
@@ -132,3 +132,46 @@ def test_torch_that_was_imported_before_keeps_to_the_quota_unless_told_otherwise
         torch.set_num_threads(chosen)
         limit_torch()
         assert torch.get_num_threads() == chosen
+
+
+def running(root: Path, machine_wide: int, own: str) -> Path:
+    """What Linux says of the tasks that run, and of the states of this process's threads."""
+    for number, state in enumerate(own):
+        task = root / "proc/self/task" / str(number)
+        task.mkdir(parents=True)
+        (task / "stat").write_text(f"{number} (a name) of) {state} 1 2 3\n")
+    (root / "proc").mkdir(exist_ok=True)
+    (root / "proc/loadavg").write_text(f"1.23 0.90 0.50 {machine_wide}/412 3917\n")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("machine_wide", "own", "free"),
+    [(1, "R", 4), (3, "RRRS", 4), (2, "RS", 3), (4, "RRS", 2), (40, "RS", 1), (0, "R", 4)],
+)
+def test_free_cpus_are_those_that_other_processes_leave(
+    machine_wide: int, own: str, free: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    assert free_cpus(running(tmp_path, machine_wide, own)) == free
+
+
+def test_where_nothing_says_what_runs_all_cpus_are_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    assert free_cpus(tmp_path) == 4
+    (running(tmp_path, 9, "R") / "proc/loadavg").write_text("nonsense")
+    assert free_cpus(tmp_path) == 4
+
+
+def test_torch_has_no_more_threads_than_cpus_are_free_and_gets_them_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.set_num_threads(4)
+    for free, used in ((1, 1), (3, 3), (8, 4)):
+        monkeypatch.setattr(cpus, "free_cpus", lambda free=free: free)
+        with pytest.raises(KeyError), on_free_cpus():  # noqa: PT012
+            assert torch.get_num_threads() == used
+            raise KeyError
+        assert torch.get_num_threads() == 4
