@@ -1,8 +1,9 @@
-"""Adapters as components of bundles: each belongs to one stage, known by its fingerprint, and to no other.
+"""Adapters as components of bundles: each belongs to one network, known by its fingerprint, and to no other.
 
-A bundle of adapters has `semantic_adapter`, `coarse_adapter` or `fine_adapter`, or several of them. What an
-adapter was `trained_on` names its base. As a model is loaded, or packed, the changes of all adapters are
-added to the matrices of their stages (`musiclm/stages/adapters.py`).
+A bundle of adapters has one of a stage (`semantic_adapter`, `coarse_adapter`, `fine_adapter`) or of the
+denoiser (`denoiser_adapter`), or several of them. What an adapter was `trained_on` names its base. As a model
+is loaded, or packed, the changes of all adapters are added to the matrices of their networks
+(`musiclm/stages/adapters.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from musiclm.bundle.reading import Bundle
-from musiclm.stages.adapters import StageAdapter, merge
-from musiclm.stages.stage import Stage
+from musiclm.stages.adapters import Network, StageAdapter, merge
 
-ROLES = {  # of an adapter, by the role of its stage
+ROLES = {  # of an adapter, by the role of its base
     "semantic_stage": "semantic_adapter",
     "coarse_stage": "coarse_adapter",
     "fine_stage": "fine_adapter",
+    "denoiser": "denoiser_adapter",
 }
 TUNED_ON = "tokens"  # beside adapters that `musiclm tune` has made: the token store of their music
 MOST = 10.0  # of a scale, either way; far beyond what makes music
@@ -48,46 +49,51 @@ class ScaledAdapter:
             raise ValueError(f"expected a scale of -{MOST:g} to {MOST:g} of an adapter, got {self.scale:g}")
 
 
+def base_role(name: str) -> str:
+    """The role of what an adapter changes, by its short name: semantic, coarse, fine or denoiser."""
+    return name if name == "denoiser" else f"{name}_stage"
+
+
 def has_adapters(bundle: Bundle) -> bool:
     """Whether one of its components is an adapter."""
     return not bundle.components.keys().isdisjoint(ROLES.values())
 
 
 class Adapters:
-    """The adapters that a model is loaded with, found to belong to its stages.
+    """The adapters that a model is loaded with, found to belong to its networks.
 
     Args:
         given: the adapters.
-        bases: the bundle of each stage, by its role.
+        bases: the bundle of each network, by its role.
 
     Raises:
         FileNotFoundError: there is no such bundle.
-        ValueError: a bundle is no adapter's, or was tuned on another stage than the model has.
+        ValueError: a bundle is no adapter's, or was tuned on another network than the model has.
     """
 
     def __init__(self, given: Sequence[AdapterChoice], bases: Mapping[str, Bundle]) -> None:
         pairs = [each if isinstance(each, tuple) else (each, 1.0) for each in given]
         self.adapters = [ScaledAdapter(Bundle.find(name), scale) for name, scale in pairs]
         for each in self.adapters:
-            for stage, role in ROLES.items():
+            for base, role in ROLES.items():
                 if role in each.bundle.components:
-                    _check_base(each.bundle, stage, role, bases.get(stage))
+                    _check_base(each.bundle, base, role, bases.get(base))
 
     @cached_property
-    def stages(self) -> list[str]:
-        """Roles of the stages that an adapter changes."""
+    def changed(self) -> list[str]:
+        """Roles of the networks that an adapter changes."""
         present = {role for each in self.adapters for role in each.bundle.components}
-        return [stage for stage, role in ROLES.items() if role in present]
+        return [base for base, role in ROLES.items() if role in present]
 
     def __len__(self) -> int:
         return len(self.adapters)
 
-    def merged(self, role: str, stage: Stage) -> Stage:
-        """A stage as its bundle has it, changed in place as the adapters say.
+    def merged(self, role: str, network: Network) -> Network:
+        """A stage or a denoiser as its bundle has it, changed in place as the adapters say.
 
         Args:
-            role: of the stage.
-            stage: the base, in float32.
+            role: of the network.
+            network: the base, in float32.
 
         Raises:
             FileNotFoundError, ValueError: an adapter cannot be used.
@@ -95,7 +101,7 @@ class Adapters:
         own = ROLES.get(role, "")
         chosen = [each for each in self.adapters if own in each.bundle.components]
         try:
-            return merge(stage, [(load_adapter(each.bundle, own), each.scale) for each in chosen])
+            return merge(network, [(load_adapter(each.bundle, own), each.scale) for each in chosen])
         except ValueError as error:
             raise ValueError(f"{error}: an adapter of the {role} cannot be used") from None
 
@@ -132,11 +138,11 @@ def paired(adapters: Sequence[Path], scales: Sequence[float]) -> list[tuple[Path
     return list(zip(adapters, scales, strict=True))
 
 
-def _check_base(adapter: Bundle, stage: str, role: str, base: Bundle | None) -> None:
-    learned = adapter.component(role).trained_on.get(stage, "")
-    if base is None or not base.component(stage).is_known_as(learned):
-        has = "none" if base is None else base.fingerprint(stage)
+def _check_base(adapter: Bundle, name: str, role: str, base: Bundle | None) -> None:
+    learned = adapter.component(role).trained_on.get(name, "")
+    if base is None or not base.component(name).is_known_as(learned):
+        has = "none" if base is None else base.fingerprint(name)
         raise ValueError(
-            f"expected the {stage} that the adapter {adapter.path} was tuned on ({learned or 'unknown'}), "
+            f"expected the {name} that the adapter {adapter.path} was tuned on ({learned or 'unknown'}), "
             f"the model has {has}: name the bundle that it was tuned on, or tune it again on this one"
         )

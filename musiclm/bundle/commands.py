@@ -28,8 +28,8 @@ def pack(
         settings: a YAML file with the settings of generation by component; without it, each keeps its own.
         stages: false leaves stages, denoiser and planner out: what remains tokenizes recordings to train
             others on.
-        adapter: bundles of adapters, as `musiclm tune` makes them, whose changes are added to the stages for
-            good: the bundle needs them no more, and other adapters of the same stages do not fit it.
+        adapter: bundles of adapters, as `musiclm tune` makes them, whose changes are added to what they were
+            tuned on for good: the bundle needs them no more, and others that were tuned on it do not fit.
         adapter_scale: what the changes are multiplied by: once for all adapters, or once for each.
     """
     values = None if settings is None else read_settings_file(settings)
@@ -53,20 +53,23 @@ def pack_adapted(
     *,
     stages: bool = True,
 ) -> Bundle:
-    """Write the components of bundles as one, as `merge` does, with adapters' changes in the stages.
+    """Write the components of bundles as one, as `merge` does, with adapters' changes in its networks.
 
     Raises:
-        FileNotFoundError, OSError, ValueError: as `merge`, or an adapter does not belong to the stages.
+        FileNotFoundError, OSError, ValueError: as `merge`, or an adapter does not belong to them.
     """
     bases = {role: source for source in sources for role in source.components}
     found = Adapters(adapters, bases)
     with TemporaryDirectory() as temporary:
-        changed = [save_adapted(Path(temporary) / role, role, bases[role], found) for role in found.stages]
+        changed = [save_adapted(Path(temporary) / role, role, bases[role], found) for role in found.changed]
+        if "denoiser" in found.changed:  # a coarse stage, coming later, has removed it with its latents
+            latents = ("autoencoder",)
+            changed.append(merge([bases["autoencoder"]], Path(temporary) / "latents", only=latents))
         return merge([*sources, *changed], out, settings, stages=stages)
 
 
 def save_adapted(folder: Path, role: str, base: Bundle, adapters: Adapters) -> Bundle:
-    """Write one stage of a bundle, with the changes of adapters in its matrices, as a bundle of its own.
+    """Write one network of a bundle, with the changes of adapters in its matrices, as a bundle of its own.
 
     It is kept in float16, whatever the base was kept in: 8 bits may be too few for a small change.
     """

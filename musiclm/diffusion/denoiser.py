@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 from musiclm.diffusion.conditions import ConditionEmbedding
 from musiclm.diffusion.process import Process
+from musiclm.stages.adapters import Adaptable
 from musiclm.stages.layout import Segment
 from musiclm.stages.segments import condition_segments, music_segment
 from musiclm.stages.streams import Stream
 
 
-class Denoiser(nn.Module, ABC):
+class Denoiser(Adaptable, ABC):
     """A network that predicts the velocity of noisy latents; its kinds stand beside this file."""
 
     process: Process  # that it is trained and sampled with

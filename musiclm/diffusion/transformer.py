@@ -15,6 +15,7 @@ from musiclm.diffusion.conditions import ConditionEmbedding
 from musiclm.diffusion.denoiser import Denoiser, TimeEmbedding, denoiser_segments, folded, unfolded
 from musiclm.diffusion.process import choose_process
 from musiclm.diffusion.rotary import rotated, rotation
+from musiclm.stages.adapters import MATRICES, Matrix
 from musiclm.stages.streams import MUSICLM, Stream
 
 MODULATIONS = 6  # shift, scale and gate of attention with convolution, and of the feed-forward
@@ -92,6 +93,12 @@ class DiffusionTransformer(Denoiser):
         for block in self.blocks:
             x = block(x, modulated, turns)
         return unfolded(self.velocity_out(self.norm(x)), self.fold)
+
+    def matrices_to_adapt(self) -> list[dict[Matrix, str]]:
+        """See `Adaptable`."""
+        own: dict[Matrix, str] = {"attention_out": "mixed"}
+        blocks = range(len(self.blocks))
+        return [{name: f"blocks.{number}.{own.get(name, name)}" for name in MATRICES} for number in blocks]
 
     def _initialise(self, layers: int) -> None:
         for matrix in self.modules():

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 import torch
 
 from musiclm.bundle import Bundle
+from musiclm.bundle.adapters import Adapters
 from musiclm.bundle.component import DECODERS
 from musiclm.generation.acoustic_decoder import AcousticDecoder
 from musiclm.generation.diffusion_decoder import DiffusionDecoder
@@ -23,9 +24,9 @@ def choose_decoder(choice: DecoderChoice, bundle: Bundle, adapted: Collection[st
     """The decoder of a bundle that a choice means.
 
     Args:
-        choice: `auto` is diffusion where there is a denoiser, unless an adapter changes a stage of the other.
+        choice: `auto` is diffusion where there is a denoiser, unless adapters change the other alone.
         bundle: with the components.
-        adapted: roles of the stages that adapters change.
+        adapted: roles of the networks that adapters change.
 
     Raises:
         ValueError: the bundle has no such decoder.
@@ -33,7 +34,8 @@ def choose_decoder(choice: DecoderChoice, bundle: Bundle, adapted: Collection[st
     if choice not in get_args(DecoderChoice):
         raise ValueError(f"expected a decoder of {', '.join(get_args(DecoderChoice))}, got {choice!r}")
     if choice == "auto":
-        by_tokens = "denoiser" not in bundle.components or not DECODERS["tokens"].isdisjoint(adapted)
+        for_tokens = "denoiser" not in adapted and not DECODERS["tokens"].isdisjoint(adapted)
+        by_tokens = "denoiser" not in bundle.components or for_tokens
         return "tokens" if by_tokens else "diffusion"
     if missing := sorted(DECODERS[choice] - bundle.components.keys()):
         raise ValueError(
@@ -49,6 +51,7 @@ def decoder_of(
     settings: GenerationSettings,
     device: torch.device,
     name: DecoderName,
+    adapters: Adapters,
 ) -> AcousticDecoder:
     """By tokens, the coarse and the fine stage (MusicLM), or by diffusion (MeLoDy).
 
@@ -58,6 +61,7 @@ def decoder_of(
         settings: of the components.
         device: where they go.
         name: which one.
+        adapters: that change the denoiser, perhaps.
 
     Raises:
         ValueError: a component that is needed is missing or does not fit.
@@ -74,7 +78,7 @@ def decoder_of(
     autoencoder = bundle.load("autoencoder").to(device)
     if isinstance(autoencoder, CodecLatents):
         autoencoder = CodecAutoencoder(bundle.load("codec").to(device), autoencoder)
-    denoiser = bundle.load("denoiser").to(device)
+    denoiser = adapters.merged("denoiser", bundle.load("denoiser")).to(device)
     if (autoencoder.dimension, autoencoder.frame_rate) != (denoiser.dimension, denoiser.frame_rate):
         raise ValueError(
             f"expected a denoiser of the autoencoder's latents, {autoencoder.dimension} dimensions at "

@@ -125,7 +125,7 @@ class MusicLM(Forms):
         bits = choose_precision(precision, place)
         settings = cls.read_settings(bundle.components, str(bundle.file))
         adapted = Adapters(adapters, dict.fromkeys(bundle.components, bundle))
-        chosen = choose_decoder(decoder, bundle, adapted.stages)
+        chosen = choose_decoder(decoder, bundle, adapted.changed)
 
         def stage(role: str) -> Stage:
             return prepare_to_decode(adapted.merged(role, bundle.load(role)).to(place), bits)
@@ -135,11 +135,11 @@ class MusicLM(Forms):
             bundle.load("joint_embedding").to(place),
             bundle.load("joint_quantizer").to(place),
             semantic_stage=semantic_stage,
-            decoder=decoder_of(bundle, stage, settings, place, chosen),
+            decoder=decoder_of(bundle, stage, settings, place, chosen, adapted),
             settings=settings.semantic,
             bundle=bundle,
             adapters=adapted,
-            unusual_decoder="" if chosen == choose_decoder("auto", bundle, adapted.stages) else chosen,
+            unusual_decoder="" if chosen == choose_decoder("auto", bundle, adapted.changed) else chosen,
         )
 
     read_settings = staticmethod(read_settings)  # bundles ask whether they are ones that this model knows

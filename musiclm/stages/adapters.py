@@ -1,24 +1,21 @@
-"""Low-rank adapters: a stage learns other music by a small change of its matrices (LoRA, 2106.09685).
+"""Low-rank adapters: a network learns other music by a small change of its matrices (LoRA, 2106.09685).
 
 A matrix W [outputs, inputs] of a block becomes W + alpha / rank * up @ down (sec. 4.1). `down` [rank, inputs]
-begins random and `up` [outputs, rank] at zero, so that an adapted stage begins as its base, to the bit. The
-base stays frozen. DoRA (2402.09353, sec. 4) also scales each row: the row keeps the length that it has in W,
-times a `gain` [outputs] that is learned and begins at 1.
+begins random and `up` [outputs, rank] at zero, so that an adapted network begins as its base, to the bit. The
+base, a stage or a denoiser, stays frozen. DoRA (2402.09353, sec. 4) also scales each row: the row keeps the
+length that it has in W, times a `gain` [outputs] that is learned and begins at 1.
 
-`attach` puts an adapter into a stage for its training. `merge` adds adapters to the base's own matrices: what
+`attach` puts an adapter into its base for training. `merge` adds adapters to the base's own matrices: what
 decodes afterwards (int8, the compiled step, CUDA graphs) is a stage like any other, and as fast.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, TypeVar, cast, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from musiclm.stages.stage import Stage
-from musiclm.stages.transformer import Block, TransformerConfig
 
 Matrix = Literal["qkv", "attention_out", "feed_forward_in", "feed_forward_out"]  # of a block
 MATRICES: tuple[Matrix, ...] = get_args(Matrix)
@@ -113,26 +110,51 @@ class AdaptedMatrix(nn.Module):
         return y if self.change.gain is None else y * self.change.stretch(self.matrix.weight)
 
 
+class Adaptable(nn.Module):
+    """A network that an adapter can belong to: a stage, or a denoiser that is a plain transformer."""
+
+    def matrices_to_adapt(self) -> list[dict[Matrix, str]]:
+        """Of each block, where in the network its matrices are; no blocks where none can be adapted."""
+        return []
+
+    def matrix(self, name: str) -> nn.Linear:
+        """A matrix by its name."""
+        return cast(nn.Linear, self.get_submodule(name))
+
+
+Network = TypeVar("Network", bound=Adaptable)
+
+
 @dataclass(frozen=True)
 class BlockSizes:
-    """Sizes of a transformer's blocks, as in `TransformerConfig`."""
+    """Sizes of a transformer's blocks: width, width of the gated feed-forward, how many there are."""
 
     width: int
     feed_forward: int
     layers: int
 
     @classmethod
-    def of(cls, config: TransformerConfig) -> "BlockSizes":
-        """Those of a transformer."""
-        return cls(config.width, config.feed_forward, config.layers)
+    def of(cls, network: Adaptable) -> "BlockSizes":
+        """Those of a network.
+
+        Raises:
+            ValueError: it has no blocks that an adapter could change.
+        """
+        blocks = network.matrices_to_adapt()
+        if not blocks:
+            raise ValueError(
+                f"expected a network whose blocks an adapter can change, a {type(network).__name__} has none"
+            )
+        width = network.matrix(blocks[0]["qkv"]).in_features
+        return cls(width, network.matrix(blocks[0]["feed_forward_out"]).in_features, len(blocks))
 
 
 class StageAdapter(nn.Module):
-    """The changes of all adapted matrices of a stage: what is trained, and what a bundle keeps.
+    """The changes of all adapted matrices of a stage or a denoiser: what is trained, and what a bundle keeps.
 
     Args:
         lora: how matrices are adapted.
-        sizes: of the transformer that it belongs to. A configuration gives none, and training takes those of
+        sizes: of the blocks of its base. A configuration gives none, and training takes those of
             the base.
     """
 
@@ -166,53 +188,54 @@ class StageAdapter(nn.Module):
         """The changes of a block's matrices, by name."""
         return dict(cast(nn.ModuleDict, self.blocks[block]).items())  # type: ignore[arg-type]
 
-    def check_fits(self, stage: Stage) -> None:
-        """Raise ValueError for a stage of another size."""
-        if self.sizes != BlockSizes.of(stage.config):
-            raise ValueError(
-                f"expected an adapter of the stage's {BlockSizes.of(stage.config)}, got {self.sizes}"
-            )
+    def check_fits(self, network: Adaptable) -> None:
+        """Raise ValueError for a network of another size."""
+        if self.sizes != (found := BlockSizes.of(network)):
+            raise ValueError(f"expected an adapter of blocks of the sizes {found}, got {self.sizes}")
 
 
-def attach(stage: Stage, adapter: StageAdapter) -> Stage:
-    """Put an adapter into its stage, in place: then the adapter's weights learn, and no others.
+def attach(network: Network, adapter: StageAdapter) -> Network:
+    """Put an adapter into its base, in place: then the adapter's weights learn, and no others.
 
     Raises:
-        ValueError: the stage has other sizes.
+        ValueError: the network has other sizes.
     """
-    adapter.check_fits(stage)
-    stage.requires_grad_(False)
+    adapter.check_fits(network)
+    network.requires_grad_(False)
     adapter.requires_grad_(True)
-    for number, block in enumerate(stage.transformer.blocks):
-        for name, change in adapter.changes(number).items():
-            setattr(block, name, AdaptedMatrix(getattr(block, name), change))
-    return stage
+    for number, names in enumerate(network.matrices_to_adapt()):
+        for matrix, change in adapter.changes(number).items():
+            name = names[cast(Matrix, matrix)]
+            network.set_submodule(name, AdaptedMatrix(network.matrix(name), change))
+    return network
 
 
 @torch.no_grad()
-def merge(stage: Stage, adapters: Iterable[tuple[StageAdapter, float]]) -> Stage:
-    """Add the changes of adapters, each times its scale, to the stage's own matrices, in place.
+def merge(network: Network, adapters: Iterable[tuple[StageAdapter, float]]) -> Network:
+    """Add the changes of adapters, each times its scale, to a network's own matrices, in place.
 
     Each change is that of the base, whichever adapters there are: their order does not count.
 
     Args:
-        stage: the base, in float32, before `prepare_to_decode`.
+        network: the base, in float32; a stage before `prepare_to_decode`.
         adapters: with the scale of each: 1 is as it was trained, 0 is the base.
 
     Raises:
-        ValueError: the stage has other sizes.
+        ValueError: the network has other sizes.
     """
     adapters = list(adapters)
+    if not adapters:
+        return network
     for adapter, _ in adapters:
-        adapter.check_fits(stage)
-    for number, block in enumerate(stage.transformer.blocks):
-        for name in MATRICES:
-            weight = cast(nn.Linear, getattr(cast(Block, block), name)).weight
+        adapter.check_fits(network)
+    for number, names in enumerate(network.matrices_to_adapt()):
+        for matrix, name in names.items():
+            weight = network.matrix(name).weight
             deltas = [
                 scale * change.to(weight.device).delta(weight)
                 for adapter, scale in adapters
-                if (change := adapter.changes(number).get(name)) is not None
+                if (change := adapter.changes(number).get(matrix)) is not None
             ]
             if deltas:
                 weight += torch.stack(deltas).sum(dim=0)
-    return stage
+    return network

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from musiclm.stages.adapters import MATRICES, Adaptable, Matrix
 from musiclm.stages.conditions import AlignedCondition, UnfoldedCondition
 from musiclm.stages.layout import Layout, Segment
 from musiclm.stages.transformer import Transformer, TransformerConfig
@@ -20,7 +21,7 @@ EMBEDDING_STD = 1.0  # T5's: as loud as what the blocks write beside it, or the 
 HEAD_STD = 0.02
 
 
-class Stage(nn.Module):
+class Stage(Adaptable):
     """Codes of the conditions and the target in, logits of the target out.
 
     Args:
@@ -107,6 +108,11 @@ class Stage(nn.Module):
                 narrow = self.embedding(tokens).sum(dim=2)  # [B, T, E]
                 added = added + self.aligned[segment.name](narrow, frames, added.shape[1])
         return self.embedding_in(prefix), added
+
+    def matrices_to_adapt(self) -> list[dict[Matrix, str]]:
+        """See `Adaptable`."""
+        blocks = range(len(self.transformer.blocks))
+        return [{name: f"transformer.blocks.{number}.{name}" for name in MATRICES} for number in blocks]
 
     def table(self, segment: Segment) -> nn.Embedding:
         """The embeddings that a segment's ids are looked up in: the shared ones, or its own."""

@@ -1,4 +1,4 @@
-"""Training of an adapter: a stage of a bundle learns other music by a small change of its matrices (LoRA).
+"""Training of an adapter: a stage or the denoiser of a bundle learns other music by a small change (LoRA).
 
 The base is frozen, and in no checkpoint. The loss of held-out music decides: it is measured of the base
 before the first step, and after every epoch; the adapter that was best is kept, which may be the one that
@@ -7,7 +7,7 @@ heart within minutes, and that is what held-out music shows.
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
 import lightning
@@ -16,28 +16,29 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
 from musiclm.bundle import Bundle
-from musiclm.bundle.adapters import ROLES
+from musiclm.bundle.adapters import ROLES, base_role
 from musiclm.data.store import TokenStore
 from musiclm.data.token_crops import TokenCrops
-from musiclm.stages.adapters import BlockSizes, StageAdapter, attach
+from musiclm.diffusion.denoiser import Denoiser
+from musiclm.stages.adapters import Adaptable, BlockSizes, StageAdapter, attach
+from musiclm.stages.layout import Segment
 from musiclm.stages.stage import Stage
-from musiclm.training.dropout import drop_conditions, shares_dropped
+from musiclm.training.objectives import Dropping, objective_of
 from musiclm.training.processes import say
 from musiclm.training.schedules import elapsed_share, length_of, scheduled, share_of_peak
 from musiclm.training.seeds import seed_step
-from musiclm.training.stages import figures_of, level_losses
 
 UNKNOWN = torch.finfo(torch.float32).max  # a loss before any is measured; finite, as all that is kept
-StageName = Literal["semantic", "coarse", "fine"]
+StageName = Literal["semantic", "coarse", "fine", "denoiser"]
 
 
 class AdapterTraining(lightning.LightningModule):
-    """Trains an adapter of one stage on token crops, as `TokenCrops` makes them.
+    """Trains an adapter of one stage, or of the denoiser, on token crops, as `TokenCrops` makes them.
 
     Args:
         part: the adapter to train; it takes the sizes of its base.
         base: the bundle whose stage learns: a shipped bundle's name, a folder, or a Hugging Face id.
-        stage: which of its stages.
+        stage: which of its stages, or `denoiser`.
         optimizer: made from the adapter's parameters.
         warmup_steps, final_rate: of the learning rate, as in `StageTraining`.
         condition_dropout, timed_dropout, dropout, joint_dropout: of conditions, as in `StageTraining`.
@@ -72,11 +73,13 @@ class AdapterTraining(lightning.LightningModule):
                 f"{warmup_steps}, {patience}"
             )
         self.bundle = Bundle.find(base)
-        self.stage = f"{stage}_stage"
+        self.stage = base_role(stage)
         loaded = self.bundle.load(self.stage)
-        self.part = StageAdapter(part.lora, sizes=BlockSizes.of(loaded.config))
+        self.part = StageAdapter(part.lora, sizes=BlockSizes.of(loaded))
         self.best = copy.deepcopy(self.part).requires_grad_(False)
-        self._base: list[Stage] = [attach(loaded, self.part)]  # in a list: it is no part of what is kept
+        dropping = Dropping(condition_dropout, timed_dropout, dropout, joint_dropout)
+        self.objective = objective_of(loaded, self.bundle, dropping)
+        self._base: list[Adaptable] = [attach(loaded, self.part)]  # in a list: it is no part of what is kept
         self.register_buffer("best_loss", torch.tensor(UNKNOWN))  # of held-out music, in nats per code
         self.register_buffer("base_loss", torch.tensor(UNKNOWN))
         self.register_buffer("in_vain", torch.tensor(0))  # validations since the best one
@@ -84,14 +87,6 @@ class AdapterTraining(lightning.LightningModule):
         self.optimizer = optimizer
         self.warmup_steps = warmup_steps
         self.final_rate = final_rate
-        self.dropped = shares_dropped(
-            loaded.layout.conditions,
-            condition_dropout,
-            timed=timed_dropout,
-            named=dropout,
-            joint=joint_dropout,
-        )
-        self.joint_dropout = joint_dropout
         self.patience = patience
         self.seed = seed
 
@@ -101,7 +96,7 @@ class AdapterTraining(lightning.LightningModule):
         return ROLES[self.stage]
 
     @property
-    def adapted(self) -> Stage:
+    def adapted(self) -> Adaptable:
         """The base with the adapter, where the adapter is."""
         return self._base[0].to(self.device)
 
@@ -115,14 +110,13 @@ class AdapterTraining(lightning.LightningModule):
         data = self.trainer.datamodule  # type: ignore[attr-defined]  # None beside plain loaders
         if isinstance(data, TokenCrops):
             check_tokens(data, self.bundle, self.stage, self.adapted)
+            self.objective.read(data)
 
     def training_step(self, batch: Mapping[str, Tensor], index: int) -> Tensor:
         seed_step(self, self.seed)
-        stage = self.adapted.train()
-        codes = drop_conditions(stage.layout.pick(batch), self.dropped, joint=self.joint_dropout)
-        losses = level_losses(stage, codes)  # [Q]
-        self.log_dict(figures_of(losses, stage.layout, "train"), batch_size=1)
-        return losses.mean()
+        loss, figures = self.objective.learned(self.adapted.train(), batch)
+        self.log_dict(figures, batch_size=1)
+        return loss
 
     def on_validation_start(self) -> None:
         self._measured = []
@@ -130,12 +124,10 @@ class AdapterTraining(lightning.LightningModule):
             self._take_best()
 
     def validation_step(self, batch: Mapping[str, Tensor], index: int) -> None:
-        stage = self.adapted.eval()
-        codes = stage.layout.pick(batch)
-        rows = codes[stage.layout.target.name].shape[0]
-        losses = level_losses(stage, codes)
-        self._measured.append((losses.mean(), rows))
-        self.log_dict(figures_of(losses, stage.layout, "val"), batch_size=rows, sync_dist=True)
+        rows = len(batch["semantic"])
+        loss, figures = self.objective.measured(self.adapted.eval(), batch, index)
+        self._measured.append((loss, rows))
+        self.log_dict(figures, batch_size=rows, sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
         """Keep the adapter if it is the best so far; end the training if none has been for a while."""
@@ -162,10 +154,11 @@ class AdapterTraining(lightning.LightningModule):
         """The best adapter is the one to keep."""
         self._take_best()
         if self._has_measured:
-            before, after = (float(loss.exp()) for loss in (self.base_loss, self.best_loss))
-            say(f"held-out perplexity {before:.2f} before, {after:.2f} after")
+            losses = (self.base_loss, self.best_loss)
+            before, after = (self.objective.figure(float(loss)) for loss in losses)
+            say(f"held-out {self.objective.measure} {before:.4g} before, {after:.4g} after")
             if not self.best_loss < self.base_loss:
-                say("no step has made the stage better on held-out music: the adapter changes nothing")
+                say("no step has made it better on held-out music: the adapter changes nothing")
 
     def configure_optimizers(self) -> Any:
         steps = length_of(self.trainer)
@@ -187,17 +180,23 @@ class AdapterTraining(lightning.LightningModule):
             self.part.load_state_dict(self.best.state_dict())
 
 
-def check_tokens(data: TokenCrops, bundle: Bundle, role: str, stage: Stage) -> None:
-    """Raise ValueError where a stage has learned other tokens than those of the data.
+def segments_read(network: Adaptable) -> Sequence[Segment]:
+    """What a stage or a denoiser reads of a batch by codes, what it learns to make among it."""
+    return network.layout.segments if isinstance(network, Stage) else cast(Denoiser, network).segments
+
+
+def check_tokens(data: TokenCrops, bundle: Bundle, role: str, network: Adaptable) -> None:
+    """Raise ValueError where a stage or a denoiser has learned other tokens than those of the data.
 
     Args:
         data: the crops.
-        bundle: whose stage it is.
-        role: of the stage.
-        stage: which says what streams it reads.
+        bundle: whose network it is.
+        role: of the network.
+        network: which says what streams it reads.
     """
     streams = {stream.name: stream for stream in data.streams}
-    for segment in stage.layout.segments:
+    segments = segments_read(network)
+    for segment in segments:
         stream = streams.get(segment.key)
         if stream is None and segment.optional:
             continue
@@ -212,5 +211,7 @@ def check_tokens(data: TokenCrops, bundle: Bundle, role: str, stage: Stage) -> N
                 f"{bundle.path} reads, {data.tokens} has {stream.levels} levels of {stream.size}: tokenize "
                 "the music with the bundle's own tokenizers"
             )
-    read = [segment.key for segment in stage.layout.segments if segment.key in streams]
+    read = [segment.key for segment in segments if segment.key in streams]
     TokenStore(data.tokens).check_learned_by(bundle, role, read)
+    if isinstance(network, Denoiser) and "acoustic" in streams:  # of whose codes its latents are made
+        TokenStore(data.tokens).check_learned_by(bundle, "autoencoder", ["acoustic"])

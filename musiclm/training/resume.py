@@ -17,6 +17,7 @@ import yaml
 from lightning.pytorch.callbacks import Callback, Timer
 
 from musiclm.bundle import Bundle, aliases, only_role
+from musiclm.bundle.adapters import base_role
 from musiclm.bundle.component import Component
 from musiclm.corpus.melodies import TABLE_NAME
 from musiclm.data.crops import AudioCrops
@@ -226,7 +227,7 @@ def _fitted_to(config: dict[str, Any]) -> dict[str, Component]:
     bundles = [Bundle(values[name]) for name in TEACHERS if name in values]
     fitted = {role: bundle.component(role) for bundle in bundles for role in [only_role(bundle)]}
     if "base" in values:
-        role = f"{values['stage']}_stage"
+        role = base_role(values["stage"])
         fitted[role] = Bundle.find(values["base"]).component(role)
     return fitted
 

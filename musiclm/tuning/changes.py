@@ -25,8 +25,8 @@ from musiclm.files import shown
 from musiclm.generation.pipeline import MusicLM
 from musiclm.generation.request import Request
 from musiclm.machine.device import Device
-from musiclm.stages.stage import Stage
-from musiclm.training.stages import level_losses
+from musiclm.stages.adapters import Adaptable
+from musiclm.training.objectives import Objective
 
 SECONDS = 10.0  # of a clip
 SHOWN = 50  # tokens, 2 s, that the audit shows of a stretch
@@ -37,21 +37,22 @@ SOUNDS = ("pulse", "on_one_grid", "harmonic_to_noise", "attack", "entropy_low", 
 
 
 @torch.inference_mode()
-def held_out_perplexity(stage: Stage, data: TokenCrops) -> float:
-    """Of the next code, over the held-out crops; NaN where nothing is held out."""
+def held_out(network: Adaptable, objective: Objective, data: TokenCrops) -> float:
+    """What a network's objective measures over the held-out crops; NaN where nothing is held out."""
     if data.unmeasured():
         return math.nan
-    device = stage.embedding.weight.device
+    objective.read(data)
+    device = next(network.parameters()).device
     total, rows = 0.0, 0
     loader = data.val_dataloader()
     assert isinstance(loader, DataLoader)
-    for batch in loader:
+    for index, batch in enumerate(loader):
         there = {name: value.to(device) for name, value in batch.items()}
-        codes = stage.layout.pick(data.on_after_batch_transfer(there, 0))
-        count = codes[stage.layout.target.name].shape[0]
-        total += float(level_losses(stage, codes).mean()) * count
+        codes = data.on_after_batch_transfer(there, 0)
+        count = len(codes["semantic"])
+        total += float(objective.measured(network, codes, index)[0]) * count
         rows += count
-    return math.exp(total / rows)
+    return objective.figure(total / rows)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ from musiclm.files import only_writer, shown
 from musiclm.machine.device import Device
 from musiclm.score.codes import PART_OF
 from musiclm.stages.streams import MADE_BY
+from musiclm.tokenizers.codec_latents import CodecLatents
+from musiclm.training.adapters import segments_read
 
 CLEAR_OF_END = 2.0  # seconds that crops of whole pieces leave out: there they fade
 SHORTEST = 2.0  # seconds of a crop
@@ -55,12 +57,12 @@ def prepare(
         audio: recordings, as of `musiclm tokenize`.
         folder: of the store.
         bundle: whose tokenizers make it.
-        roles: of the stages that are to learn from it.
+        roles: of what is to learn from it.
         how: the rest.
 
     Raises:
-        FileNotFoundError, OSError, ValueError: nothing can be used; or the store was begun without what the
-            stages read.
+        FileNotFoundError, OSError, ValueError: nothing can be used; or the store was begun without what they
+            read.
     """
     streams = _streams_read(bundle, roles)
     if (folder / DESCRIPTION).is_file():
@@ -152,8 +154,11 @@ def summary_of(store: TokenStore) -> str:
 
 
 def _streams_read(bundle: Bundle, roles: Sequence[str]) -> list[str]:
-    """The streams that stages read and the bundle's tokenizers make, and those that every store has."""
-    read = {segment.key for role in roles for segment in bundle.load(role).layout.segments} | set(NEEDED)
+    """The streams that are read and that the bundle's tokenizers make, and those of every store."""
+    read = {segment.key for role in roles for segment in segments_read(bundle.load(role))} | set(NEEDED)
+    if "denoiser" in roles:  # what its latents are made of, or they themselves
+        of_codes = isinstance(bundle.load("autoencoder"), CodecLatents)
+        read.add("acoustic" if of_codes else "latents")
     made = [name for name, makers in MADE_BY.items() if set(makers) <= bundle.components.keys()]
     return [name for name in (*made, *PART_OF) if name in read]
 

@@ -19,7 +19,7 @@ from typing import Any, get_args
 
 from musiclm.audit.guard import Guard
 from musiclm.bundle import Bundle, merge
-from musiclm.bundle.adapters import TUNED_ON, Adapters
+from musiclm.bundle.adapters import TUNED_ON, Adapters, base_role
 from musiclm.bundle.commands import save_adapted
 from musiclm.bundle.reading import MODEL_FILE
 from musiclm.data.labelling import CORPUS
@@ -33,17 +33,17 @@ from musiclm.files import only_writer, shown
 from musiclm.generation.decoders import choose_decoder
 from musiclm.generation.pipeline import MusicLM
 from musiclm.machine.device import Device, choose_device
-from musiclm.stages.adapters import LoraConfig
-from musiclm.stages.stage import Stage
+from musiclm.stages.adapters import Adaptable, LoraConfig
 from musiclm.training.adapters import StageName
 from musiclm.training.cli import main as fit
+from musiclm.training.objectives import Dropping, objective_of
 from musiclm.training.shipped_configs import FOLDER
 from musiclm.tuning.changes import (
     Listening,
     as_content,
     changes_table,
     excerpts,
-    held_out_perplexity,
+    held_out,
     prompts_of,
     remembered,
     sound_of,
@@ -53,7 +53,8 @@ from musiclm.tuning.music import Crops, Preparing, hold_out, prepare, summary_of
 
 RUNS, CLIPS, REPORT = "runs", "clips", "report"
 BESIDE = (TUNED_ON, RUNS, CLIPS, REPORT)  # the adapters' own files
-SECONDS: dict[str, float] = {"semantic": 15.0, "coarse": 5.0, "fine": 3.0}  # of a crop, as configs/ has them
+# Of a crop, as configs/ has them
+SECONDS: dict[str, float] = {"semantic": 15.0, "coarse": 5.0, "fine": 3.0, "denoiser": 6.0}
 EXCERPTS = 10  # of the music itself, that clips are measured beside
 FEW = 20  # recordings, which are learned by heart quickly
 
@@ -117,7 +118,7 @@ def tune(
         audio: recordings, as of `tokenize`. What cannot be used is left out, and named.
         out: the folder of the adapters, outside of the music: a new one, or one of this command.
         bundle: the model that learns: a shipped bundle's name, a folder, or a Hugging Face id.
-        stages: that learn: semantic, or semantic,coarse.
+        stages: that learn: semantic alone, or semantic,denoiser; or what makes sound by tokens: coarse, fine.
         minutes: that training may take, all stages together; tokenizing and measuring come on top.
         rank: of the adapters: a higher one can learn more, and more by heart.
         dora: learn the length of each row of a matrix by itself (DoRA).
@@ -138,7 +139,7 @@ def tune(
         check_package("librosa")  # which measures them, when all else is done
     place = str(choose_device(device))
     base = Bundle.find(bundle)
-    roles = [f"{name}_stage" for name in names]
+    roles = [base_role(name) for name in names]
     for role in roles:
         base.component(role)
     _check_free(out, audio)
@@ -226,18 +227,23 @@ def _report(
 ) -> None:
     """Measure what has changed, print it, and write it to the report."""
     adapted = Adapters([out], dict.fromkeys(base.components, base))
-    content: dict[str, Any] = {"base": base.fingerprint(), "music": summary_of(store), "perplexity": {}}
+    content: dict[str, Any] = {
+        "base": base.fingerprint(),
+        "music": summary_of(store),
+        "perplexity": {},
+        "loss": {},
+    }
     rows = []
     for name in learning.stages:
-        role, own = f"{name}_stage", crops[name]
+        role, own = base_role(name), crops[name]
         data = TokenCrops(store.folder, own.seconds, batch_size=8, validation_crops=own.validation)
-        before, after = (
-            held_out_perplexity(stage.to(device), data)
-            for stage in (_plain(base, role), adapted.merged(role, _plain(base, role)))
-        )
-        content["perplexity"][name] = {"before": before, "after": after}
-        cells = ["-" if math.isnan(each) else f"{each:.2f}" for each in (before, after)]
-        rows.append([f"held-out perplexity, {name}", "", *cells, ""])
+        plain: Adaptable = base.load(role)
+        objective = objective_of(plain, base, Dropping())
+        before = held_out(plain.to(device), objective, data)
+        after = held_out(adapted.merged(role, plain.cpu()).to(device), objective, data)
+        content[objective.measure][name] = {"before": before, "after": after}
+        cells = ["-" if math.isnan(each) else f"{each:.4g}" for each in (before, after)]
+        rows.append([f"held-out {objective.measure}, {name}", "", *cells, ""])
     if clips and (prompts := prompts_of(store, clips)):
         columns = _listen(store, out, base, Listening(prompts, out / CLIPS, device, learning.seed))
         rows += sound_rows(columns)
@@ -259,7 +265,7 @@ def _report(
 def _listen(store: TokenStore, out: Path, base: Bundle, listening: Listening) -> dict[str, dict[str, Any]]:
     """Summaries of how clips of the model sound before and after, and the music itself."""
     # One decoder for both, or the change of it would pass for the tuning's.
-    adapted = Adapters([out], dict.fromkeys(base.components, base)).stages
+    adapted = Adapters([out], dict.fromkeys(base.components, base)).changed
     decoder = choose_decoder("auto", base, adapted)
     load = partial(MusicLM.from_bundle, base, device=listening.device, decoder=decoder)
     before = listening.clips("before", load())
@@ -273,11 +279,6 @@ def _listen(store: TokenStore, out: Path, base: Bundle, listening: Listening) ->
     yours = excerpts(store, listening.folder, EXCERPTS)
     files = {"before": before, "after": after, "your music": yours}
     return {name: sound_of(each) for name, each in files.items()}
-
-
-def _plain(base: Bundle, role: str) -> Stage:
-    stage: Stage = base.load(role)
-    return stage
 
 
 def _say_how_to_use(store: TokenStore, out: Path, bundle: str, clips: int) -> None:

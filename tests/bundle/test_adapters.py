@@ -9,9 +9,9 @@ from musiclm import MusicLM
 from musiclm.bundle import Bundle, merge, save_component
 from musiclm.bundle.adapters import Adapters, paired
 from musiclm.cli import main
+from musiclm.generation.diffusion_decoder import DiffusionDecoder
 from musiclm.stages.adapters import BlockSizes, LoraConfig, StageAdapter
-from musiclm.stages.transformer import TransformerConfig
-from tests.tiny_model import PROMPT, SMALL, make_bundle
+from tests.tiny_model import PROMPT, make_bundle
 from tests.training.runs import refused
 
 SHORT = {"seconds": 0.5, "seed": 1}
@@ -22,7 +22,8 @@ def make_adapter(folder: Path, base: Bundle, *stages: str, seed: int = 0) -> Pat
     torch.manual_seed(seed)
     made = []
     for stage in stages:
-        adapter = StageAdapter(LoraConfig(rank=2), sizes=BlockSizes.of(TransformerConfig(**SMALL)))
+        role = "denoiser" if stage == "denoiser" else f"{stage}_stage"
+        adapter = StageAdapter(LoraConfig(rank=2), sizes=BlockSizes.of(base.load(role)))
         with torch.no_grad():
             for value in adapter.parameters():
                 value.add_(0.5 * torch.randn_like(value))
@@ -34,7 +35,7 @@ def make_adapter(folder: Path, base: Bundle, *stages: str, seed: int = 0) -> Pat
                 class_path="musiclm.stages.adapters.StageAdapter",
                 init_args=adapter.init_args(),
                 storage="float16",
-                trained_on={f"{stage}_stage": base.fingerprint(f"{stage}_stage")},
+                trained_on={role: base.fingerprint(role)},
             )
         )
     return merge(made, folder / "mine").path
@@ -66,6 +67,23 @@ def test_an_adapted_model_makes_other_music_and_at_no_scale_the_base_s(bundle: P
     tuned = MusicLM.from_pretrained(bundle, adapters=[adapter]).generate(PROMPT, **SHORT).waveform
     assert torch.equal(none, plain)
     assert not torch.equal(tuned, plain)
+
+
+def test_an_adapted_denoiser_makes_other_sound_of_the_same_tokens(tmp_path: Path) -> None:
+    both = make_bundle(tmp_path / "both", diffusion=True, tokens=True)
+    adapter = make_adapter(tmp_path / "sound", Bundle(both), "denoiser", "coarse")
+    tokens: list[list[torch.Tensor]] = [[], []]
+    models = (MusicLM.from_pretrained(both), MusicLM.from_pretrained(both, adapters=[adapter]))
+    plain, tuned = (
+        model.generate(PROMPT, on_semantic=heard.append, **SHORT).waveform
+        for model, heard in zip(models, tokens, strict=True)
+    )
+    assert torch.equal(torch.cat(tokens[0], dim=2), torch.cat(tokens[1], dim=2))
+    assert not torch.equal(plain, tuned)
+    assert isinstance(models[1].decoder, DiffusionDecoder)  # though the coarse stage has changed as well
+    main(["bundle", "pack", str(both), "--adapter", str(adapter), "--out", str(tmp_path / "packed")])
+    packed = MusicLM.from_pretrained(tmp_path / "packed", decoder="diffusion").generate(PROMPT, **SHORT)
+    torch.testing.assert_close(packed.waveform, tuned, atol=1e-2, rtol=0)  # kept in float16
 
 
 def test_several_adapters_add_up_in_any_order(bundle: Path, adapter: Path, other: Path) -> None:

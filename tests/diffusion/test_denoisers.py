@@ -1,5 +1,6 @@
 """Every denoiser: shapes, conditions that may be absent, context, sizes, and what moves them."""
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from musiclm.diffusion.denoiser import Denoiser, TimeEmbedding, folded, unfolded
 from musiclm.diffusion.dual_path import SRU, DualPath
 from musiclm.diffusion.transformer import DiffusionTransformer
+from musiclm.stages.adapters import BlockSizes, LoraConfig, StageAdapter, attach, merge
 from musiclm.stages.streams import Stream
 
 STREAMS = (
@@ -193,3 +195,23 @@ def test_folding_keeps_every_number() -> None:
 def test_what_makes_no_network_is_said_so(words: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         DiffusionTransformer(**SMALL | words)
+
+
+def test_an_adapter_begins_as_nothing_and_merged_says_what_it_says_attached() -> None:
+    plain = make("transformer")
+    state, time, codes = inputs()
+    adapter = StageAdapter(LoraConfig(rank=2), sizes=BlockSizes.of(plain))
+    before = plain(state, time, codes)
+    assert torch.equal(attach(copy.deepcopy(plain), adapter)(state, time, codes), before)
+    with torch.no_grad():
+        for value in adapter.parameters():
+            value.add_(torch.randn_like(value) * 0.2)
+    attached = attach(copy.deepcopy(plain), adapter)(state, time, codes)
+    assert (attached - before).abs().max() > 1e-2
+    merged = merge(copy.deepcopy(plain), [(adapter, 1.0)])(state, time, codes)
+    torch.testing.assert_close(merged, attached, atol=2e-5, rtol=1e-4)
+
+
+def test_melodys_network_has_no_matrices_that_an_adapter_changes() -> None:
+    with pytest.raises(ValueError, match="a network whose blocks an adapter can change, a DualPath has none"):
+        BlockSizes.of(make("dual path, sru"))

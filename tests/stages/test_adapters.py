@@ -18,7 +18,7 @@ KINDS = [LoraConfig(rank=2), LoraConfig(rank=2, dora=True), LoraConfig(rank=3, m
 def adapter_of(stage: Stage, config: LoraConfig, *, seed: int = 0) -> StageAdapter:
     """One that has learned something."""
     torch.manual_seed(seed)
-    adapter = StageAdapter(config, sizes=BlockSizes.of(stage.config))
+    adapter = StageAdapter(config, sizes=BlockSizes.of(stage))
     with torch.no_grad():
         for name, value in adapter.named_parameters():
             value.add_(torch.randn_like(value) * (0.05 if name.endswith("gain") else 0.2))
@@ -31,7 +31,7 @@ def test_an_adapted_stage_begins_as_its_base_to_the_bit(name: str, config: LoraC
     stage = make_stage(name)
     codes = random_codes(stage, 12)
     before = stage(codes)
-    after = attach(stage, StageAdapter(config, sizes=BlockSizes.of(stage.config)))(codes)
+    after = attach(stage, StageAdapter(config, sizes=BlockSizes.of(stage)))(codes)
     assert torch.equal(after, before)
 
 
@@ -39,7 +39,7 @@ def test_an_adapted_stage_begins_as_its_base_to_the_bit(name: str, config: LoraC
 def test_the_adapter_alone_learns(config: LoraConfig) -> None:
     stage = make_stage("coarse delay")
     base = copy.deepcopy(stage.state_dict())
-    adapter = StageAdapter(config, sizes=BlockSizes.of(stage.config))
+    adapter = StageAdapter(config, sizes=BlockSizes.of(stage))
     attach(stage, adapter)
     learning = {id(value) for value in stage.parameters() if value.requires_grad}
     assert learning == {id(value) for value in adapter.parameters()}
@@ -115,7 +115,7 @@ def test_a_stage_of_another_size_is_refused() -> None:
     stage = make_stage("semantic delay")
     other = StageAdapter(LoraConfig(), sizes=BlockSizes(8, 24, 2))
     for use in (lambda: attach(stage, other), lambda: merge(stage, [(other, 1.0)])):
-        with pytest.raises(ValueError, match=r"an adapter of the stage.s .*width=16.* got .*width=8"):
+        with pytest.raises(ValueError, match=r"an adapter of blocks of the sizes .*width=16.* got .*width=8"):
             use()
 
 

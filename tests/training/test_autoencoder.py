@@ -141,4 +141,7 @@ def test_a_store_without_its_latents_is_one_line(chain: Path, capsys: pytest.Cap
     with pytest.raises(SystemExit) as stop:
         main(["fit", *words])
     assert stop.value.code == 2
-    assert "expected tokens with latents of the autoencoder, they have" in capsys.readouterr().err
+    assert (
+        "expected tokens with latents, of which the denoiser's latents are made, they have"
+        in capsys.readouterr().err
+    )

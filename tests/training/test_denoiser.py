@@ -107,7 +107,7 @@ def test_a_run_that_is_resumed_is_the_unbroken_one(
 def test_times_are_those_of_chunks_and_context_is_whole_positions(latents: Path, chunks: int) -> None:
     training = make(latents, chunks=chunks, context=0.5)
     torch.manual_seed(0)
-    times, is_known = training._times(400, 40)
+    times, is_known = training.velocity.drawn_times(400, 40, torch.device("cpu"))
     assert {len(row.unique()) for row in times} == {chunks}
     assert float(is_known.any(dim=1).float().mean()) == pytest.approx(0.5, abs=0.12)
     assert not is_known.all(dim=1).any()
@@ -128,13 +128,13 @@ def test_known_frames_are_told_as_data_and_count_nothing(latents: Path) -> None:
             return state
 
     words = (Denoiser(), data, {}, torch.full((2, 10), 0.8), is_known, torch.randn(2, 4, 10))
-    loss = training._loss(*words)  # type: ignore[arg-type]
+    loss = training.velocity.of(*words)  # type: ignore[arg-type]
     (state, time), first = seen[0], words[5].clone()
     assert torch.equal(state[:, :, :4], data[:, :, :4])
     assert (time[:, :4] == 0).all()
     assert (time[:, 4:] > 0).all()
     first[:, :, :4] += 100  # noise that no known frame has
-    assert torch.equal(training._loss(*words[:5], first), loss)  # type: ignore[arg-type]
+    assert torch.equal(training.velocity.of(*words[:5], first), loss)  # type: ignore[arg-type]
 
 
 def test_a_denoiser_learns_what_semantic_tokens_sound_like(latents: Path) -> None:
@@ -147,8 +147,8 @@ def test_a_denoiser_learns_what_semantic_tokens_sound_like(latents: Path) -> Non
     for _ in range(120):
         semantic = torch.randint(2, (8, 1, 10))
         data = sounds[semantic[:, 0]].transpose(1, 2).repeat_interleave(2, dim=2)
-        times, is_known = training._times(8, 20)
-        loss = training._loss(training.part, data, {"semantic": semantic}, times, is_known)
+        times, is_known = training.velocity.drawn_times(8, 20, data.device)
+        loss = training.velocity.of(training.part, data, {"semantic": semantic}, times, is_known)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -175,4 +175,7 @@ def test_a_denoiser_of_other_latents_is_refused(
     with pytest.raises(SystemExit) as stopped:
         fit("denoiser", store, tmp_path, autoencoder, "--model.init_args.part.init_args.dimension=6")
     assert stopped.value.code == 2
-    assert "expected a denoiser of 4 dimensions at 50 Hz, as the latents at" in capsys.readouterr().err
+    assert (
+        "expected a denoiser of 4 dimensions at 50 Hz, as the latents have them, got 6"
+        in capsys.readouterr().err
+    )

@@ -38,7 +38,8 @@ trainer: {max_steps: STEPS, precision: 32-true, log_every_n_steps: 1}
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_bundle(tmp_path_factory.mktemp("tiny"))
+    """One that makes sound by tokens or by diffusion."""
+    return make_bundle(tmp_path_factory.mktemp("tiny"), diffusion=True, tokens=True)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def tuned(bundle: Path, music: Path, tmp_path_factory: pytest.TempPathFactory) -
     folder = tmp_path_factory.mktemp("tuned")
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
-        main(words(folder, bundle, music, folder / "mine", "--stages=semantic,coarse", "--clips=1"))
+        main(words(folder, bundle, music, folder / "mine", "--stages=semantic,coarse,denoiser", "--clips=1"))
     return folder / "mine", said.getvalue()
 
 
@@ -74,10 +75,10 @@ def test_one_command_makes_adapters_of_the_stages_that_are_asked_for(
     tuned: tuple[Path, str], bundle: Path
 ) -> None:
     adapters = Bundle(tuned[0])
-    assert list(adapters.components) == ["semantic_adapter", "coarse_adapter"]
-    for name in ("semantic", "coarse"):
+    assert list(adapters.components) == ["semantic_adapter", "coarse_adapter", "denoiser_adapter"]
+    for name, base in (("semantic", "semantic_stage"), ("coarse", "coarse_stage"), ("denoiser", "denoiser")):
         learned = adapters.component(f"{name}_adapter").trained_on
-        assert learned == {f"{name}_stage": Bundle(bundle).fingerprint(f"{name}_stage")}
+        assert learned == {base: Bundle(bundle).fingerprint(base)}
 
 
 def test_one_bad_file_is_left_out_and_every_recording_gets_captions(tuned: tuple[Path, str]) -> None:
@@ -98,6 +99,9 @@ def test_it_says_what_has_changed_and_keeps_it(tuned: tuple[Path, str]) -> None:
         figures = report["perplexity"][name]
         assert 1 < figures["after"] <= figures["before"] * 1.01  # kept in float16
         assert f"held-out perplexity, {name}" in said
+    figures = report["loss"]["denoiser"]
+    assert 0 < figures["after"] <= figures["before"] * 1.01
+    assert "held-out loss, denoiser" in said
     assert {"before", "after", "your music"} <= set(report["sound"]["loudness"])
     assert all((folder / "clips" / f"{what}-1.wav").is_file() for what in ("before", "after", "yours"))
     assert "training examples, the model continued" in said
@@ -192,3 +196,12 @@ def test_crops_are_as_long_as_most_recordings_allow(tmp_path: Path) -> None:
     held_out = [replace(row, split="valid", seconds=120.0)] * 3
     assert Crops.of([row, *held_out], 15.0) == Crops(15.0, 2.0, 128, 48)
     assert Crops.of([replace(row, seconds=150.0)] * 5, 15.0).training == 200
+
+
+def test_a_denoiser_learns_from_codes_that_no_other_stage_reads(
+    bundle: Path, music: Path, tmp_path: Path
+) -> None:
+    main(words(tmp_path, bundle, music, tmp_path / "mine", "--stages=denoiser", "--clips=0", steps=1))
+    store = TokenStore(tmp_path / "mine" / TUNED_ON)
+    assert "acoustic" in [stream.name for stream in store.description.streams]
+    assert list(Bundle(tmp_path / "mine").components) == ["denoiser_adapter"]
