@@ -13,6 +13,7 @@ One process at a time trains in it.
 import logging
 import sys
 import time
+import warnings
 from contextlib import ExitStack
 from inspect import signature
 from pathlib import Path
@@ -286,6 +287,8 @@ def main(arguments: list[str]) -> None:
     before = sys.argv
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its hints and advertisements
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for known in ("`training_step` returned `None`", "Be aware that when using `ckpt_path`"):
+        warnings.filterwarnings("ignore", f".*{known}")  # on purpose, both
     arguments = with_shipped(with_long_names(arguments))
     # Lightning reads them there, warns of any given otherwise, and starts further processes by the first one.
     sys.argv = [before[0], *arguments]
