@@ -96,11 +96,11 @@ def tune(
     audio: list[Path],
     out: Path = Path("mine"),
     bundle: str = "default",
-    stages: str = "semantic",
+    stages: str = "",
     minutes: float = 40.0,
     rank: int = 8,
     dora: bool = False,
-    clips: int = 3,
+    clips: int = 10,
     vocabulary: str = CORPUS,
     config: Path | None = None,
     workers: int = 0,
@@ -118,7 +118,8 @@ def tune(
         audio: recordings, as of `tokenize`. What cannot be used is left out, and named.
         out: the folder of the adapters, outside of the music: a new one, or one of this command.
         bundle: the model that learns: a shipped bundle's name, a folder, or a Hugging Face id.
-        stages: that learn: semantic alone, or semantic,denoiser; or what makes sound by tokens: coarse, fine.
+        stages: that learn, of semantic, coarse, fine and denoiser; by default semantic, and denoiser where
+            there is one.
         minutes: that training may take, all stages together; tokenizing and measuring come on top.
         rank: of the adapters: a higher one can learn more, and more by heart.
         dora: learn the length of each row of a matrix by itself (DoRA).
@@ -131,14 +132,15 @@ def tune(
         device: cpu, cuda, cuda:1 or mps; auto takes the first GPU, or else the CPU.
         source: how tables are read, and what is held out.
     """
-    names = tuple(name.strip() for name in stages.split(","))
+    base = Bundle.find(bundle)
+    makes_sound = ",denoiser" * ("denoiser" in base.components)
+    names = tuple(name.strip() for name in (stages or f"semantic{makes_sound}").split(","))
     learning = Learning(names, minutes, rank, dora, config, seed)
     if clips < 0:
         raise ValueError(f"expected clips of 0 or more, got {clips}")
     if clips:
         check_package("librosa")  # which measures them, when all else is done
     place = str(choose_device(device))
-    base = Bundle.find(bundle)
     roles = [base_role(name) for name in names]
     for role in roles:
         base.component(role)
