@@ -10,7 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from musiclm.stages.conditions import AlignedCondition, UnfoldedCondition
+from musiclm.stages.conditions import AlignedCondition, JointCondition, UnfoldedCondition
 from musiclm.stages.layout import Segment
 from musiclm.stages.stage import embeddings_of
 
@@ -37,6 +37,7 @@ class ConditionEmbedding(nn.Module):
         self.whole = nn.ModuleDict()
         self.aligned = nn.ModuleDict()
         self.unfolded = nn.ModuleDict()
+        self.joint = nn.ModuleDict()
         for segment in segments:
             if segment.unfolding:
                 self.unfolded[segment.name] = UnfoldedCondition(
@@ -46,6 +47,10 @@ class ConditionEmbedding(nn.Module):
                     unfolding=segment.unfolding,
                 )
                 continue
+            if segment.joint:
+                self.joint[segment.name] = JointCondition(
+                    segment.levels, segment.codebook_size, narrow, width, ratio=self.ratio(segment)
+                )
             self.tables[segment.name] = nn.Embedding(segment.levels * segment.codebook_size, narrow)
             if segment.frame_rate:
                 self.aligned[segment.name] = AlignedCondition(
@@ -81,6 +86,8 @@ class ConditionEmbedding(nn.Module):
             vectors = (self.tables[segment.name](ids) * there[..., None]).sum(dim=1)  # [B, T, E]
             if segment.frame_rate:
                 told = told + self._laid(self.aligned[segment.name], vectors, positions)
+                if segment.joint:
+                    told = told + self._laid(self.joint[segment.name], given, positions)
             else:
                 whole = whole + self.whole[segment.name](vectors[:, :1])
         return whole, told
@@ -119,6 +126,8 @@ class ConditionEmbedding(nn.Module):
             nn.init.zeros_(cast(nn.Linear, matrix).weight)
         for name, laid in self.aligned.items():
             cast(AlignedCondition, laid).initialise(silent=name != "semantic")
+        for joint in self.joint.values():
+            cast(JointCondition, joint).initialise()
         for unfolded in self.unfolded.values():
             nn.init.normal_(cast(UnfoldedCondition, unfolded).embedding.weight)
             cast(UnfoldedCondition, unfolded).initialise()

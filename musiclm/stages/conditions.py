@@ -1,9 +1,10 @@
 """How conditions with a clock are laid on the target's steps (`delay` pattern): what each step is told.
 
 `AlignedCondition` is for frames about as short as the target's: each target frame within one has a projection
-of its own. `UnfoldedCondition` is for a frame that spans many steps, as a melody window of 3 s spans 75 or
-150: a small network unfolds its vector into slots of about a tenth of a second, and these are laid as such
-frames. A condition that is absent adds exactly nothing: no matrix here has a bias.
+of its own. `JointCondition` says, beside it, what the levels of a frame mean together. `UnfoldedCondition` is
+for a frame that spans many steps, as a melody window of 3 s spans 75 or 150: a small network unfolds its
+vector into slots of about a tenth of a second, and these are laid as such frames. A condition that is absent
+adds exactly nothing: no matrix here has a bias.
 """
 
 from dataclasses import dataclass
@@ -60,6 +61,38 @@ class AlignedCondition(nn.Module):
         """Variance 1 / inputs, as everywhere; or nothing, for what is to be learned beside all else."""
         std = 0.0 if silent else self.projection.in_features**-0.5
         nn.init.normal_(self.projection.weight, std=std)
+
+
+class JointCondition(nn.Module):
+    """Codes of several levels that mean one thing together, as a chord's root and quality do.
+
+    Which pitch classes sound, the sum of an embedding of the root and one of the quality does not say: a
+    network would have to work it out. Here every combination has an entry of its own, beside that sum.
+
+    Args:
+        levels, size: of the codes.
+        narrow: E, width of the entries.
+        width: D, of the steps.
+        ratio: target frames per frame of the condition.
+    """
+
+    def __init__(self, levels: int, size: int, narrow: int, width: int, *, ratio: int) -> None:
+        super().__init__()
+        self.levels, self.size = levels, size
+        self.embedding = nn.Embedding(size**levels, narrow)
+        self.laid = AlignedCondition(narrow, width, ratio=ratio, lookahead=0)
+
+    def forward(self, codes: Tensor, frames: int, steps: int) -> Tensor:
+        """What codes [B, levels, T'] add to each of N steps, [B, N, D]; where a level is absent, nothing."""
+        there = (codes >= 0).all(dim=1)  # [B, T']
+        places = self.size ** torch.arange(self.levels, device=codes.device)
+        entries = (codes.clamp(min=0) * places[:, None]).sum(dim=1)
+        return self.laid(self.embedding(entries) * there[..., None], frames, steps)
+
+    def initialise(self) -> None:
+        """Entries of about 1, of which nothing is told at first."""
+        nn.init.normal_(self.embedding.weight)
+        self.laid.initialise(silent=True)
 
 
 class UnfoldedCondition(nn.Module):

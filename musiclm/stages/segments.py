@@ -13,6 +13,7 @@ from musiclm.stages.layout import Segment
 from musiclm.stages.streams import MUSIC, Stream, by_name
 
 LONG = 1.0  # seconds of a frame from which on it is unfolded
+MOST_TOGETHER = 2**14  # entries of a table of combinations
 SLOT = 0.12  # seconds that it is unfolded to: a sixteenth at 125 beats per minute
 
 
@@ -45,7 +46,11 @@ def music_segment(
 
 
 def condition_segments(
-    streams: Sequence[Stream], conditions: Sequence[str] | None, *, unfolded_width: int
+    streams: Sequence[Stream],
+    conditions: Sequence[str] | None,
+    *,
+    unfolded_width: int,
+    joint: Sequence[str] = (),
 ) -> tuple[Segment, ...]:
     """The segments of what is said about the music; each may be absent.
 
@@ -53,6 +58,8 @@ def condition_segments(
         streams: there are.
         conditions: names of those to follow; None for all that there are.
         unfolded_width: of the embeddings of long frames in the `delay` pattern.
+        joint: names of those with a clock whose levels mean something together; of one that is not there it
+            says nothing.
 
     Raises:
         ValueError: one is not there, or not tokens.
@@ -65,11 +72,18 @@ def condition_segments(
     if missing := [name for name in conditions or () if name not in known]:
         raise ValueError(f"expected conditions that there are tokens of, {list(known)}, got {missing[0]!r}")
     chosen = [stream for name, stream in known.items() if conditions is None or name in conditions]
-    return tuple(_condition(stream, unfolded_width) for stream in chosen)
+    return tuple(_condition(stream, unfolded_width, stream.name in joint) for stream in chosen)
 
 
-def _condition(stream: Stream, width: int) -> Segment:
+def _condition(stream: Stream, width: int, joint: bool) -> Segment:
     unfolding = None
     if stream.rate and (seconds := 1 / stream.rate) > LONG:
         unfolding = Unfolding(slots=round(seconds / SLOT), width=width, hidden=512, rank=32)
-    return Segment(stream.name, stream.levels, stream.size, stream.rate, optional=True, unfolding=unfolding)
+    if joint and (not stream.rate or unfolding or stream.size**stream.levels > MOST_TOGETHER):
+        raise ValueError(
+            f"expected joint conditions with a clock, short frames and up to {MOST_TOGETHER:,} combinations, "
+            f"got {stream.name} of {stream.levels} levels of {stream.size} at {stream.rate:g} Hz"
+        )
+    return Segment(
+        stream.name, stream.levels, stream.size, stream.rate, optional=True, unfolding=unfolding, joint=joint
+    )
