@@ -30,7 +30,7 @@ def test_codes_that_sound_alike_begin_alike(name: str) -> None:
         for level in range(segment.levels):
             ids = ids_of(stage.layout, segment, level)
             own = rows[ids.start : ids.stop]
-            if segment.key == "mulan":
+            if segment.key not in books:
                 assert torch.equal(own, before[ids.start : ids.stop])
                 continue
             wanted = books[segment.key][segment.first_level + level]

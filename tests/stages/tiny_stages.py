@@ -35,6 +35,12 @@ STAGES = {
         )
         for pattern in ("flatten", "delay")
     },
+    "semantic joint delay": lambda: Semantic(
+        TINY,
+        pattern="delay",
+        streams=(*tiny_streams(), Stream("chord", 2, 8, 25.0)),
+        joint=("chord",),
+    ),
     "coarse melody delay": lambda: Coarse(
         TINY,
         pattern="delay",
