@@ -126,6 +126,7 @@ def make_store(folder: Path, bundle: Bundle, samples: Tensor, *, recordings: int
 
     # The guard looks at semantic tokens alone, and a hundred thousand recordings' codes would fill the disk.
     frames = round(SECONDS * acoustic.frame_rate) if recordings <= RECORDINGS else 0
+    levels, size = acoustic.num_quantizers, acoustic.codebook_size
     for shard, first in enumerate(range(0, recordings, 1000)):
         rows = [
             TokenRow(
@@ -137,7 +138,7 @@ def make_store(folder: Path, bundle: Bundle, samples: Tensor, *, recordings: int
                 captions=[],
                 streams={
                     "semantic": tokens_of_a_recording()[None],
-                    "acoustic": random.integers(0, 1024, (acoustic.num_quantizers, frames), dtype=np.uint16),
+                    "acoustic": random.integers(0, size, (levels, frames), dtype=np.uint16),
                     "mulan": random.normal(size=(31, mulan.dimension)).astype(np.float16),
                 },
             )

@@ -46,8 +46,8 @@ def main() -> None:
 
 def measure(by_codes: MusicLM, by_diffusion: MusicLM, seconds: float) -> list[dict[str, Any]]:
     """Both decoders in turns, and a pass of the denoiser."""
-    rate = by_codes.semantic_stage.layout.target.frame_rate
-    tokens = torch.randint(1024, (1, 1, round(seconds * rate)))
+    target = by_codes.semantic_stage.layout.target
+    tokens = torch.randint(target.codebook_size, (1, 1, round(seconds * target.frame_rate)))
     joint = torch.zeros(1, by_codes.joint_quantizer.num_quantizers, 1, dtype=torch.int64)
     models = {"codes": by_codes, "diffusion": by_diffusion}
     times: dict[str, list[float]] = {name: [] for name in models}

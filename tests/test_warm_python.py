@@ -81,3 +81,27 @@ with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
     print(sorted(pool.map(pow, [2, 3], [2, 2])), multiprocessing.spawn.get_executable().decode())
 """
     assert run(warm, "-c", code).stdout == f"[4, 9] {warm / 'python'}\n"
+
+
+def test_a_group_that_is_killed_leaves_nothing(warm: Path) -> None:
+    """The processes of a pool, which wait for work that never comes, end with the one that leads them."""
+    code = f"""
+import multiprocessing, os, time
+from concurrent.futures import ProcessPoolExecutor
+with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+    own = {{job.result() for job in [pool.submit(os.getpid) for _ in range(20)]}}
+    print(os.getpid(), *own)
+    {WAITING}
+"""
+    command = [warm / "python", "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert process.stdout
+        left = [int(number) for number in process.stdout.readline().split()]
+        assert len(left) > 1
+        os.killpg(process.pid, signal.SIGKILL)
+        assert process.wait(timeout=30) == -signal.SIGKILL
+        process.stdout.read()
+    deadline = time.monotonic() + 30
+    while any(map(is_alive, left)):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -7,8 +7,9 @@ ends as an interpreter's does, with its exit code or its signal. This file is bo
     warm_python.py --serve SOCKET PYTHON    imports, says "ready", forks; ends when its standard input does
     warm_python.py SOCKET -m MODULE ...     or -c CODE ...: run there, with the files and the folder from here
 
-Signals to the second are passed on; where it is killed, what runs for it is killed as well. PYTHON is a
-command that does the second: multiprocessing starts its processes by it.
+Signals to the second are passed on; where it is killed, what runs for it is killed as well: with all that it
+has started, where the second leads a session, whose group of processes one who asks so kills as a whole.
+PYTHON is a command that does the second: multiprocessing starts its processes by it.
 """
 
 import contextlib
@@ -55,13 +56,15 @@ def serve(path: str, python: str) -> list[str]:
             connection.close()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     content, files, _, _ = socket.recv_fds(connection, LARGEST, HIGHEST)
+    request = json.loads(content)
     child = os.fork()
     if child:
         for file in files:
             os.close(file)
-        watch(connection, child)
+        watch(connection, child, leads=request["leads"])
     connection.close()
-    request = json.loads(content)
+    if request["leads"]:
+        os.setsid()
     aside = [fcntl.fcntl(file, fcntl.F_DUPFD, HIGHEST) for file in files]
     for file in files:
         os.close(file)
@@ -75,7 +78,7 @@ def serve(path: str, python: str) -> list[str]:
     return request["arguments"]
 
 
-def watch(connection: socket.socket, child: int) -> None:
+def watch(connection: socket.socket, child: int, *, leads: bool) -> None:
     """Pass signals on to the child and, when it has ended, its status back; never returns."""
     while True:
         done, status = os.waitpid(child, os.WNOHANG)
@@ -84,6 +87,9 @@ def watch(connection: socket.socket, child: int) -> None:
             os._exit(0)
         if select.select([connection], [], [], 0.01)[0]:
             said = connection.recv(16)
+            if leads and not said:
+                with contextlib.suppress(ProcessLookupError):  # a child that has no session yet has no others
+                    os.killpg(child, signal.SIGKILL)
             os.kill(child, int(said) if said else signal.SIGKILL)  # nothing: who asked was killed
 
 
@@ -92,6 +98,7 @@ def request(path: str, arguments: list[str]) -> None:
     files = [number for number in range(HIGHEST) if is_open(number)]
     words = {
         "arguments": arguments, "files": files, "folder": os.getcwd(), "environment": dict(os.environ),
+        "leads": os.getsid(0) == os.getpid(),
     }  # fmt: skip
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
         connection.connect(path)

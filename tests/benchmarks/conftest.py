@@ -17,7 +17,7 @@ from benchmarks import (
     hardware,
     peers,
 )
-from musiclm import bundle as bundles
+from musiclm.bundle import Bundle, reading
 from tests.benchmarks.tiny_runs import MEASURING, TINY, Once, bars, call_once
 from tests.tiny_model import make_bundle
 
@@ -61,7 +61,8 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def kept_memory(shipped: Path, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Everything is tiny and measured once; notes whether freed memory is kept."""
     kept: list[bool] = []
-    monkeypatch.setattr(bundles, "SHIPPED", shipped)
+    monkeypatch.setattr(reading, "SHIPPED", shipped)
+    assert Bundle.find("default").path == shipped / "default"  # or tiny lengths would be of the large model
     monkeypatch.setattr(peers, "check_installed", lambda: None)
     theirs = SimpleNamespace(SemanticTransformer=TheirTransformer, SemanticTransformerWrapper=TheirWrapper)
     monkeypatch.setattr(peers, "audiolm_module", lambda: theirs)
