@@ -6,6 +6,7 @@ which lines before must have shown to be harmless: so a fork is as good as a fre
 """
 
 import contextlib
+import gc
 import io
 import json
 import os
@@ -24,10 +25,10 @@ OWN = tuple(
 
 def loaded() -> set[str]:
     """Names of the mapped shared libraries that neither Python, its packages nor this project brought."""
-    names = set()
+    names, own = set(), (*OWN, *site_packages(), str(ROOT))
     for line in Path("/proc/self/maps").read_text().splitlines():
         path = line.split(maxsplit=5)[5] if line.count(" ") > 5 and "/" in line else ""
-        if ".so" in path and not path.startswith((*OWN, *site_packages(), str(ROOT))):
+        if ".so" in path and not path.startswith(own):
             names.add(Path(path).name)
     return names
 
@@ -76,6 +77,7 @@ if __name__ == "__main__":
         name, statement = line.rstrip("\n").split("\t")
         if name == HERE:
             exec(statement)
+            gc.freeze()  # forks do not look through it, and so share its pages
         else:
             answers[name] = answer(statement)
     json.dump(answers, sys.stdout)
