@@ -190,7 +190,9 @@ def embeddings_of(entries: Tensor, width: int) -> Tensor:
 def main_directions(entries: Tensor, width: int) -> Tensor:
     """Orthonormal map [D, width] of entries [..., D]: principal components, turned if width is above D."""
     points = entries.flatten(0, -2)
-    _, _, components = torch.linalg.svd(points - points.mean(dim=0), full_matrices=True)  # [D, D]
+    # All D are asked for only where there are fewer points: else so would be as many directions as points.
+    few = len(points) < points.shape[1]
+    _, _, components = torch.linalg.svd(points - points.mean(dim=0), full_matrices=few)  # [D, D]
     if width <= points.shape[1]:
         return components[:width].t()
     generator = torch.Generator().manual_seed(0)

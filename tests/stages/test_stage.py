@@ -6,6 +6,7 @@ from torch import Tensor
 
 from musiclm.stages.stage import EMBEDDING_STD, main_directions
 from tests.stages.tiny_stages import STAGES, ids_of, make_stage
+from tests.tiny import live_bytes
 
 
 def distances(points: Tensor) -> Tensor:
@@ -46,3 +47,13 @@ def test_wide_codebooks_keep_their_main_directions() -> None:
     narrowed = flat @ main_directions(flat, 3)
     assert narrowed.shape == (2, 50, 3)
     torch.testing.assert_close(torch.pdist(narrowed[1]), torch.pdist(flat[1]), atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("points", [3, 8, 2000])
+def test_of_few_points_and_many_there_are_as_many_directions(points: int) -> None:
+    """And of many in the memory that they take, not in that of a square of them (600 MB of a codec's)."""
+    entries = torch.randn(1, points, 8, generator=torch.Generator().manual_seed(0))
+    directions = main_directions(entries, 8)
+    torch.testing.assert_close(directions.T @ directions, torch.eye(8), atol=1e-5, rtol=0)
+    assert main_directions(entries, 12).shape == (8, 12)
+    assert live_bytes(lambda: main_directions(entries, 8)) < 2**20
