@@ -34,6 +34,7 @@ def test_a_module_is_run_as_the_main_one(warm: Path, tmp_path: Path) -> None:
         ("raise SystemExit('no')", 1, "no\n"),
         ("1 / 0", 1, "ZeroDivisionError: division by zero\n"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGTERM)", -signal.SIGTERM, ""),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL, ""),
     ],
 )
 def test_it_ends_as_an_interpreter_does(warm: Path, code: str, status: int, said: str) -> None:

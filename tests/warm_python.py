@@ -163,7 +163,8 @@ def run_to_the_end(arguments: list[str]) -> None:
 def end(code: int) -> None:
     """End with an exit code, or by a signal where it is negative."""
     if code < 0:
-        signal.signal(-code, signal.SIG_DFL)
+        with contextlib.suppress(OSError):  # SIGKILL has no other
+            signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
     os._exit(code)
 

@@ -40,10 +40,10 @@ def stage(tokens: Path, root: Path, *more: str, name: str = "semantic") -> list[
 def test_a_killed_run_says_so_and_goes_on_to_the_very_weights_of_an_unbroken_one(
     tokens: Path, warm: Path, tmp_path: Path
 ) -> None:
-    steps = 300  # so many that the kill comes in the middle
+    steps = 200  # so many that the kill comes in the middle: the first checkpoint is written after 15
     long = [
         f"--trainer.max_steps={steps}",
-        "--data.init_args.crops_per_epoch=60",
+        "--data.init_args.crops_per_epoch=30",
         "--threads=1",
     ]
     words = stage(tokens, tmp_path / "killed", *long)

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -64,6 +63,7 @@ def one_of_two_processes(rank: int, folder: str) -> None:
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_two_processes_with_half_the_weights_each_learn_as_one_with_the_whole_batch(tmp_path: Path) -> None:
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     torch.multiprocessing.spawn(one_of_two_processes, (str(tmp_path),), nprocs=2)
@@ -92,16 +92,16 @@ def words(tokens: Path, root: Path, *more: str) -> list[str]:
 
 
 def test_the_users_command_trains_in_shards_goes_on_and_keeps_the_whole_average(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, warm: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Its second process is a fresh interpreter; with the installed command: test_cli.py, of two devices."""
     torch.manual_seed(0)
     make_token_store(tmp_path / "tokens")
-    command = str(Path(sys.executable).parent / "musiclm")
     for steps in (2, 4):  # the second run goes on from the first one's checkpoint
         more = ["--trainer.strategy=fsdp", "--trainer.devices=2", f"--trainer.max_steps={steps}"]
         more += ["--model.init_args.final_rate=1"]  # the rate would fall sooner in the first run
         run = subprocess.run(
-            [command, *words(tmp_path / "tokens", tmp_path / "run", *more)],
+            [warm / "musiclm", *words(tmp_path / "tokens", tmp_path / "run", *more)],
             cwd=tmp_path, capture_output=True, text=True, timeout=300,
         )  # fmt: skip
         assert run.returncode == 0, run.stderr[-3000:]
