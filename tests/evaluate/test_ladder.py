@@ -180,6 +180,7 @@ def test_what_cannot_be_asked_is_said_in_a_line(
     assert message in capsys.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_the_command_writes_its_figures_and_a_picture(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
