@@ -31,7 +31,7 @@ from musiclm.generation.request import Request, check_seconds, check_seed
 from musiclm.generation.semantic_sampler import GivenTokens, OnSemantic, SemanticSampler, SemanticTokens
 from musiclm.generation.settings import SemanticSettings, read_settings
 from musiclm.generation.windows import OnProgress, say_nothing
-from musiclm.machine.cpus import limit_torch
+from musiclm.machine.cpus import limit_torch, on_free_cpus
 from musiclm.machine.device import Device, choose_device
 from musiclm.stages.precision import PrecisionChoice, choose_precision, prepare_to_decode
 from musiclm.stages.stage import Stage
@@ -180,7 +180,8 @@ class MusicLM(Forms):
             return self._inpaint(request, on_progress or say_nothing, on_semantic)
         prompt = self.prompts.audio_prompt(request, self.settings)
         generators = [self._generator(request.seed + n) for n in range(request.num)]
-        schedule, courses = self.prompts.schedule(request, prompt)
+        with on_free_cpus():
+            schedule, courses = self.prompts.schedule(request, prompt)
         return self._draw(
             schedule,
             request.new_seconds,
@@ -196,7 +197,8 @@ class MusicLM(Forms):
     def courses(self, request: Request) -> Sequence[Course]:
         """What the samples of a request are to be over time, where the model follows a score."""
         prompt = self.prompts.audio_prompt(request, self.settings)
-        return self.prompts.schedule(request, prompt)[1]
+        with on_free_cpus():
+            return self.prompts.schedule(request, prompt)[1]
 
     def sample(self, schedule: ConditioningSchedule, *, seconds: float, seed: int = 0) -> Audio:
         """Music under conditions that are there already, such as a recording's own joint embedding.

@@ -23,7 +23,6 @@ from musiclm.generation.prompt_notices import warn_of
 from musiclm.generation.request import Request, check_sounding, read_mono
 from musiclm.generation.score_prompt import ScoreReader, stacked
 from musiclm.generation.settings import SemanticSettings
-from musiclm.machine.cpus import on_free_cpus
 from musiclm.stages.stage import Stage
 from musiclm.tokenizers.protocols import JointEmbedding
 from musiclm.tokenizers.rvq import ResidualQuantizer
@@ -115,7 +114,6 @@ class PromptReader:
             return prompt.embed(joint)
         return found[0] if len(found) == 1 else functional.normalize(found[0] + found[1], dim=-1)
 
-    @on_free_cpus()
     def schedule(
         self, request: Request, prompt: AudioPrompt | None
     ) -> tuple[ConditioningSchedule, Sequence[Course]]:
