@@ -131,7 +131,8 @@ class VelocityLoss:
         """Latents [B, D, T] of a batch, T a multiple of the denoiser's fold."""
         if isinstance(self.source, CodecLatents):
             codes = batch["acoustic"]
-            vectors = sum_of_entries(self.codebooks.to(codes.device), codes)
+            self.codebooks = self.codebooks.to(codes.device)  # once
+            vectors = sum_of_entries(self.codebooks, codes)
             latents: Tensor = self.source.to(codes.device).from_vectors(vectors)
         else:
             latents = batch["latents"]
