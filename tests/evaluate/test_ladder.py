@@ -17,7 +17,7 @@ from musiclm.data.left_out import Report
 from musiclm.evaluate.bars import BARS, Bar, Verdict, judge
 from musiclm.evaluate.bars import format_table as bars_table
 from musiclm.evaluate.labelled_clips import Clip, corpus_clips, folder_clips
-from musiclm.evaluate.ladder import climb
+from musiclm.evaluate.ladder import Ladder, climb
 from musiclm.evaluate.ladder_steps import (
     CAPTION,
     CODEC,
@@ -99,15 +99,30 @@ def test_a_column_is_lost_from_where_less_than_half_of_it_stays() -> None:
 
 @pytest.fixture(scope="module")
 def clips() -> list[Clip]:
+    """Two to follow, and silence."""
     labels = {"tempo": 120.0, "drums": False, "tonic": 0, "mode": "major", "lead": "flute", "genre": "folk"}
-    return [Clip(str(seed), melody(5.0, seed=seed), labels, (PROMPT,)) for seed in range(2)]
+    two = [Clip(str(seed), melody(5.0, seed=seed), labels, (PROMPT,)) for seed in range(2)]
+    return [*two, Clip("silent", Audio(torch.zeros(1, 5 * SAMPLE_RATE), SAMPLE_RATE), labels, (PROMPT,))]
 
 
-def test_a_model_goes_through_all_its_steps(tmp_path: Path, clips: list[Clip]) -> None:
-    model = MusicLM.from_pretrained(make_bundle(tmp_path, melody=True), device="cpu")
-    (tmp_path / "kept").mkdir()
-    silent = Clip("silent", Audio(torch.zeros(1, 5 * SAMPLE_RATE), SAMPLE_RATE), clips[0].labels, (PROMPT,))
-    measured = climb(model, Listener.load(), [*clips, silent], keep=tmp_path / "kept")
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> MusicLM:
+    return MusicLM.from_pretrained(make_bundle(tmp_path_factory.mktemp("model"), melody=True), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the sound of every step is."""
+    return tmp_path_factory.mktemp("kept")
+
+
+@pytest.fixture(scope="module")
+def measured(model: MusicLM, clips: list[Clip], kept: Path) -> Ladder:
+    """What one process measures."""
+    return climb(model, Listener.load(), clips, keep=kept)
+
+
+def test_a_model_goes_through_all_its_steps(measured: Ladder, kept: Path) -> None:
     coarse = "codec, 2 of 3 levels"
     steps = [ORIGINAL, TRUE_PHASES, CODEC, coarse, TRUE_TOKENS, EMBEDDING, CAPTION, MELODY]
     assert list(measured.rows) == steps
@@ -117,15 +132,14 @@ def test_a_model_goes_through_all_its_steps(tmp_path: Path, clips: list[Clip]) -
         for name, cell in row.items():
             assert 0 <= cell.low <= cell.value + 1e-9, name
             assert cell.value <= cell.high + 1e-9, name
-    assert len(list((tmp_path / "kept").glob("*.wav"))) == 3 * len(steps) - 1
+    assert len(list(kept.glob("*.wav"))) == 3 * len(steps) - 1
 
 
 @pytest.mark.usefixtures("warm_workers")
-def test_several_processes_measure_the_same(tmp_path: Path, clips: list[Clip]) -> None:
-    model = MusicLM.from_pretrained(make_bundle(tmp_path), device="cpu")
-    alone, together = (climb(model, Listener.load(), clips, workers=workers) for workers in (1, 2))
-    assert together.counts == alone.counts
-    for step, row in alone.rows.items():
+def test_several_processes_measure_the_same(measured: Ladder, model: MusicLM, clips: list[Clip]) -> None:
+    together = climb(model, Listener.load(), clips, workers=2)
+    assert together.counts == measured.counts
+    for step, row in measured.rows.items():
         for name, cell in row.items():
             assert together.rows[step][name].value == pytest.approx(cell.value, abs=1e-3), (step, name)
 
