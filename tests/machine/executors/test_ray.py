@@ -1,6 +1,7 @@
 """Work on a Ray cluster of two nodes: results come, errors too, and what dies takes little with it."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -46,37 +47,58 @@ def test_where_no_cluster_answers_one_line_says_so() -> None:
             list(RayCluster(address).run(square, [1]))
 
 
-def test_a_cluster_makes_the_store_that_one_process_makes(
-    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With paths from the folder that the command is started in, which the tasks find as well."""
-    make_bundle(tmp_path).rename(tmp_path / "own")
-    folder_of_tones(tmp_path / "music", 5, seconds=1.0)
-    monkeypatch.chdir(tmp_path)
-    words = ["tokenize", "music", "--bundle", "own", "--shard_size", "2", "--device", "cpu"]
-    main([*words, "--out", "alone", "--workers", "1"])
-    main([*words, "--out", "together", "--ray", cluster.address])
-    alone, together = (shards_of(tmp_path / name) for name in ("alone", "together"))
-    assert len(alone) == 3
-    assert [shard.read_bytes() for shard in together] == [shard.read_bytes() for shard in alone]
+@pytest.fixture(scope="class")
+def asked(cluster: Any) -> Iterator[list[str]]:
+    """The addresses asked for, by commands that share a connection: its workers import all once."""
+    from musiclm.machine.executors import ray as module
+
+    connected, addresses = module._connected, list[str]()
+
+    def noted(address: str) -> AbstractContextManager[None]:
+        addresses.append(address)
+        return connected(address)
+
+    with connected(cluster.address), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_connected", noted)
+        yield addresses
 
 
-def test_a_cluster_renders_and_measures_what_one_process_does(cluster: Any, tmp_path: Path) -> None:
-    alone, together = (str(tmp_path / name) for name in ("alone", "together"))
-    main(["corpus", "render", "--hours", "0.02", "--out", alone, "--workers", "1"])
-    main(["corpus", "render", "--hours", "0.02", "--out", together, "--ray", cluster.address])
-    files = [
-        {file.name: file.read_bytes() for file in Path(place).rglob("*.*")} for place in (alone, together)
-    ]
-    assert files[0] == files[1]
-    assert len(files[0]) > 2
-    measured = [
-        measure_folder(Found.at([Path(alone)], strict=False), workers=1, ray=address)
-        for address in (None, cluster.address)
-    ]
-    assert measured[0].keys() == measured[1].keys()
-    for name, values in measured[0].items():  # sums of another order differ in their last digits
-        assert measured[1][name] == pytest.approx(values, rel=1e-3, nan_ok=True)
+class TestAClusterDoesWhatOneProcessDoes:
+    def test_it_makes_the_same_store(
+        self, cluster: Any, asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """With paths from the folder that the command is started in, which the tasks find as well."""
+        make_bundle(tmp_path).rename(tmp_path / "own")
+        folder_of_tones(tmp_path / "music", 5, seconds=1.0)
+        monkeypatch.chdir(tmp_path)
+        words = ["tokenize", "music", "--bundle", "own", "--shard_size", "2", "--device", "cpu"]
+        main([*words, "--out", "alone", "--workers", "1"])
+        assert not asked
+        main([*words, "--out", "together", "--ray", cluster.address])
+        assert asked == [cluster.address]
+        alone, together = (shards_of(tmp_path / name) for name in ("alone", "together"))
+        assert len(alone) == 3
+        assert [shard.read_bytes() for shard in together] == [shard.read_bytes() for shard in alone]
+
+    def test_it_renders_and_measures_the_same(self, cluster: Any, asked: list[str], tmp_path: Path) -> None:
+        asked.clear()
+        alone, together = (str(tmp_path / name) for name in ("alone", "together"))
+        main(["corpus", "render", "--hours", "0.02", "--out", alone, "--workers", "1"])
+        assert not asked
+        main(["corpus", "render", "--hours", "0.02", "--out", together, "--ray", cluster.address])
+        files = [
+            {file.name: file.read_bytes() for file in Path(place).rglob("*.*")} for place in (alone, together)
+        ]
+        assert files[0] == files[1]
+        assert len(files[0]) > 2
+        measured = [
+            measure_folder(Found.at([Path(alone)], strict=False), workers=1, ray=address)
+            for address in (None, cluster.address)
+        ]
+        assert asked == [cluster.address] * 2
+        assert measured[0].keys() == measured[1].keys()
+        for name, values in measured[0].items():  # sums of another order differ in their last digits
+            assert measured[1][name] == pytest.approx(values, rel=1e-3, nan_ok=True)
 
 
 def test_what_a_worker_and_a_node_take_with_them_is_done_again(cluster: Any, tmp_path: Path) -> None:
