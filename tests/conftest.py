@@ -17,15 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import torch
-
-from tests.tiny import publish_encodec
 
 if TYPE_CHECKING:
     from encodec import EncodecModel
     from xdist.workermanage import WorkerController
 
 ROOT = Path(__file__).parent.parent
+# What needs torch is imported where it is used: the process that hands the tests out runs none of them.
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -51,6 +49,8 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(scope="session")
 def published_encodec(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, "EncodecModel"]:
     """A file of EnCodec weights in the published format, and the package's own model of them."""
+    from tests.tiny import publish_encodec
+
     return publish_encodec(tmp_path_factory.mktemp("published"))
 
 
@@ -86,5 +86,7 @@ def warm_workers(warm: Path) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _seed() -> None:
+    import torch
+
     torch.manual_seed(0)
     torch.set_num_threads(1)
