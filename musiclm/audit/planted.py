@@ -8,19 +8,18 @@ NEAREST = 8  # neighbours of a centroid that count as near; the farther half of 
 
 
 def plant(
-    tokens: Tensor, distances: Tensor, *, replaced: float, far: bool, generator: torch.Generator
+    tokens: Tensor, neighbours: Tensor, *, replaced: float, far: bool, generator: torch.Generator
 ) -> Tensor:
     """Copies [P, S] of sequences with a share of the tokens replaced by near or by far centroids.
 
     Args:
         tokens: the originals [P, S].
-        distances: between centroids [V, V].
+        neighbours: of every centroid, the nearest first: itself [V, V].
         replaced: share of the tokens, 0 … 1.
         far: replace by one of the far half of the centroids, and not by one of the nearest.
         generator: of the draws.
     """
-    ordered = distances.argsort(dim=1)  # [V, V], every centroid's neighbours, itself first
-    choices = ordered[:, len(ordered) // 2 :] if far else ordered[:, 1 : 1 + NEAREST]
+    choices = neighbours[:, len(neighbours) // 2 :] if far else neighbours[:, 1 : 1 + NEAREST]
     drawn = torch.randint(choices.shape[1], tokens.shape, generator=generator)
     others = choices[tokens.flatten(), drawn.flatten()].view(tokens.shape)
     count = round(replaced * tokens.shape[1])
