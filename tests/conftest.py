@@ -12,7 +12,9 @@ import multiprocessing
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from xdist.workermanage import WorkerController
 
 ROOT = Path(__file__).parent.parent
+WARM = pytest.StashKey[Path]()  # the folder of the server that all processes share
 # What needs torch is imported where it is used: the process that hands the tests out runs none of them.
 
 
@@ -54,9 +57,9 @@ def published_encodec(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, "
     return publish_encodec(tmp_path_factory.mktemp("published"))
 
 
-@pytest.fixture(scope="session")
-def warm() -> Iterator[Path]:
-    """A folder with `python` and `musiclm`, which are there at once: see warm_python.py."""
+@contextmanager
+def warm_server() -> Iterator[Path]:
+    """A folder with `python` and `musiclm`, which are there at once as soon as `said` there says "ready"."""
     code = str(Path(__file__).parent / "warm_python.py")
     with tempfile.TemporaryDirectory(prefix="warm") as name:  # a socket's path is short
         folder, path = Path(name), str(Path(name) / "socket")
@@ -64,16 +67,38 @@ def warm() -> Iterator[Path]:
             line = f'exec "{sys.executable}" -I -S "{code}" "{path}" {words} "$@"'
             (folder / command).write_text(f"#!/bin/sh\n{line}\n")
             (folder / command).chmod(0o755)
-        with subprocess.Popen(
+        with (folder / "said").open("wb") as said, subprocess.Popen(
             [sys.executable, code, "--serve", path, str(folder / "python")],
             cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        ) as server:  # fmt: skip
-            assert server.stdout
-            assert server.stdout.readline() == b"ready\n"
+            stdin=subprocess.PIPE, stdout=said,
+        ):  # fmt: skip
             yield folder
             # Leaving closes its standard input and waits for it alone: not for the end of its output, which
             # processes that it has forked may hold as long as this one lives (multiprocessing's tracker).
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Processes that share the tests share one server: it takes 7 s to import what commands need."""
+    if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
+        server = warm_server()
+        config.stash[WARM] = server.__enter__()
+        config.add_cleanup(lambda: server.__exit__(None, None, None))
+
+
+def pytest_configure_node(node: "WorkerController") -> None:
+    node.workerinput["warm"] = str(node.config.stash[WARM])
+
+
+@pytest.fixture(scope="session")
+def warm(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A folder with `python` and `musiclm`, which are there at once: see warm_python.py."""
+    shared = getattr(request.config, "workerinput", {}).get("warm")
+    with nullcontext(Path(shared)) if shared else warm_server() as folder:
+        deadline = time.monotonic() + 120
+        while (folder / "said").read_bytes() != b"ready\n":
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield folder
 
 
 @pytest.fixture

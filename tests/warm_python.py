@@ -83,7 +83,8 @@ def watch(connection: socket.socket, child: int, *, leads: bool) -> None:
     while True:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
-            connection.send(str(os.waitstatus_to_exitcode(status)).encode())
+            with contextlib.suppress(BrokenPipeError):  # who asked was killed meanwhile
+                connection.send(str(os.waitstatus_to_exitcode(status)).encode())
             os._exit(0)
         if select.select([connection], [], [], 0.01)[0]:
             said = connection.recv(16)
