@@ -1,8 +1,8 @@
 """Which of the system's shared libraries an import loads; run as a script, it tries each line in a fork.
 
 A line is `NAME<tab>STATEMENT`. The answer is one JSON object: NAME to the libraries that the statement loaded
-from outside the environment, or to its error. The parent has imported torch, and what lines named `here` say,
-which lines before must have shown to be harmless: so a fork is as good as a fresh interpreter, and quicker.
+from outside the environment, or to its error. The parent has imported torch, and what lines named `here ...`
+say, which answer for themselves: where they are harmless, a fork is as good as an interpreter, and quicker.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ import traceback
 import warnings
 from pathlib import Path
 
-HERE = "here"
+HERE = "here "
 ROOT = Path(__file__).parent.parent
 OWN = tuple(
     str(Path(sysconfig.get_path(name)).resolve()) for name in ("purelib", "platlib", "stdlib", "platstdlib")
@@ -75,9 +75,10 @@ if __name__ == "__main__":
 
     for line in sys.stdin:
         name, statement = line.rstrip("\n").split("\t")
-        if name == HERE:
+        if name.startswith(HERE):
             exec(statement)
             gc.freeze()  # forks do not look through it, and so share its pages
+            answers[name] = sorted(loaded())
         else:
             answers[name] = answer(statement)
     json.dump(answers, sys.stdout)
