@@ -7,7 +7,7 @@ import numpy as np
 from musiclm.corpus.instruments import PERCUSSION, Instrument
 from musiclm.corpus.melody import Tone
 from musiclm.corpus.patterns import FILLS, SOFT_FILLS, STEPS_PER_BEAT, Beat
-from musiclm.corpus.piece import Chord, Note
+from musiclm.corpus.piece import Chord, Note, velocity_within
 from musiclm.corpus.theory import chord_at, chord_tones, nearest, scale_over, voice
 
 _STROKES = {"X": 1.0, "x": 0.82, "o": 0.58}
@@ -94,7 +94,7 @@ def _strike(
     pitches: tuple[int, ...], start: float, duration: float, velocity: float, instrument: Instrument
 ) -> list[Note]:
     delay = 0.025 if instrument.strums and len(pitches) > 1 else 0.0
-    value = int(np.clip(round(velocity), 1, 127))
+    value = velocity_within(round(velocity))
     return [
         Note(start + delay * index, max(duration * 0.96 - delay * index, 0.1), pitch, value)
         for index, pitch in enumerate(pitches)
@@ -163,7 +163,7 @@ def play_bass(
             else:
                 pitch = root
             accent = 0.85 if sign == "r" else 1.0 if step == 0 else 0.92
-            velocity = int(np.clip(level * accent * (0.85 + 0.15 * bar.intensity), 1, 127))
+            velocity = velocity_within(level * accent * (0.85 + 0.15 * bar.intensity))
             notes.append(Note(begin, (stop - begin) * 0.93, pitch, velocity))
     return notes
 
@@ -184,7 +184,7 @@ def play_drums(
 
     def stroke(name: str, step: int, sign: str, scale: float = 1.0) -> None:
         value = level * _STROKES[sign] * scale * (0.95 + 0.1 * generator.random())
-        notes.append(Note(bar.start + step * _STEP, _STEP, PERCUSSION[name], int(np.clip(value, 1, 127))))
+        notes.append(Note(bar.start + step * _STEP, _STEP, PERCUSSION[name], velocity_within(value)))
 
     for name, line in lines.items():
         for step, sign in enumerate(line):

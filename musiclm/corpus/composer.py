@@ -21,7 +21,7 @@ from musiclm.corpus.genres import GENRES, MOODS, Genre, Mood
 from musiclm.corpus.instruments import DRUMS, INSTRUMENTS, PERCUSSION, Instrument
 from musiclm.corpus.melody import MelodyWriter, Singer, Tone
 from musiclm.corpus.patterns import ACCOMPANIMENT, BASS, DRUMS_OF, Beat
-from musiclm.corpus.piece import Attributes, Note, Piece, Track
+from musiclm.corpus.piece import Attributes, Note, Piece, Track, velocity_within
 from musiclm.corpus.theory import chord_tones, nearest
 
 _RELEASE = 0.7  # seconds at the end of the piece for the last notes to die away
@@ -200,7 +200,7 @@ class _Arranger:
                 long_note = tone.duration >= self.form.beats_per_bar / 2
                 legato = max(self.mood.legato, 0.9) if long_note else self.mood.legato
                 notes.append(
-                    Note(tone.start, tone.duration * legato, tone.pitch, int(np.clip(velocity, 50, 127)))
+                    Note(tone.start, tone.duration * legato, tone.pitch, velocity_within(velocity, 50))
                 )
         low, high = self._register()
         final = nearest(
@@ -208,7 +208,7 @@ class _Arranger:
         )
         if not low <= final <= high:
             final = nearest(notes[-1].pitch, (self.attributes.tonic,), low=low, high=high)
-        velocity = int(np.clip(self.mood.loudness, 50, 127))
+        velocity = velocity_within(self.mood.loudness, 50)
         notes.append(Note(self.form.ending, self.last - self.form.ending, final, velocity))
         return notes
 
@@ -338,5 +338,5 @@ class _Arranger:
                 crash=bar.first_of_phrase and self.mood.busy > 0.4 and self.genre.name not in _GENTLE,
             )
         for name in ("kick", "tambourine" if self.genre.name in _GENTLE else "crash"):
-            notes.append(Note(self.form.ending, 1.0, PERCUSSION[name], int(np.clip(level, 1, 127))))
+            notes.append(Note(self.form.ending, 1.0, PERCUSSION[name], velocity_within(level)))
         return notes

@@ -15,6 +15,11 @@ class Note:
     velocity: int  # 1 … 127
 
 
+def velocity_within(value: float, least: int = 1) -> int:
+    """A velocity that notes may have; NumPy's clip of one number takes ten times as long."""
+    return int(min(max(value, least), 127))
+
+
 @dataclass(frozen=True)
 class Track:
     role: str  # "lead", "chords", "bass", "pad", "counter", "drums"
