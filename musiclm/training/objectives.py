@@ -90,7 +90,7 @@ class Velocity:
     measure = "loss"
 
     def __init__(self, denoiser: Denoiser, latents: Any, dropping: Dropping) -> None:
-        # Of what is to sound, the semantic tokens are never left out, as in configs/denoiser.yaml.
+        # Semantic tokens are never left out: an adapter is to learn how notes sound, and not which there are.
         shares = dropping.shares(denoiser.segments) | {"semantic": 0.0}
         self.loss = VelocityLoss(denoiser, latents, Noising(), dropped=shares, joint_dropout=dropping.joint)
 
