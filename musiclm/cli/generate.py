@@ -85,10 +85,10 @@ def generate(
             alone makes.
         keep: semantic lets all samples share their semantic tokens, and only the sound is made anew.
         decoder: what makes sound of the semantic tokens, in a bundle that has both: diffusion, or tokens, as
-            MusicLM has it. Auto is diffusion, unless an adapter is of the other.
+            MusicLM has it. Auto is diffusion, unless adapters are of the other alone.
         steps: passes of the denoiser over a window; without it, as the bundle says.
         bundle: a shipped bundle's name, a folder, or a Hugging Face id.
-        adapter: what `musiclm tune` has made of the bundle's own stages; several add up.
+        adapter: what `musiclm tune` has made of this bundle; several add up.
         adapter_scale: how far an adapter changes them: 1 as it was trained, 0 not at all; once for all
             adapters, or once for each.
         device: cpu, cuda, cuda:1 or mps; auto takes the first GPU, or else the CPU.
@@ -171,10 +171,10 @@ def story(
         blend: seconds over which a section's text is blended into from the one before; without it, it
             switches.
         decoder: what makes sound of the semantic tokens, in a bundle that has both: diffusion, or tokens, as
-            MusicLM has it. Auto is diffusion, unless an adapter is of the other.
+            MusicLM has it. Auto is diffusion, unless adapters are of the other alone.
         steps: passes of the denoiser over a window; without it, as the bundle says.
         bundle: a shipped bundle's name, a folder, or a Hugging Face id.
-        adapter: what `musiclm tune` has made of the bundle's own stages; several add up.
+        adapter: what `musiclm tune` has made of this bundle; several add up.
         adapter_scale: how far an adapter changes them: 1 as it was trained, 0 not at all; once for all
             adapters, or once for each.
         device: cpu, cuda, cuda:1 or mps; auto takes the first GPU, or else the CPU.
@@ -255,7 +255,7 @@ def inpaint(
         num: samples, written to out-1.wav, out-2.wav, ...; the n-th is what --seed SEED+n-1 alone makes.
         steps: passes of the denoiser over a window; without it, as the bundle says.
         bundle: a shipped bundle's name, a folder, or a Hugging Face id; one with a denoiser.
-        adapter: what `musiclm tune` has made of the bundle's own stages; several add up.
+        adapter: what `musiclm tune` has made of this bundle; several add up.
         adapter_scale: how far an adapter changes them: 1 as it was trained, 0 not at all; once for all
             adapters, or once for each.
         device: cpu, cuda, cuda:1 or mps; auto takes the first GPU, or else the CPU.

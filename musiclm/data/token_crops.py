@@ -39,9 +39,7 @@ from musiclm.stages.layout import ABSENT
 from musiclm.stages.streams import MADE_BY, Stream
 from musiclm.tokenizers.protocols import JointEmbedding
 
-CAPTION = (
-    "caption"  # in a batch, until it is embedded: a text of each crop, "" where the audio's embedding stays
-)
+CAPTION = "caption"  # in a batch until it is embedded; "" where the embedding of the audio stays
 
 
 class TokenCropDataset(Dataset[dict[str, Any]]):

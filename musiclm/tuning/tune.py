@@ -33,7 +33,7 @@ from musiclm.files import only_writer, shown
 from musiclm.generation.decoders import choose_decoder
 from musiclm.generation.pipeline import MusicLM
 from musiclm.machine.device import Device, choose_device
-from musiclm.stages.adapters import Adaptable, LoraConfig
+from musiclm.stages.adapters import Adaptable, BlockSizes, LoraConfig
 from musiclm.training.adapters import StageName
 from musiclm.training.cli import main as fit
 from musiclm.training.objectives import Dropping, objective_of
@@ -133,8 +133,7 @@ def tune(
         source: how tables are read, and what is held out.
     """
     base = Bundle.find(bundle)
-    makes_sound = ",denoiser" * ("denoiser" in base.components)
-    names = tuple(name.strip() for name in (stages or f"semantic{makes_sound}").split(","))
+    names = tuple(name.strip() for name in stages.split(",")) if stages else _usual_stages(base)
     learning = Learning(names, minutes, rank, dora, config, seed)
     if clips < 0:
         raise ValueError(f"expected clips of 0 or more, got {clips}")
@@ -143,7 +142,7 @@ def tune(
     place = str(choose_device(device))
     roles = [base_role(name) for name in names]
     for role in roles:
-        base.component(role)
+        BlockSizes.of(base.load(role))  # whether an adapter can change it, before hours of work
     _check_free(out, audio)
     with _leaving_nothing_empty(out), only_writer(out / RUNS):
         how = Preparing(vocabulary, workers, strict, source, place)
@@ -159,6 +158,12 @@ def tune(
         print(f"{', '.join(adapters.components)} ({adapters.fingerprint()}): {shown(out)}")
         _report(store, out, base, learning, crops, clips=clips, device=place)
     _say_how_to_use(store, out, bundle, clips)
+
+
+def _usual_stages(base: Bundle) -> tuple[str, ...]:
+    """What learns unless it is named: the semantic stage, and a denoiser that an adapter can change."""
+    learns = "denoiser" in base.components and bool(base.load("denoiser").matrices_to_adapt())
+    return ("semantic", "denoiser") if learns else ("semantic",)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from musiclm.bundle import Bundle
 from musiclm.bundle.adapters import TUNED_ON
 from musiclm.cli import main
 from musiclm.data.store import TokenStore
+from musiclm.diffusion.transformer import DiffusionTransformer
 from musiclm.tuning.music import Crops, hold_out
 from tests.tiny import make_token_store, melody
 from tests.tiny_model import PROMPT, make_bundle
@@ -206,3 +207,20 @@ def test_a_denoiser_learns_from_codes_that_no_other_stage_reads(
     store = TokenStore(tmp_path / "mine" / TUNED_ON)
     assert "acoustic" in [stream.name for stream in store.description.streams]
     assert list(Bundle(tmp_path / "mine").components) == ["denoiser_adapter"]
+
+
+def test_a_denoiser_that_no_adapter_can_change_is_left_out_or_refused_before_any_work(
+    bundle: Path,
+    music: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As MeLoDy's own network is."""
+    monkeypatch.setattr(DiffusionTransformer, "matrices_to_adapt", lambda _: [])
+    own = words(tmp_path, bundle, music, tmp_path / "mine", "--clips=0", steps=1)
+    said = refused(capsys, [*own, "--stages=denoiser"])
+    assert "expected a network whose blocks an adapter can change" in said
+    assert not (tmp_path / "mine").exists()
+    main(own)
+    assert list(Bundle(tmp_path / "mine").components) == ["semantic_adapter"]
