@@ -10,7 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from musiclm.stages.conditions import AlignedCondition, JointCondition, UnfoldedCondition
+from musiclm.stages.conditions import AlignedCondition, CombinedCondition, UnfoldedCondition
 from musiclm.stages.layout import Segment
 from musiclm.stages.stage import embeddings_of
 
@@ -37,7 +37,7 @@ class ConditionEmbedding(nn.Module):
         self.whole = nn.ModuleDict()
         self.aligned = nn.ModuleDict()
         self.unfolded = nn.ModuleDict()
-        self.joint = nn.ModuleDict()
+        self.combined = nn.ModuleDict()
         for segment in segments:
             if segment.unfolding:
                 self.unfolded[segment.name] = UnfoldedCondition(
@@ -47,8 +47,8 @@ class ConditionEmbedding(nn.Module):
                     unfolding=segment.unfolding,
                 )
                 continue
-            if segment.joint:
-                self.joint[segment.name] = JointCondition(
+            if segment.combined:
+                self.combined[segment.name] = CombinedCondition(
                     segment.levels, segment.codebook_size, narrow, width, ratio=self.ratio(segment)
                 )
             self.tables[segment.name] = nn.Embedding(segment.levels * segment.codebook_size, narrow)
@@ -86,8 +86,8 @@ class ConditionEmbedding(nn.Module):
             vectors = (self.tables[segment.name](ids) * there[..., None]).sum(dim=1)  # [B, T, E]
             if segment.frame_rate:
                 told = told + self._laid(self.aligned[segment.name], vectors, positions)
-                if segment.joint:
-                    told = told + self._laid(self.joint[segment.name], given, positions)
+                if segment.combined:
+                    told = told + self._laid(self.combined[segment.name], given, positions)
             else:
                 whole = whole + self.whole[segment.name](vectors[:, :1])
         return whole, told
@@ -126,8 +126,8 @@ class ConditionEmbedding(nn.Module):
             nn.init.zeros_(cast(nn.Linear, matrix).weight)
         for name, laid in self.aligned.items():
             cast(AlignedCondition, laid).initialise(silent=name != "semantic")
-        for joint in self.joint.values():
-            cast(JointCondition, joint).initialise()
+        for combined in self.combined.values():
+            cast(CombinedCondition, combined).initialise()
         for unfolded in self.unfolded.values():
             nn.init.normal_(cast(UnfoldedCondition, unfolded).embedding.weight)
             cast(UnfoldedCondition, unfolded).initialise()

@@ -48,7 +48,7 @@ def denoiser_segments(
     conditions: Sequence[str] | None,
     *,
     unfolded_width: int,
-    joint: Sequence[str] = (),
+    combined: Sequence[str] = (),
 ) -> tuple[Segment, ...]:
     """The conditions of a denoiser: semantic tokens, and what else the streams say of the music.
 
@@ -56,13 +56,16 @@ def denoiser_segments(
         streams: there are, `semantic` among them.
         conditions: names of those beside it; None for all that there are tokens of.
         unfolded_width: of the embeddings of conditions with long frames, as a melody's.
-        joint: names of those whose levels mean something together, as a chord's root and quality.
+        combined: names of those whose levels mean something together, as a chord's root and quality.
 
     Raises:
         ValueError: one is not there.
     """
     semantic = replace(music_segment(streams, "semantic"), optional=True)
-    return (*condition_segments(streams, conditions, unfolded_width=unfolded_width, joint=joint), semantic)
+    return (
+        *condition_segments(streams, conditions, unfolded_width=unfolded_width, combined=combined),
+        semantic,
+    )
 
 
 class TimeEmbedding(nn.Module):

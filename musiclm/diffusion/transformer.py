@@ -37,7 +37,7 @@ class DiffusionTransformer(Denoiser):
         streams: there are, `semantic` among them.
         conditions: names of the others that it follows; None for all that say something about the music.
         unfolded_width: of the embeddings of conditions with long frames, as a melody's.
-        joint: names of the conditions whose levels mean something together, as a chord's root and quality.
+        combined: names of the conditions whose levels mean something together, as a chord's root and quality.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class DiffusionTransformer(Denoiser):
         streams: Sequence[Stream] = MUSICLM,
         conditions: Sequence[str] | None = None,
         unfolded_width: int = 64,
-        joint: Sequence[str] = (),
+        combined: Sequence[str] = (),
     ) -> None:
         super().__init__()
         if width % heads or width // heads % 2 or kernel % 2 == 0 or fold < 1:
@@ -69,7 +69,9 @@ class DiffusionTransformer(Denoiser):
         self.frame_rate = frame_rate
         self.fold = fold
         self.head_width = width // heads
-        self.segments = denoiser_segments(streams, conditions, unfolded_width=unfolded_width, joint=joint)
+        self.segments = denoiser_segments(
+            streams, conditions, unfolded_width=unfolded_width, combined=combined
+        )
         self.told = ConditionEmbedding(
             self.segments, rate=frame_rate / fold, narrow=embedding_width, width=width
         )

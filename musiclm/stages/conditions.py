@@ -1,10 +1,10 @@
 """How conditions with a clock are laid on the target's steps (`delay` pattern): what each step is told.
 
 `AlignedCondition` is for frames about as short as the target's: each target frame within one has a projection
-of its own. `JointCondition` says, beside it, what the levels of a frame mean together. `UnfoldedCondition` is
-for a frame that spans many steps, as a melody window of 3 s spans 75 or 150: a small network unfolds its
-vector into slots of about a tenth of a second, and these are laid as such frames. A condition that is absent
-adds exactly nothing: no matrix here has a bias.
+of its own. `CombinedCondition` says, beside it, what the levels of a frame mean together.
+`UnfoldedCondition` is for a frame that spans many steps, as a melody window of 3 s spans 75 or 150: a small
+network unfolds its vector into slots of about a tenth of a second, and these are laid as such frames. A
+condition that is absent adds exactly nothing: no matrix here has a bias.
 """
 
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ class AlignedCondition(nn.Module):
         nn.init.normal_(self.projection.weight, std=std)
 
 
-class JointCondition(nn.Module):
+class CombinedCondition(nn.Module):
     """Codes of several levels that mean one thing together, as a chord's root and quality do.
 
     Which pitch classes sound, the sum of an embedding of the root and one of the quality does not say: a

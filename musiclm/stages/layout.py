@@ -55,7 +55,7 @@ class Segment:
         source: the key of its codes in a training batch, its own name unless given.
         first_level: which level of the source is its level 0.
         unfolding: for frames that span many steps, see `conditions.py` (`delay` only).
-        joint: whether its levels mean something together, see `conditions.py` (`delay` only).
+        combined: whether its levels mean something together, see `conditions.py` (`delay` only).
     """
 
     name: str
@@ -66,7 +66,7 @@ class Segment:
     source: str | None = None
     first_level: int = 0
     unfolding: Unfolding | None = None
-    joint: bool = False
+    combined: bool = False
 
     @property
     def key(self) -> str:

@@ -50,7 +50,7 @@ def condition_segments(
     conditions: Sequence[str] | None,
     *,
     unfolded_width: int,
-    joint: Sequence[str] = (),
+    combined: Sequence[str] = (),
 ) -> tuple[Segment, ...]:
     """The segments of what is said about the music; each may be absent.
 
@@ -58,8 +58,8 @@ def condition_segments(
         streams: there are.
         conditions: names of those to follow; None for all that there are.
         unfolded_width: of the embeddings of long frames in the `delay` pattern.
-        joint: names of those with a clock whose levels mean something together; of one that is not there it
-            says nothing.
+        combined: names of those with a clock whose levels mean something together; of one that is not there
+            it says nothing.
 
     Raises:
         ValueError: one is not there, or not tokens.
@@ -72,18 +72,24 @@ def condition_segments(
     if missing := [name for name in conditions or () if name not in known]:
         raise ValueError(f"expected conditions that there are tokens of, {list(known)}, got {missing[0]!r}")
     chosen = [stream for name, stream in known.items() if conditions is None or name in conditions]
-    return tuple(_condition(stream, unfolded_width, stream.name in joint) for stream in chosen)
+    return tuple(_condition(stream, unfolded_width, stream.name in combined) for stream in chosen)
 
 
-def _condition(stream: Stream, width: int, joint: bool) -> Segment:
+def _condition(stream: Stream, width: int, combined: bool) -> Segment:
     unfolding = None
     if stream.rate and (seconds := 1 / stream.rate) > LONG:
         unfolding = Unfolding(slots=round(seconds / SLOT), width=width, hidden=512, rank=32)
-    if joint and (not stream.rate or unfolding or stream.size**stream.levels > MOST_TOGETHER):
+    if combined and (not stream.rate or unfolding or stream.size**stream.levels > MOST_TOGETHER):
         raise ValueError(
-            f"expected joint conditions with a clock, short frames and up to {MOST_TOGETHER:,} combinations, "
+            f"expected combined conditions with a clock, short frames and {MOST_TOGETHER:,} entries at most, "
             f"got {stream.name} of {stream.levels} levels of {stream.size} at {stream.rate:g} Hz"
         )
     return Segment(
-        stream.name, stream.levels, stream.size, stream.rate, optional=True, unfolding=unfolding, joint=joint
+        stream.name,
+        stream.levels,
+        stream.size,
+        stream.rate,
+        optional=True,
+        unfolding=unfolding,
+        combined=combined,
     )

@@ -24,7 +24,7 @@ class Semantic(Stage):
         streams: there are, `semantic` among them.
         conditions: names of the streams that it follows; None for all that say something about the music.
         unfolded_width: of the embeddings of conditions with long frames, as a melody's (`delay` only).
-        joint: names of the conditions whose levels mean something together, as a chord's root and quality
+        combined: names of the conditions whose levels mean something together, as a chord's root and quality
             (`delay` only).
     """
 
@@ -37,10 +37,10 @@ class Semantic(Stage):
         streams: Sequence[Stream] = MUSICLM,
         conditions: Sequence[str] | None = None,
         unfolded_width: int = 128,
-        joint: Sequence[str] = (),
+        combined: Sequence[str] = (),
     ) -> None:
         segments = (
-            *condition_segments(streams, conditions, unfolded_width=unfolded_width, joint=joint),
+            *condition_segments(streams, conditions, unfolded_width=unfolded_width, combined=combined),
             music_segment(streams, "semantic"),
         )
         super().__init__(Layout(segments, pattern, broadcast=broadcast), transformer)

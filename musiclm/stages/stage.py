@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from musiclm.stages.adapters import MATRICES, Adaptable, Matrix
-from musiclm.stages.conditions import AlignedCondition, JointCondition, UnfoldedCondition
+from musiclm.stages.conditions import AlignedCondition, CombinedCondition, UnfoldedCondition
 from musiclm.stages.layout import Layout, Segment
 from musiclm.stages.transformer import Transformer, TransformerConfig
 
@@ -49,13 +49,13 @@ class Stage(Adaptable):
                 if not segment.unfolding
             }
         )
-        self.joint = nn.ModuleDict(
+        self.combined = nn.ModuleDict(
             {
-                segment.name: JointCondition(
+                segment.name: CombinedCondition(
                     segment.levels, segment.codebook_size, narrow, width, ratio=layout.ratio(segment)
                 )
                 for segment in layout.aligned
-                if segment.joint
+                if segment.combined
             }
         )
         self.unfolded = nn.ModuleDict(
@@ -116,8 +116,8 @@ class Stage(Adaptable):
             else:
                 narrow = self.embedding(tokens).sum(dim=2)  # [B, T, E]
                 added = added + self.aligned[segment.name](narrow, frames, added.shape[1])
-            if segment.joint:
-                added = added + self.joint[segment.name](codes[segment.name], frames, added.shape[1])
+            if segment.combined:
+                added = added + self.combined[segment.name](codes[segment.name], frames, added.shape[1])
         return self.embedding_in(prefix), added
 
     def matrices_to_adapt(self) -> list[dict[Matrix, str]]:
@@ -169,8 +169,8 @@ class Stage(Adaptable):
         for segment in self.layout.aligned:
             if segment.name in self.aligned:  # one that may be absent begins as if it were
                 cast(AlignedCondition, self.aligned[segment.name]).initialise(silent=segment.optional)
-        for joint in self.joint.values():
-            cast(JointCondition, joint).initialise()
+        for combined in self.combined.values():
+            cast(CombinedCondition, combined).initialise()
         for unfolded in self.unfolded.values():
             nn.init.normal_(cast(UnfoldedCondition, unfolded).embedding.weight, std=EMBEDDING_STD)
             cast(UnfoldedCondition, unfolded).initialise()

@@ -12,7 +12,7 @@ from musiclm.diffusion.denoiser import Denoiser, TimeEmbedding, folded, unfolded
 from musiclm.diffusion.dual_path import SRU, DualPath
 from musiclm.diffusion.transformer import DiffusionTransformer
 from musiclm.stages.adapters import BlockSizes, LoraConfig, StageAdapter, attach, merge
-from musiclm.stages.conditions import JointCondition
+from musiclm.stages.conditions import CombinedCondition
 from musiclm.stages.streams import Stream
 
 STREAMS = (
@@ -33,7 +33,7 @@ def make(kind: str) -> Denoiser:
     torch.manual_seed(0)
     made: Denoiser
     if kind == "transformer":
-        made = DiffusionTransformer(**SMALL, layers=2, joint=("beat",))
+        made = DiffusionTransformer(**SMALL, layers=2, combined=("beat",))
     else:
         recurrence: Any = kind.removeprefix("dual path, ")
         made = DualPath(**SMALL, blocks=2, segment=8, recurrence=recurrence)
@@ -88,16 +88,16 @@ def test_each_condition_counts_and_may_be_absent_in_any_way(denoiser: Denoiser, 
 
 def test_what_levels_mean_together_is_told_of_each_combination_by_itself() -> None:
     """One entry changes nothing but the frames of its combination, of which no level's embedding knows."""
-    joint = cast(JointCondition, make("transformer").told.joint["beat"])
+    combined = cast(CombinedCondition, make("transformer").told.combined["beat"])
     codes = torch.tensor([[[1, 1, 1, -1], [2, 2, 3, 2], [3, 4, 3, 3]]])
-    before = joint(codes, 4, 4)
+    before = combined(codes, 4, 4)
     with torch.no_grad():
-        joint.embedding.weight[1 + 8 * 2 + 64 * 3] += 1.0
-    changed = (joint(codes, 4, 4) - before)[0].abs().amax(dim=1)
+        combined.embedding.weight[1 + 8 * 2 + 64 * 3] += 1.0
+    changed = (combined(codes, 4, 4) - before)[0].abs().amax(dim=1)
     assert changed[0] > 0.1
     assert torch.equal(changed[1:], torch.zeros(3))
-    joint.initialise()
-    assert not joint(codes, 4, 4).any()  # silent at first, beside weights that have learned without it
+    combined.initialise()
+    assert not combined(codes, 4, 4).any()  # silent at first, beside weights that have learned without it
 
 
 def test_semantic_tokens_are_heard_at_their_time() -> None:
@@ -204,7 +204,10 @@ def test_folding_keeps_every_number() -> None:
         ({"width": 15}, "expected a width that heads of an even width share"),
         ({"conditions": ["mulan", "dance"]}, "expected conditions that there are tokens of"),
         ({"frame_rate": 40.0, "fold": 1}, "to hold whole positions, of which there are 40 a second"),
-        ({"joint": ["melody"]}, "expected joint conditions with a clock, short frames and up to 16,384"),
+        (
+            {"combined": ["melody"]},
+            "expected combined conditions with a clock, short frames and 16,384 entries",
+        ),
         ({"process": "cold"}, "expected a process of angle, flow"),
     ],
 )

@@ -35,11 +35,11 @@ STAGES = {
         )
         for pattern in ("flatten", "delay")
     },
-    "semantic joint delay": lambda: Semantic(
+    "semantic combined delay": lambda: Semantic(
         TINY,
         pattern="delay",
         streams=(*tiny_streams(), Stream("chord", 2, 8, 25.0)),
-        joint=("chord",),
+        combined=("chord",),
     ),
     "coarse melody delay": lambda: Coarse(
         TINY,
