@@ -14,6 +14,7 @@ from musiclm.cli.command import COMMANDS
 from tests.system_libraries import HERE
 
 ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.slow
 # glibc's parts, what compilers link every program to, and the drivers of a GPU where there is one
 LIBC = "ld-linux|libc|libm|libdl|libpthread|librt|libutil|libresolv|libmvec"
 ALLOWED = re.compile(rf"({LIBC}|libgcc_s|libstdc\+\+|libgomp|libcuda|libnvidia)[.-].*")
@@ -58,7 +59,6 @@ def entries() -> list[tuple[str, str]]:
     return [*jobs, ("tokenize's worker", f"{start}(Path({str(bundle.path)!r}), 'cpu')")]
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the system does not tell what is loaded")
 def test_no_entry_needs_a_library_of_the_system() -> None:
     lines = "".join(f"{name}\t{statement}\n" for name, statement in entries())

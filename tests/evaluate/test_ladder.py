@@ -43,6 +43,8 @@ from tests.evaluate.test_control import heard
 from tests.tiny import SAMPLE_RATE, folder_of_tones, melody, tone
 from tests.tiny_model import PROMPT, make_bundle
 
+pytestmark = pytest.mark.slow
+
 
 def sound(lead: str, classes: list[int], **different: Any) -> Sound:
     chroma = torch.zeros(12, 20)

@@ -16,6 +16,8 @@ from tests.generation.heard import Heard, assert_takes_are_what_they_are_alone
 from tests.tiny import SAMPLE_RATE, live_bytes, melody, noise, tone
 from tests.tiny_model import OTHER, PROMPT
 
+pytestmark = pytest.mark.slow
+
 # Long
 
 

@@ -19,7 +19,7 @@ from musiclm.training.resume import differences, values_that_matter
 from tests.tiny import make_token_store
 from tests.training.runs import ROOT, refused, words
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*does not have many workers.*")]
 MELODY = {"width": 16, "num_layers": 1, "num_heads": 2, "feed_forward": 16}
 
 

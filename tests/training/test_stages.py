@@ -26,6 +26,7 @@ from tests.stages.tiny_stages import ids_of, tiny_streams
 from tests.tiny import make_token_store, quiet_trainer
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:.*does not have many workers.*"),
     pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`"),
     pytest.mark.filterwarnings("ignore:.*Checkpoint directory.*exists and is not empty.*"),

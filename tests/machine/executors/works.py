@@ -25,5 +25,5 @@ def slowly(number: int) -> tuple[int, str]:
     """The number, and which node it was on."""
     import ray
 
-    time.sleep(1.0)
+    time.sleep(0.5)
     return number, ray.get_runtime_context().get_node_id()
