@@ -10,7 +10,6 @@ it takes for less. The large store is one shard under many names, and what is me
 
 import os
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -51,7 +50,10 @@ CLIPS, QUICK_CLIPS = 48, 12  # of the longer run; the shorter one has a quarter
 PER_SHARD = 2  # recordings, so that processes end together
 KILLS, QUICK_KILLS = 10, 2
 KILLED_WITHIN = 1.0  # seconds from a run's first shard on
-LONG_HOURS, QUICK_LONG_HOURS = 2.5, 0.1  # of one file; above two it is read in pieces of an hour
+LONG_HOURS, QUICK_LONG_HOURS = 10.0, 0.1  # of one file; above two it is read in pieces of an hour
+SHORT_FILES, QUICK_SHORT_FILES = 10_000, 100  # of SHORT_SECONDS
+SHORT_SECONDS = 1.5
+SHARD_SIZE = 32  # of the command, if not said otherwise
 ROWS, QUICK_ROWS = 1_000_000, 50_000
 ROWS_IN_A_SHARD = 1_000
 CROPS = 400
@@ -81,6 +83,7 @@ def measure(folder: Path, *, quick: bool) -> Iterator[dict[str, Any]]:
     for ray in (None, "local"):
         yield killed(folder, clips, QUICK_KILLS if quick else KILLS, ray)
     yield long_file(folder, QUICK_LONG_HOURS if quick else LONG_HOURS)
+    yield short_files(folder, QUICK_SHORT_FILES if quick else SHORT_FILES)
     store = large_store(folder / "large", QUICK_ROWS if quick else ROWS)
     yield opening(store)
     yield cropping(store)
@@ -91,34 +94,38 @@ def tokenizing(folder: Path, clips: int, workers: int) -> dict[str, Any]:
     """The rate of `musiclm tokenize` with so many processes, in seconds of music a second."""
     few = max(clips // 4 // (2 * PER_SHARD), 1) * 2 * PER_SHARD  # as many shards for each of two processes
     seconds = [
-        tokenize_time(clips_in(folder / f"{count}", count), folder / f"tokens-{workers}-{count}", workers)
+        tokenize(clips_in(folder / f"{count}", count), folder / f"tokens-{workers}-{count}", workers)[0]
         for count in (few, clips)
     ]
     rate = (clips - few) * CLIP_SECONDS / max(seconds[1] - seconds[0], 1e-3)
     return {"work": f"tokenize, processes: {workers}", "real_time": rate, "real_time_a_core": rate / workers}
 
 
-def clips_in(folder: Path, count: int) -> Path:
-    """A folder of different clips."""
+def clips_in(folder: Path, count: int, seconds: float | None = None) -> Path:
+    """A folder of different clips, of CLIP_SECONDS if not said otherwise."""
     if not folder.exists():
         folder.mkdir(parents=True)
-        waveform = music(CLIP_SECONDS, SAMPLE_RATE)[0]
+        waveform = music(seconds or CLIP_SECONDS, SAMPLE_RATE)[0]
         for number in range(count):
             Audio(waveform.roll(number * 997, dims=-1), SAMPLE_RATE).save(folder / f"clip{number:03d}.flac")
     return folder
 
 
-def tokenize_time(music: Path, out: Path, workers: int) -> float:
-    """Seconds that the command takes."""
+def tokenize(music: Path, out: Path, workers: int, shard_size: int = PER_SHARD) -> tuple[float, int]:
+    """Seconds that the command takes, and the bytes that its largest process held."""
     began = time.perf_counter()
-    words = command(music, out, "--workers", str(workers))
-    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - began
+    words = command(music, out, "--workers", str(workers), shard_size=shard_size)
+    run = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(run.pid, 0)
+    run.returncode = os.waitstatus_to_exitcode(status)  # else it would be waited for once more
+    if run.returncode:
+        raise subprocess.CalledProcessError(run.returncode, words)
+    return time.perf_counter() - began, used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def command(music: Path, out: Path, *more: str) -> list[str]:
+def command(music: Path, out: Path, *more: str, shard_size: int = PER_SHARD) -> list[str]:
     """`musiclm tokenize` as a process of its own."""
-    words = [music, "--out", out, "--shard_size", PER_SHARD, "--bundle", Bundle.find("default").path, *more]
+    words = [music, "--out", out, "--shard_size", shard_size, "--bundle", Bundle.find("default").path, *more]
     return [sys.executable, "-m", "musiclm.cli", "tokenize", *map(str, words)]
 
 
@@ -152,10 +159,19 @@ def long_file(folder: Path, hours: float) -> dict[str, Any]:
     waveform = music(60.0, SAMPLE_RATE)[0].repeat(1, round(60 * hours))
     Audio(waveform, SAMPLE_RATE).save(folder / "long" / "mix.flac")
     del waveform
-    seconds = tokenize_time(folder / "long", folder / "tokens-long", 1)
-    # The most that any process which has ended held: the runs before were of short clips.
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    seconds, peak = tokenize(folder / "long", folder / "tokens-long", 1)
     return {"work": f"tokenize a file of {hours:g} hours", "seconds": seconds, "peak_bytes": peak}
+
+
+def short_files(folder: Path, count: int) -> dict[str, Any]:
+    """The memory that many short files take, in shards of the usual size."""
+    clips = clips_in(folder / "short", count, SHORT_SECONDS)
+    seconds, peak = tokenize(clips, folder / "tokens-short", 1, shard_size=SHARD_SIZE)
+    return {
+        "work": f"tokenize {count:,} files of {SHORT_SECONDS:g} s",
+        "seconds": seconds,
+        "peak_bytes": peak,
+    }
 
 
 def large_store(folder: Path, rows: int) -> Path:
@@ -238,13 +254,14 @@ def figure(case: dict[str, Any]) -> str:
 
 def bars(cases: list[dict[str, Any]]) -> list[Bar]:
     """What must hold."""
-    one, two, killed_here, killed_on_ray, long, opened, crops, labels = cases
+    one, two, killed_here, killed_on_ray, long, short, opened, crops, labels = cases
     return [
         Bar("tokenize: × real time, one process", one["real_time"], floor=20),
         Bar("tokenize: two processes over one", two["real_time"] / one["real_time"], floor=1.8),
         Bar("killed: the same store", float(killed_here["same"]), floor=1),
         Bar("killed on Ray: the same store", float(killed_on_ray["same"]), floor=1),
         Bar("a long file: GiB", long["peak_bytes"] / 2**30, ceiling=3),
+        Bar("many short files: GiB", short["peak_bytes"] / 2**30, ceiling=3),
         Bar("open a large store: s", opened["seconds"], ceiling=1),
         Bar("random crops a second", crops["a_second"], floor=200),
         Bar("labels: recordings a second", labels["a_second"], floor=1_000),

@@ -95,6 +95,7 @@ def test_data(
     monkeypatch.setattr(sys, "executable", str(warm / "python"))
     for name, value in {
         "CLIP_SECONDS": 1.0, "CLIPS": 8, "QUICK_CLIPS": 8, "LONG_HOURS": 0.02, "QUICK_LONG_HOURS": 0.02,
+        "SHORT_FILES": 3, "QUICK_SHORT_FILES": 3,
         "ROWS": 40, "QUICK_ROWS": 20, "ROWS_IN_A_SHARD": 10, "CROPS": 3, "CROP_SECONDS": 0.5,
         "LABELLED": 20, "SENTENCES": 30, "KILLS": 1, "QUICK_KILLS": 1, "KILLED_WITHIN": 0.01,
     }.items():  # fmt: skip
@@ -102,14 +103,15 @@ def test_data(
     once(data, "tokenizing")
     once(data, "killed")
     once(data, "long_file")
+    once(data, "short_files")
     lines = run(data, *options)
     works = [case["work"] for case in cases(lines)]
-    assert works[5:7] == [
+    assert works[6:8] == [
         f"open a store of {20 if '--quick' in options else 40} recordings",
         "random crops of 0.5 s",
     ]
-    assert len(works) == 8
-    assert len(bars(lines)) == ("--check" in options) * 8
+    assert len(works) == 9
+    assert len(bars(lines)) == ("--check" in options) * 9
     assert works[2] == "1 kills, two processes"
     assert cases(lines)[2]["same"]
 
