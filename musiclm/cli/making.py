@@ -14,7 +14,7 @@ from musiclm.bundle.adapters import TUNED_ON
 from musiclm.cli.pipe import StreamFormat, check_pipe, writing_to_pipe
 from musiclm.data.store import DESCRIPTION
 from musiclm.generation.course import Course
-from musiclm.generation.decoders import DecoderChoice, with_steps
+from musiclm.generation.decoders import DecoderChoice, unheard, with_steps
 from musiclm.generation.pipeline import MusicLM
 from musiclm.generation.request import GuardAction, Guarding, Request
 from musiclm.generation.windows import OnProgress
@@ -68,6 +68,9 @@ def make(
     model = MusicLM.from_pretrained(
         bundle, device=device, precision=precision, adapters=adapters, decoder=decoder
     )
+    if model.adapters and (roles := unheard(model.decoder, model.adapters.changed)):
+        names = ", ".join(role.removesuffix("_stage") for role in roles)
+        print(f"not heard: what adapters learned for the {names}, which makes no sound here", file=sys.stderr)
     if steps is not None:
         model.decoder = with_steps(model.decoder, steps)
     with Stages() as stages:

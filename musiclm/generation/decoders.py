@@ -94,6 +94,13 @@ def decoder_of(
     )
 
 
+def unheard(decoder: AcousticDecoder, adapted: Collection[str]) -> list[str]:
+    """Roles of networks that adapters change, and of which this decoder makes no use."""
+    name = "diffusion" if isinstance(decoder, DiffusionDecoder) else "tokens"
+    others = frozenset[str]().union(*DECODERS.values()) - DECODERS[name]
+    return sorted(others & set(adapted))
+
+
 def filling(decoder: AcousticDecoder) -> DiffusionDecoder:
     """A decoder that fills gaps.
 

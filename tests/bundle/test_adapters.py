@@ -69,7 +69,9 @@ def test_an_adapted_model_makes_other_music_and_at_no_scale_the_base_s(bundle: P
     assert not torch.equal(tuned, plain)
 
 
-def test_an_adapted_denoiser_makes_other_sound_of_the_same_tokens(tmp_path: Path) -> None:
+def test_an_adapted_denoiser_makes_other_sound_of_the_same_tokens(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     both = make_bundle(tmp_path / "both", diffusion=True, tokens=True)
     adapter = make_adapter(tmp_path / "sound", Bundle(both), "denoiser", "coarse")
     tokens: list[list[torch.Tensor]] = [[], []]
@@ -81,6 +83,10 @@ def test_an_adapted_denoiser_makes_other_sound_of_the_same_tokens(tmp_path: Path
     assert torch.equal(torch.cat(tokens[0], dim=2), torch.cat(tokens[1], dim=2))
     assert not torch.equal(plain, tuned)
     assert isinstance(models[1].decoder, DiffusionDecoder)  # though the coarse stage has changed as well
+    words = ["generate", PROMPT, "--bundle", str(both), "--adapter", str(adapter), "--seconds", "0.5"]
+    for decoder, other in (("diffusion", "coarse"), ("tokens", "denoiser")):
+        main([*words, "--decoder", decoder])
+        assert f"not heard: what adapters learned for the {other}, which" in capsys.readouterr().err
     main(["bundle", "pack", str(both), "--adapter", str(adapter), "--out", str(tmp_path / "packed")])
     packed = MusicLM.from_pretrained(tmp_path / "packed", decoder="diffusion").generate(PROMPT, **SHORT)
     torch.testing.assert_close(packed.waveform, tuned, atol=1e-2, rtol=0)  # kept in float16
