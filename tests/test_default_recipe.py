@@ -16,10 +16,10 @@ while [ $# -gt 0 ]; do
 done
 """
 ENDS = {
-    "semantic": "--trainer.max_steps 4000 --trainer.max_time 00:01:10:00",
+    "semantic": "--trainer.max_steps 4000 --trainer.max_time 00:02:45:00",
     "coarse": "--trainer.max_steps 12000 --trainer.max_time 00:00:40:00",
     "fine": "--trainer.max_steps 6000 --trainer.max_time 00:00:12:00",
-    "denoiser": "--trainer.max_steps 12000 --trainer.max_time 00:02:00:00",
+    "denoiser": "--trainer.max_steps 12000 --trainer.max_time 00:03:30:00",
 }
 
 
@@ -54,6 +54,8 @@ def test_a_part_of_another_size_ends_as_the_layer_of_its_size_says(size: str, tm
     assert ("low_band" in told) == (size == "configs/tiny")  # the paper's trunk has no spectra
     assert len(told) == 12 + (3 if size == "configs/tiny" else 0)
     assert ("denoiser" in told) == ("latents" in told) == (size == "configs/tiny")
+    words = f"--data.init_args.captions 0.5 --data.init_args.joint_embedding {tmp_path}/runs/mulan/part"
+    assert (words in told["semantic"]) == (size == "configs/tiny")
     for part, line in told.items():
         own = (ROOT / size / f"{part}.yaml").exists()  # MusicLM has neither planner nor score listener
         assert own or part in ("planner", "score_listener")

@@ -310,7 +310,8 @@ class MusicLM(Forms):
         return AudioStream(blocks, num=request.num, length=length, sample_rate=self.sample_rate)
 
     def _settings_of(self, request: Request) -> SemanticSettings:
-        return self.settings.under_score() if request.asks_for_score else self.settings
+        settings = self.settings.under_score() if request.asks_for_score else self.settings
+        return settings.of_story() if len(request.sections) > 1 else settings
 
     def _generator(self, seed: int) -> torch.Generator:
         return torch.Generator(device=self.device).manual_seed(seed)

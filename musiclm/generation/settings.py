@@ -24,6 +24,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "top_k": (1, 2**31),
     "guidance": (0.0, HOTTEST),
     "guidance_scored": (0.0, HOTTEST),
+    "guidance_story": (0.0, HOTTEST),
     "context": (0, MOST_CONTEXT),
     "steps": (1, MOST_STEPS),
     "order": (1, 2),
@@ -47,6 +48,9 @@ class SemanticSettings:
     guidance: float = 1.0  # classifier-free, by all optional conditions; 1 is off, else two rows a step
     guidance_by: dict[str, float] = field(default_factory=dict)  # and by single ones, a row more for each
     guidance_scored: float | None = None  # in guidance's place where the user gives values, a plan or a score
+    guidance_story: float | None = (
+        None  # by MuLan's tokens, in guidance_by's place, where a story's words change
+    )
 
     def __post_init__(self) -> None:
         _check(self, "semantic_stage", part="stride")
@@ -54,6 +58,12 @@ class SemanticSettings:
     def under_score(self) -> "SemanticSettings":
         """Those of music whose values, plan or score the user gives."""
         return self if self.guidance_scored is None else replace(self, guidance=self.guidance_scored)
+
+    def of_story(self) -> "SemanticSettings":
+        """Those of music whose words change."""
+        if self.guidance_story is None:
+            return self
+        return replace(self, guidance_by={**self.guidance_by, "mulan": self.guidance_story})
 
 
 @dataclass(frozen=True)

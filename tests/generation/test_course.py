@@ -306,6 +306,26 @@ def test_codes_that_begin_before_the_music_are_absent_on_both_sides(following: M
             assert len(known) == 0
 
 
+def test_the_words_of_a_story_have_guidance_of_their_own(
+    following: MusicLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+    draw = semantic_sampler.sample_codes
+
+    def watched(*arguments: Any, guidance_by: dict[str, float], **words: Any) -> Tensor:
+        asked.append(guidance_by["mulan"])
+        return draw(*arguments, guidance_by=guidance_by, **words)
+
+    monkeypatch.setattr(semantic_sampler, "sample_codes", watched)
+    plain = replace(following.settings, guidance_by={"mulan": 4.0})
+    story = [(0.0, PROMPT), (1.0, OTHER)]
+    for scale, prompt, guidance in ((10.0, story, 10.0), (None, story, 4.0), (10.0, PROMPT, 4.0)):
+        monkeypatch.setattr(following, "settings", replace(plain, guidance_story=scale))
+        asked.clear()
+        following.perform(Request(prompt, seconds=2.0)).listen()
+        assert set(asked) == {guidance}
+
+
 def test_music_under_a_given_score_has_guidance_of_its_own(
     following: MusicLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
