@@ -48,9 +48,7 @@ class SemanticSettings:
     guidance: float = 1.0  # classifier-free, by all optional conditions; 1 is off, else two rows a step
     guidance_by: dict[str, float] = field(default_factory=dict)  # and by single ones, a row more for each
     guidance_scored: float | None = None  # in guidance's place where the user gives values, a plan or a score
-    guidance_story: float | None = (
-        None  # by MuLan's tokens, in guidance_by's place, where a story's words change
-    )
+    guidance_story: float | None = None  # by MuLan's tokens, in guidance_by's place, where words change
 
     def __post_init__(self) -> None:
         _check(self, "semantic_stage", part="stride")
