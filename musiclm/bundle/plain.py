@@ -8,7 +8,7 @@ import yaml
 try:
     from yaml import CSafeLoader as SafeLoader  # libyaml's: the default model is read in 3 ms, not in 27
 except ImportError:
-    from yaml import SafeLoader  # type: ignore[assignment]
+    from yaml import SafeLoader
 
 MOST_BYTES = 2**20  # the model that ships has 6 kB
 MOST_VALUES = 100_000  # a file of a few lines can name the same list a billion times

@@ -3,7 +3,8 @@
     python -m tests.golden.make_bundles
 
 - `format_2`: the same model in format 2. Later versions load both for ever: this script is run again only
-  where a format 3 is added, and then leaves `format_2` as it is, too.
+  where a format 3 is added, and then leaves `format_2` as it is, too. Its weights are format 1's to the byte,
+  and so are links to them.
 - `golden.safetensors`: what the model says and plays. The file was first written by version 0.1's own code.
 """
 
