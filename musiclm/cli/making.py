@@ -68,9 +68,8 @@ def make(
     model = MusicLM.from_pretrained(
         bundle, device=device, precision=precision, adapters=adapters, decoder=decoder
     )
-    asked = decoder != "auto"  # who asks for none is not told what the other one would do
-    if asked and model.adapters and (roles := unheard(model.decoder, model.adapters.changed)):
-        names = ", ".join(role.removesuffix("_stage") for role in roles)
+    if decoder != "auto" and model.adapters and (left := unheard(model.decoder, model.adapters.changed)):
+        names = ", ".join(role.removesuffix("_stage") for role in left)
         print(f"not heard: what adapters learned for the {names}, which makes no sound here", file=sys.stderr)
     if steps is not None:
         model.decoder = with_steps(model.decoder, steps)
