@@ -10,7 +10,7 @@ from musiclm.bundle.build import build, check, find_pipeline
 from musiclm.bundle.component import WEIGHTS, Component, component_of, digest, fingerprint_of
 from musiclm.bundle.hub import download
 from musiclm.bundle.plain import read_yaml
-from musiclm.bundle.storage import matches, training_state, unpack_weights
+from musiclm.bundle.storage import matches, training_state, undrawn, unpack_weights
 from musiclm.tokenizers.protocols import KnowsWords
 
 MODEL_FILE = "model.yaml"
@@ -95,10 +95,14 @@ class Bundle:
         role = self._present(role)
         component, content = self.component(role), self.content(role)
         file = self.path / component.file
-        module = build(component.class_path, component.init_args, self.place(role))
+        weights = unpack_weights(load(content))
+        with undrawn():
+            module = build(component.class_path, component.init_args, self.place(role))
+        if {key for key, _ in module.named_parameters()} - weights.keys():  # some that only training needs
+            module = build(component.class_path, component.init_args, self.place(role))
         training_only = training_state(module)
         try:
-            missing, unexpected = module.load_state_dict(unpack_weights(load(content)), strict=False)
+            missing, unexpected = module.load_state_dict(weights, strict=False)
         except RuntimeError as error:  # sizes that differ
             raise ValueError(
                 f"expected weights of {component.class_path} as this version builds it, {file} has others: "

@@ -4,14 +4,19 @@ int8 is a quarter of the bytes. A tokenizer is frozen in the precision it is sto
 depend on who holds the original weights.
 """
 
-from typing import Literal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 Storage = Literal["float32", "float16", "int8"]
 SCALE = ".scale"  # suffix of the per-row scales beside an int8 matrix
 SMALL = 4096  # elements; statistics and biases below this stay float32
+# How parameters are initialised: a mode sees a function of `nn.init`, and not what that calls.
+DRAWS = {Tensor.normal_, Tensor.uniform_, nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_}
 
 
 def pack_weights(module: nn.Module, storage: Storage) -> dict[str, Tensor]:
@@ -46,6 +51,26 @@ def unpack_weights(packed: dict[str, Tensor]) -> dict[str, Tensor]:
             value = value.float() * scale
         state[key] = value.float() if value.dtype == torch.float16 else value
     return state
+
+
+class _Undrawn(TorchFunctionMode):
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Sequence[type], args: Any = (), kwargs: Any = None
+    ) -> Any:
+        given = kwargs or {}
+        if func in DRAWS:
+            return args[0] if args else given["tensor"]
+        return func(*args, **given)
+
+
+@contextmanager
+def undrawn() -> Iterator[None]:
+    """A module built here draws no initial values, which takes longer than to read trained ones.
+
+    Its parameters hold whatever their memory held, until all of them are read from a file.
+    """
+    with _Undrawn():
+        yield
 
 
 def training_state(component: nn.Module) -> tuple[str, ...]:

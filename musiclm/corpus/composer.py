@@ -73,7 +73,7 @@ def _swing(track: Track, swing: float) -> Track:
 
 def _within(track: Track, beats: float) -> Track:
     notes = [
-        replace(note, duration=min(note.duration, beats - note.start))
+        note if note.duration <= beats - note.start else replace(note, duration=beats - note.start)
         for note in track.notes
         if note.start < beats
     ]

@@ -34,7 +34,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def stage(store: Path) -> Path:
-    return learn(store, store.parent / "run", steps=240, batch_size=COUNT)
+    return learn(store, store.parent / "run", steps=200, batch_size=COUNT)
 
 
 @pytest.fixture(scope="module")

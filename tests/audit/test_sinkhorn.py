@@ -44,7 +44,7 @@ def reference(first: Histograms, second: Histograms, distances: Tensor, solve: o
 
 
 # The smaller the regularization, the longer POT's solver takes to converge.
-@pytest.mark.parametrize(("share", "count"), [(0.03, 3), (0.05, 6), (0.2, 24)])
+@pytest.mark.parametrize(("share", "count"), [(0.04, 2), (0.05, 4), (0.2, 24)])
 def test_costs_are_those_of_pots_converged_solver(distances: Tensor, share: float, count: int) -> None:
     first, second = histograms(sequences(count)), histograms(sequences(count, seed=1))
     regularization = share * float(distances.mean())
@@ -54,7 +54,7 @@ def test_costs_are_those_of_pots_converged_solver(distances: Tensor, share: floa
         second,
         distances,
         lambda a, b, cost: ot.sinkhorn(
-            a, b, cost, regularization, method="sinkhorn_log", numItermax=20_000, stopThr=1e-9, warn=False
+            a, b, cost, regularization, method="sinkhorn_log", numItermax=20_000, stopThr=1e-7, warn=False
         ),
     )
     torch.testing.assert_close(own, torch.tensor(expected), rtol=1e-3, atol=0)

@@ -39,6 +39,22 @@ def test_a_part_comes_back_as_it_was_frozen(tmp_path: Path) -> None:
     assert not any(parameter.requires_grad for parameter in again.parameters())
 
 
+def test_nothing_of_a_part_is_left_as_its_memory_was(tmp_path: Path) -> None:
+    """What a file has is not drawn first; what only training needs, and no file has, is."""
+    bundle = Bundle(make_bundle(tmp_path, melody=True, score=True, diffusion=True, tokens=True))
+    before = torch.get_rng_state()
+    bundle.load("semantic_stage")
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.use_deterministic_algorithms(True)  # new memory is NaN
+    try:
+        for role in bundle.components:
+            part = bundle.load(role)
+            for name, value in [*part.named_parameters(), *part.named_buffers()]:
+                assert value.isfinite().all(), f"{role}: {name}"
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
 @pytest.mark.parametrize(("storage", "tolerance"), [("float32", 0.0), ("float16", 1e-3), ("int8", 1e-2)])
 def test_matrices_survive_storage_within_its_precision(tmp_path: Path, storage, tolerance: float) -> None:
     encoder = {

@@ -161,11 +161,11 @@ def _guards() -> Any:
     return kind.in_dll(ctypes.CDLL(str(path)), "_ZN3c104impl26device_guard_impl_registryE")
 
 
-# Fake operations are slow: windows are half as long as a tiny model's, and slide as often in half the music.
+# Fake operations are slow: windows are a quarter as long as a tiny model's, and slide in a quarter of the music.
 # Those of melodies are hardly longer than a melody's hop.
 SHORT: dict[str, dict[str, dict[str, Any]]] = {
     "SETTINGS": {
-        "semantic_stage": {"window": 1.0, "stride": 0.5, "guidance": 2.0},
+        "semantic_stage": {"window": 0.48, "stride": 0.24, "guidance": 2.0},
         "coarse_stage": {"window": 0.48, "carry": 0.2},
         "fine_stage": {"window": 0.16},
         "codec": {"context": 4},
@@ -247,33 +247,33 @@ def check(samples: list[Audio], *, num: int, seconds: float) -> None:
 def test_text_becomes_music_on_one_device(model: MusicLM) -> None:
     assert isinstance(model.semantic_stage.transformer.fused_step, CudaGraphStep)
     heard: list[torch.device] = []
-    made = model.generate(PROMPT, seconds=1.25, on_semantic=lambda tokens: heard.append(tokens.device))
-    check([made], num=1, seconds=1.25)
+    made = model.generate(PROMPT, seconds=0.64, on_semantic=lambda tokens: heard.append(tokens.device))
+    check([made], num=1, seconds=0.64)
     assert set(heard) == {CPU}
 
 
 @both
 def test_a_stream_comes_from_one_device_to_the_cpu(model: MusicLM) -> None:
-    blocks = list(model.stream("", seconds=1.0, continue_=recording(1.0)))
+    blocks = list(model.stream("", seconds=0.4, continue_=recording(1.0)))
     assert {block.device for block in blocks} == {CPU}
 
 
 @both
 def test_a_story_is_made_on_one_device(model: MusicLM) -> None:
-    made = model.story([(0.0, PROMPT), (1.0, OTHER)], seconds=2.0, blend=1.0)
-    check([made], num=1, seconds=2.0)
+    made = model.story([(0.0, PROMPT), (1.0, OTHER)], seconds=1.3, blend=0.5)
+    check([made], num=1, seconds=1.3)
 
 
 @both
 @pytest.mark.parametrize("keep", [None, "semantic"])
 def test_several_samples_are_made_on_one_device(model: MusicLM, keep: Any) -> None:
-    check(model.variations(PROMPT, num=2, seconds=1.0, keep=keep), num=2, seconds=1.0)
+    check(model.variations(PROMPT, num=2, seconds=0.6, keep=keep), num=2, seconds=0.6)
 
 
 @both
 def test_a_recording_is_gone_on_from_on_one_device(model: MusicLM) -> None:
-    made = model.generate(PROMPT, seconds=1.0, continue_=recording(1.0))
-    check([made], num=1, seconds=2.0)
+    made = model.generate(PROMPT, seconds=0.4, continue_=recording(1.0))
+    check([made], num=1, seconds=1.4)
 
 
 @pytest.mark.parametrize("model", ["melody"], indirect=True)

@@ -21,7 +21,7 @@ if len(sys.argv) > 1 and not keep_freed_memory():
     print("not glibc")
     sys.exit()
 mapped = []
-for turn in range(20):  # freed pieces grow together in the first ones
+for turn in range(8):  # freed pieces grow together in the first ones
     before = faults()
     torch.ones(2**24).add(1)  # 64 MiB, twice: glibc by itself hands back what is above 32
     mapped.append(faults() - before)
