@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from musiclm.cli.command import COMMANDS
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -74,6 +76,14 @@ def test_generation_needs_neither_fairseq2_nor_faiss_nor_what_trains() -> None:
         "bad = {'fairseq2', 'faiss', 'sklearn', 'lightning', 'torchaudio', 'librosa'} & set(sys.modules);"
         "assert not bad, bad"
     )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_neither_trains_nor_evaluates_needs_no_lightning() -> None:
+    """It takes longer to import than all the rest."""
+    commands = {function.split(":")[0] for function, _ in COMMANDS.values()}
+    others = {name for name in commands if name.split(".")[1] not in ("training", "tuning", "evaluate")}
+    code = f"import sys, {', '.join(sorted(others))}; assert 'lightning' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from musiclm.audit.examples import Examples, tokens_at
+from musiclm.data.cutting import crop_embedding, tokens_of
 from musiclm.data.store import StoreDescription, TokenRow
-from musiclm.data.token_crops import crop_embedding, tokens_of
 from musiclm.files import replacing
 from musiclm.machine.device import device_of
 from musiclm.score.codes import STREAMS as SCORE_STREAMS

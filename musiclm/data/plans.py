@@ -18,12 +18,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from musiclm.data.crops import run_report
+from musiclm.data.cutting import tokens_of
 from musiclm.data.loading import ResumableLoader, ResumableSampler, check_any_to_train_on, no_validation
 from musiclm.data.remote import brought_here
 from musiclm.data.sources import Row, split_of
 from musiclm.data.sources.corpus_table import read_table
 from musiclm.data.store import StoreDescription, TokenRow, TokenStore
-from musiclm.data.token_crops import tokens_of
 from musiclm.files import shown
 from musiclm.score.bars import plan_of_score
 from musiclm.score.codes import STREAMS, score_of

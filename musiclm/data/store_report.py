@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from musiclm.bundle import Bundle
+from musiclm.data.cutting import tokens_of
 from musiclm.data.left_out import counted
 from musiclm.data.remote import brought_here
 from musiclm.data.store import (
@@ -25,7 +26,6 @@ from musiclm.data.store import (
     row_of,
     shards_of,
 )
-from musiclm.data.token_crops import tokens_of
 from musiclm.files import printable, shown
 from musiclm.progress import Progress
 from musiclm.stages.layout import ABSENT

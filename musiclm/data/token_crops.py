@@ -5,7 +5,6 @@ A batch is a dict of codes by stream, [B, levels, frames], all of the same stret
 As in `musiclm.data.crops`, which crop comes when depends on seed and step alone.
 """
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from musiclm.bundle import Bundle, load_component
+from musiclm.data.cutting import crop_embedding, crop_windows, tokens_of
 from musiclm.data.loading import (
     ResumableLoader,
     ResumableSampler,
@@ -35,7 +35,6 @@ from musiclm.data.store import (
 )
 from musiclm.data.store_rows import StoreRows
 from musiclm.files import shown
-from musiclm.stages.layout import ABSENT
 from musiclm.stages.streams import MADE_BY, Stream
 from musiclm.tokenizers.protocols import JointEmbedding
 
@@ -104,13 +103,6 @@ class TokenCropDataset(Dataset[dict[str, Any]]):
         return torch.from_numpy(values.astype(np.float32))
 
 
-def tokens_of(kept: np.ndarray) -> np.ndarray:
-    """Tokens int64 of those that a store keeps as uint16, ABSENT where they are."""
-    tokens: np.ndarray = kept.astype(np.int64)
-    tokens[kept == np.uint16(ABSENT % 2**16)] = ABSENT
-    return tokens
-
-
 def grid_of(description: StoreDescription) -> int:
     """How many semantic tokens apart crops begin: where a window does, if any are told along the crop."""
     clock = description["semantic"].rate
@@ -134,29 +126,6 @@ def blurred(vectors: Tensor, noise: float, generator: torch.Generator) -> Tensor
     """Unit vectors [..., D] with a random vector of length `noise` added to each, back on the sphere."""
     random = torch.randn(vectors.shape, generator=generator) / vectors.shape[-1] ** 0.5
     return torch.nn.functional.normalize(vectors + noise * random, dim=-1)
-
-
-def crop_embedding(row: TokenRow, stream: Stream, *, start: float, seconds: float) -> np.ndarray:
-    """The embedding [D] of a stretch: mean of the windows whose middle lies in it, or the nearest one.
-
-    The paper averages windows over the crop (sec. 4.1); so do we, but our crops may be shorter than a window,
-    so it may reach beyond them by half its length on either side.
-    """
-    windows = row.streams[stream.name]
-    middles = np.arange(len(windows)) / stream.rate + stream.window / 2
-    inside = (middles >= start) & (middles <= start + seconds)
-    if not inside.any():
-        inside[np.abs(middles - (start + seconds / 2)).argmin()] = True
-    mean = windows[inside].astype(np.float32).mean(axis=0)
-    return mean / max(float(np.linalg.norm(mean)), 1e-8)
-
-
-def crop_windows(row: TokenRow, stream: Stream, *, start: float, seconds: float) -> np.ndarray:
-    """The embeddings [W, D] of a stretch, a window every hop from its start, W = ceil(seconds / hop)."""
-    windows = row.streams[stream.name]
-    begins = start + stream.hop * np.arange(math.ceil(seconds / stream.hop))
-    rows = np.round(begins * stream.rate).astype(np.int64)
-    return windows[rows.clip(max=len(windows) - 1)].astype(np.float32)
 
 
 class TokenCrops(lightning.LightningDataModule):

@@ -7,8 +7,9 @@ import pytest
 import torch
 import yaml
 
+from musiclm.data.cutting import tokens_of
 from musiclm.data.store import DESCRIPTION, TokenStore, read_description
-from musiclm.data.token_crops import TokenCrops, tokens_of
+from musiclm.data.token_crops import TokenCrops
 from musiclm.data.tokenize import Tokenizers
 from musiclm.score.codes import STREAMS, codes_of
 from musiclm.score.labels import score_of_labels

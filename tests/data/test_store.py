@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from musiclm.bundle import Bundle
+from musiclm.data.cutting import crop_embedding
 from musiclm.data.store import (
     StoreDescription,
     TokenRow,
@@ -21,7 +22,7 @@ from musiclm.data.store import (
     write_description,
     write_shard,
 )
-from musiclm.data.token_crops import TokenCrops, crop_embedding
+from musiclm.data.token_crops import TokenCrops
 from musiclm.stages.streams import MADE_BY, Stream
 from tests.tiny import make_token_store, save_quantizer, streams_of
 

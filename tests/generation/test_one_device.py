@@ -161,8 +161,8 @@ def _guards() -> Any:
     return kind.in_dll(ctypes.CDLL(str(path)), "_ZN3c104impl26device_guard_impl_registryE")
 
 
-# Fake operations are slow: windows are a quarter as long as a tiny model's, and slide in a quarter of the music.
-# Those of melodies are hardly longer than a melody's hop.
+# Fake operations are slow: windows are a quarter as long as a tiny model's, and slide as often in a quarter
+# of the music. Those of melodies are hardly longer than a melody's hop.
 SHORT: dict[str, dict[str, dict[str, Any]]] = {
     "SETTINGS": {
         "semantic_stage": {"window": 0.48, "stride": 0.24, "guidance": 2.0},
