@@ -130,17 +130,18 @@ class MusicLM(Forms):
         def stage(role: str) -> Stage:
             return prepare_to_decode(adapted.merged(role, bundle.load(role)).to(place), bits)
 
-        semantic_stage = stage("semantic_stage")
-        return cls(
-            bundle.load("joint_embedding").to(place),
-            bundle.load("joint_quantizer").to(place),
-            semantic_stage=semantic_stage,
-            decoder=decoder_of(bundle, stage, settings, place, chosen, adapted),
-            settings=settings.semantic,
-            bundle=bundle,
-            adapters=adapted,
-            unusual_decoder="" if chosen == choose_decoder("auto", bundle, adapted.changed) else chosen,
-        )
+        with on_free_cpus():  # hundreds of short operations
+            semantic_stage = stage("semantic_stage")
+            return cls(
+                bundle.load("joint_embedding").to(place),
+                bundle.load("joint_quantizer").to(place),
+                semantic_stage=semantic_stage,
+                decoder=decoder_of(bundle, stage, settings, place, chosen, adapted),
+                settings=settings.semantic,
+                bundle=bundle,
+                adapters=adapted,
+                unusual_decoder="" if chosen == choose_decoder("auto", bundle, adapted.changed) else chosen,
+            )
 
     read_settings = staticmethod(read_settings)  # bundles ask whether they are ones that this model knows
 

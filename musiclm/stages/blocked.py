@@ -39,7 +39,6 @@ def bias_between(by_distance: Tensor, start: int, end: int) -> Tensor:
     return rows[:, :, :end].contiguous()
 
 
-@torch.compiler.disable  # it writes in place, into slices
 def blocked_attention(
     queries: Tensor, keys: Tensor, values: Tensor, bias: list[Tensor], *, dropout: float
 ) -> Tensor:
@@ -47,10 +46,20 @@ def blocked_attention(
 
     Softmax sums in float32 whatever it reads and writes; all else is as precise as the queries are.
     """
+    attend = _uncompiled_attention if torch.compiler.is_compiling() else _attention
+    return attend(queries, keys, values, bias, dropout)
+
+
+def _attention(queries: Tensor, keys: Tensor, values: Tensor, bias: list[Tensor], dropout: float) -> Tensor:
     scaled = queries * queries.shape[-1] ** -0.5
     rows = (tensor.contiguous().flatten(0, 1) for tensor in (scaled, keys, values))
     attended: Tensor = _BlockedAttention.apply(*rows, dropout, *bias)
     return attended.view(queries.shape)
+
+
+# It writes in place, into slices. Not `torch.compiler.disable`, which imports the compiler at once: generation
+# would take a second longer to start.
+_uncompiled_attention = torch._disable_dynamo(_attention)
 
 
 class _BlockedAttention(torch.autograd.Function):
