@@ -25,7 +25,8 @@ OWN = tuple(
 
 def loaded() -> set[str]:
     """Names of the mapped shared libraries that neither Python, its packages nor this project brought."""
-    names, own = set(), (*OWN, *site_packages(), str(ROOT))
+    environment = (sys.prefix,) if sys.prefix != sys.base_prefix else ()  # wheels put libraries there, too
+    names, own = set(), (*OWN, *site_packages(), *environment, str(ROOT))
     for line in Path("/proc/self/maps").read_text().splitlines():
         path = line.split(maxsplit=5)[5] if line.count(" ") > 5 and "/" in line else ""
         if ".so" in path and not path.startswith(own):

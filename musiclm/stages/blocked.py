@@ -57,8 +57,8 @@ def _attention(queries: Tensor, keys: Tensor, values: Tensor, bias: list[Tensor]
     return attended.view(queries.shape)
 
 
-# It writes in place, into slices. Not `torch.compiler.disable`, which imports the compiler at once: music would
-# take a second longer to start.
+# It writes in place, into slices. Not `torch.compiler.disable`, which imports the compiler at once: music
+# would take a second longer to start.
 _uncompiled_attention = torch._disable_dynamo(_attention)
 
 
