@@ -158,7 +158,7 @@ def test_auditing_works_as_written(run: Shell, tmp_path: Path) -> None:
     (tmp_path / "my-music").mkdir()
     for index in range(10):
         melody(7.0, seed=index).save(tmp_path / "my-music" / f"{index}.wav")
-    few = "--examples 3 --prompt_tokens [0,25] --negatives 8 --false_positive_rate 0.5"
+    few = "--examples 6 --prompt_tokens [0,25] --negatives 20 --false_positive_rate 0.5"
     commands = block("## Audit it before you publish it", "sh").replace("--out", f"{few} --out", 1)
     commands = commands.replace("musiclm generate", "musiclm generate --seconds 5 --guard_action label")
     commands = commands.replace("runs/mine/bundle", "default")
