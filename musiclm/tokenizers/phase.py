@@ -18,6 +18,7 @@ from torch import Tensor
 from musiclm.tokenizers.streaming import Stream, StreamBuffer
 
 GRIFFIN_LIM_ROUNDS = 8
+GOLDEN = (5**0.5 - 1) / 2
 MOMENTUM = 0.99  # of fast Griffin-Lim; the paper's best
 
 
@@ -114,12 +115,23 @@ def propagate(magnitude: Tensor, known: Tensor, hop: int) -> Tensor:
     step = hop * math.pi * frequency / (num_bins - 1)  # phase that each bin's peak gains over one hop
     phases = list(known.unbind(dim=1))
     if not phases:
-        phases.append(torch.zeros_like(magnitude[:, 0]))
+        phases.append(scattered(magnitude[:, 0]).gather(1, peak[:, 0]))
     for t in range(len(phases), num_frames):
         gained = phases[-1] + 0.5 * (step[:, t - 1] + step[:, t])  # [B, F]
         # Counted from the frame's middle, all bins of one peak have the same phase.
         phases.append(gained.gather(1, peak[:, t]))
     return torch.stack(phases, dim=1)
+
+
+def scattered(bins: Tensor) -> Tensor:
+    """Phases [B, F] for a first frame, the same for every sound, unlike from bin to bin.
+
+    Were they all 0, every partial would be at its height in the frame's middle: each piece would begin with a
+    click, louder than all that follows.
+    """
+    places = torch.arange(bins.shape[-1], dtype=torch.float64, device="cpu")  # not all GPUs have 64 bits
+    turns = torch.frac(places.square() * GOLDEN)  # of squares: equally distributed (Weyl)
+    return (2 * math.pi * turns).to(bins).expand_as(bins)
 
 
 def peaks(magnitude: Tensor) -> tuple[Tensor, Tensor]:

@@ -48,6 +48,13 @@ def test_a_chord_comes_back_with_the_spectrum_it_had() -> None:
     assert 20 * math.log10(error) < -20
 
 
+def test_a_sound_does_not_begin_with_a_click() -> None:
+    """All partials at their height at once would be heard as one."""
+    waveform = tone(*(110.0 * 1.1**number for number in range(30)))
+    again = SPECTRUM.sound(SPECTRUM(waveform).abs())[0, 0].abs()
+    assert again[: 2 * HOP].max() < 1.2 * again[4 * HOP : -4 * HOP].max()
+
+
 def test_phases_that_are_known_are_kept() -> None:
     spectra = SPECTRUM(tone(440.0, 660.0))
     whole = reconstruct_phase(
