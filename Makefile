@@ -11,10 +11,12 @@ SEED := 0
 OUT := out.wav
 WORKERS := 2
 QUICK :=
+PORT := 8000
 
-.PHONY: help setup bench-setup generate test lint docs check-default default-model
+.PHONY: help setup bench-setup generate serve test lint docs check-default default-model
 help:
 	@echo 'make generate PROMPT="a calm violin melody" [SECONDS=10] [SEED=0] [OUT=out.wav]'
+	@echo 'make serve           a page on which music is made, [PORT=8000]'
 	@echo 'make test            the tests, by [WORKERS=2] processes'
 	@echo 'make lint            style, types, and which layer knows which'
 	@echo 'make docs            these pages and the API as a site, site/index.html'
@@ -46,6 +48,9 @@ generate: export MUSICLM_OUT := $(value OUT)
 generate: $(READY)
 	@$(if $(filter-out generate,$(MAKECMDGOALS)),echo 'expected the prompt in quotes: make generate PROMPT="a calm violin"' >&2; exit 2)
 	@$(BIN)/musiclm generate --seconds "$$MUSICLM_SECONDS" --seed "$$MUSICLM_SEED" --out "$$MUSICLM_OUT" -- "$$MUSICLM_PROMPT"
+
+serve: $(READY)
+	@$(BIN)/musiclm serve --port $(PORT)
 
 # A worker takes a file at a time, whose tests share what is costly; slow files first (tests/conftest.py).
 # What takes longer than it should is named at the end: CI has a limit.

@@ -22,7 +22,7 @@ from benchmarks.command import begin
 from benchmarks.hardware import describe
 from benchmarks.report import Bar, judge, say
 from musiclm.audio import Audio
-from musiclm.cli.pipe import wav_header
+from musiclm.audio.pcm import wav_header
 from musiclm.evaluate.following import (
     COSINE_BAR,
     MARGIN_BAR,

@@ -18,6 +18,8 @@ EXTRAS = {
     "sklearn": "eval",
     "muq": "muq",
     "ray": "ray",
+    "fastapi": "web",
+    "uvicorn": "web",
 }
 
 

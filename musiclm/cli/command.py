@@ -34,6 +34,7 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("generate",): ("musiclm.cli.generate:generate", "make music from words"),
     ("story",): ("musiclm.cli.generate:story", "make music whose description changes as it goes on"),
     ("inpaint",): ("musiclm.cli.generate:inpaint", "make a part of a recording anew"),
+    ("serve",): ("musiclm.web.serve:serve", "serve a page on which music is made, and an HTTP interface"),
     ("tune",): ("musiclm.tuning.tune:tune", "let the model learn your own music, in minutes"),
     ("fit",): ("musiclm.training.cli:main", "train a part: --config configs/PART.yaml"),
     ("validate",): ("musiclm.training.cli:main", "measure a part on held-out recordings"),

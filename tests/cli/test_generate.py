@@ -15,9 +15,10 @@ import pytest
 import torch
 
 from musiclm import Audio, MusicLM
+from musiclm.audio.pcm import wav_header
 from musiclm.audit.search import WindowSearch
 from musiclm.cli import main
-from musiclm.cli.pipe import check_pipe, wav_header, writing_to_pipe
+from musiclm.cli.pipe import check_pipe, writing_to_pipe
 from musiclm.data.store import TokenStore
 from musiclm.generation.story import read_story, read_time
 from tests.tiny import SAMPLE_RATE, make_token_store, melody, noise, tone
