@@ -34,14 +34,19 @@ def forms(folder: Path) -> dict[str, Tensor]:
         "text": [plain.generate(PROMPT, seconds=SECONDS, seed=1, on_semantic=drawn.append)],
         "stream": [Audio(torch.cat(list(plain.stream(PROMPT, seconds=SECONDS, seed=2)), dim=1), 24_000)],
         "story": [plain.story([(0, PROMPT), (1.0, OTHER)], seconds=2.2, seed=3, blend=1.0)],
-        "continuation": [plain.generate(PROMPT, seconds=SECONDS, seed=4, continue_=clip)],
+        "continuation": [new(plain.generate(PROMPT, seconds=SECONDS, seed=4, continue_=clip))],
         "variations": plain.variations(PROMPT, num=2, seconds=SECONDS, seed=5),
-        "variations of sound": plain.variations(PROMPT, num=2, keep="semantic", seconds=SECONDS, seed=6),
+        "variations of sound": plain.variations(PROMPT, num=2, keep="semantic", seconds=SECONDS, seed=6)[1:],
         "melody": [guided.generate(PROMPT, seconds=SECONDS, seed=8, melody=melody(2.0, seed=0))],
         "rendered": [plain.render(torch.arange(25)[None, None] % 8, torch.zeros(1, 2, 1, dtype=torch.int64))],
     }
     waveforms = {name: torch.cat([audio.waveform for audio in takes]) for name, takes in made.items()}
     return {**waveforms, "semantic tokens of text": torch.cat(drawn, dim=2).flatten()}
+
+
+def new(audio: Audio) -> Audio:
+    """What came after the clip, and its last tenth of a second, which is cross-faded."""
+    return Audio(audio.waveform[:, -round((SECONDS + 0.1) * audio.sample_rate) :], audio.sample_rate)
 
 
 if __name__ == "__main__":
