@@ -1,5 +1,6 @@
 """Work in a process that may die: a poisoned file or a full memory ends the process, and not the service."""
 
+import contextlib
 import multiprocessing
 import signal
 import threading
@@ -140,8 +141,13 @@ class Child:
 
 
 def _live(connection: Connection, make: Callable[..., Work], arguments: tuple[Any, ...]) -> None:
-    """The child's life."""
+    """The child's life, which ends where the parent's does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError, EOFError):
+        _work(connection, make, arguments)
+
+
+def _work(connection: Connection, make: Callable[..., Work], arguments: tuple[Any, ...]) -> None:
     try:
         work = make(*arguments)
     except (ValueError, OSError) as error:
@@ -156,10 +162,7 @@ def _live(connection: Connection, make: Callable[..., Work], arguments: tuple[An
         connection.send(("told", content))
 
     while True:
-        try:
-            asked = connection.recv()
-        except EOFError:
-            return
+        asked = connection.recv()
         if asked is None:  # given up when it was already done
             continue
         try:
