@@ -198,7 +198,7 @@ JSON = st.recursive(
 FIELDS = ("prompt", "seconds", "seed", "takes", "values", "story", "blend", "recording", "regions", "keep")
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     path=st.sampled_from(["music", "music/continue", "music/melody", "music/inpaint"]),
     body=st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=5) | JSON,
