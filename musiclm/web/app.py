@@ -8,8 +8,9 @@ import asyncio
 import hmac
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from io import RawIOBase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -32,7 +33,7 @@ from musiclm.web.schema import Continuation, Id, Inpainting, Melody, Music, Piec
 PAGE = Path(__file__).parent / "page"
 AT_ONCE = 2**16  # bytes of sound that are sent at once
 HEARTBEAT = 15.0  # seconds after which a silent stream of events says that it is there
-LOCAL = ("localhost", "127.0.0.1", "[::1]", "testserver")
+LOCAL = ("localhost", "127.0.0.1", "[::1]")
 # A page from elsewhere cannot use this one, and this one loads nothing from elsewhere.
 HEADERS = {
     "content-security-policy": "default-src 'self'; img-src 'self' data:; media-src 'self' blob:; "
@@ -155,13 +156,16 @@ def _add_pieces(app: FastAPI, jobs: Jobs, recordings: Recordings, limits: Limits
     async def audio(id: Annotated[Id, InPath()]) -> Response:
         """The sound as WAV; of a piece that is being made, as it comes."""
         job = job_of(id)
-        while not job.length and not job.ended:
-            await job.changed_since(job.version)
-        if job.state == "done":
-            return FileResponse(job.wav, media_type="audio/wav")
-        if job.ended:
+        while not job.ended:
+            version = job.version
+            if job.length:
+                with suppress(FileNotFoundError):  # it ends just now
+                    file = job.pcm.open("rb", buffering=0)
+                    return StreamingResponse(_sound(job, file), media_type="audio/wav")
+            await job.changed_since(version)
+        if job.state != "done":
             raise HTTPException(409, job.message or "the piece was given up")
-        return StreamingResponse(_sound(job), media_type="audio/wav")
+        return FileResponse(job.wav, media_type="audio/wav")
 
     @app.get("/v1/jobs/{id}/file.{kind}", response_class=FileResponse)
     async def download(id: Annotated[Id, InPath()], kind: Literal["wav", "flac"]) -> Response:
@@ -332,9 +336,9 @@ async def _events(job: Job, jobs: Jobs) -> AsyncIterator[str]:
                 yield ": still there\n\n"
 
 
-async def _sound(job: Job) -> AsyncIterator[bytes]:
+async def _sound(job: Job, file: RawIOBase) -> AsyncIterator[bytes]:
     """A WAV file as it grows. Where the piece ends too soon, so does the file, whose header says more."""
-    with job.pcm.open("rb", buffering=0) as file:
+    with file:
         yield wav_header(job.sample_rate, job.length)
         while True:
             version = job.version

@@ -3,8 +3,8 @@
 import contextlib
 import multiprocessing
 import signal
-import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Generator
 from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
@@ -70,7 +70,7 @@ class Child:
             self.stop()
             raise Failed(words)
 
-    def ask(self, asked: Any, *, wanted: Callable[[], bool], seconds: float) -> Iterator[Any]:
+    def ask(self, asked: Any, *, wanted: Callable[[], bool], seconds: float) -> Generator[Any, None, None]:
         """What the child tells, as it comes.
 
         Args:
@@ -84,28 +84,24 @@ class Child:
         self.start()
         assert self.connection is not None
         self.connection.send(asked)
-        out_of_time = threading.Event()
-        clock = threading.Timer(seconds, out_of_time.set)
-        clock.start()
+        until, kind = time.monotonic() + seconds, "told"
         try:
             while True:
-                while not self.connection.poll(0.05):
-                    if out_of_time.is_set() or not wanted():
-                        self._give_up()
-                        if out_of_time.is_set():
-                            raise Failed(f"it took longer than the {seconds:g} s that it may")
-                        raise Stopped
-                kind, content = self._receive()
-                if kind == "told":
-                    yield content
-                elif kind == "failed":
-                    raise Failed(content)
-                elif kind == "stopped":
+                if time.monotonic() > until:
+                    raise Failed(f"it took longer than the {seconds:g} s that it may")
+                if not wanted():
                     raise Stopped
-                else:
+                if not self.connection.poll(0.05):
+                    continue
+                kind, content = self._receive()
+                if kind == "failed":
+                    raise Failed(content)
+                if kind == "done":
                     return
+                yield content
         finally:
-            clock.cancel()
+            if kind == "told" and self.connection is not None:  # or the next one would be told of this work
+                self._give_up()
 
     def stop(self) -> None:
         """End the process, whatever it is doing."""

@@ -205,8 +205,9 @@ class Jobs:
     def _make(self, job: Job, child: Child) -> None:
         limit = LEAST_LIMIT + LIMIT_A_SECOND * job.request.new_seconds
         fingerprint = ""
-        with job.pcm.open("wb", buffering=0) as file:
-            for kind, *content in child.ask(job.request, wanted=lambda: job.state == "making", seconds=limit):
+        telling = child.ask(job.request, wanted=lambda: job.state == "making", seconds=limit)
+        with job.pcm.open("wb", buffering=0) as file, contextlib.closing(telling):
+            for kind, *content in telling:
                 if kind == "sound":
                     file.write(content[0])
                     heard = job.heard_after or time.monotonic() - job.asked_at
@@ -227,11 +228,11 @@ class Jobs:
 
     def _end(self, job: Job, state: State) -> None:
         """A job is over; who reads its sound still holds the file open."""
-        job.pcm.unlink(missing_ok=True)
         if state != "done":
             job.wav.unlink(missing_ok=True)
         self.counts[state] += 1
         job.change(state=state)
+        job.pcm.unlink(missing_ok=True)
         ended = [each for each in self.all.values() if each.ended]
         while len(ended) > 1 and sum(_size(each) for each in ended) > self.room:
             self._forget(ended.pop(0))

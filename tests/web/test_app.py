@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def client(folder: Path, limits: Limits | None = None, **different: Any) -> Test
     jobs = Jobs(places[0], {"slow": Child(Slow)}, **words)
     recordings = Recordings(places[1], Child(Reads), room=words["room"])
     app = make_app(jobs, recordings, limits or Limits(upload_bytes=1000))
-    return TestClient(app, raise_server_exceptions=False)
+    return TestClient(app, "http://localhost:8000", raise_server_exceptions=False)
 
 
 def ask(service: TestClient, prompt: str, **more: Any) -> Any:
@@ -113,8 +114,9 @@ def test_who_finds_the_line_full_is_told_when_to_come_again(service: TestClient)
     assert {ended(service, job)["state"] for job in jobs} == {"cancelled"}
 
 
-def test_what_is_given_up_makes_room_at_once(service: TestClient) -> None:
-    (long,) = ask(service, "piano", seconds=60)
+@pytest.mark.parametrize("prompt", ["piano", "talk"])
+def test_what_is_given_up_makes_room_at_once(service: TestClient, prompt: str) -> None:
+    (long,) = ask(service, prompt, seconds=60)
     time.sleep(0.2)
     assert service.delete(f"/v1/jobs/{long['id']}").status_code == 204
     began = time.monotonic()
@@ -228,7 +230,7 @@ def test_strangers_are_not_answered(service: TestClient, tmp_path: Path) -> None
     assert "localhost" in error(service.get("/v1/models", headers={"host": "evil.example"}), 400)
     evil = {"origin": "https://evil.example"}
     assert "own page" in error(service.post("/v1/music", json={"prompt": "a"}, headers=evil), 403)
-    own = service.get("/v1/models", headers={"origin": "http://testserver"})
+    own = service.get("/v1/models", headers={"origin": "http://localhost:8000"})
     assert own.status_code == 200
     with client(tmp_path, Limits(token="secret", local=False)) as guarded:
         assert "token" in error(guarded.get("/v1/models"), 401)
@@ -247,6 +249,16 @@ def test_the_oldest_pieces_make_room(tmp_path: Path) -> None:
         kept = [service.get(f"/v1/jobs/{job['id']}").status_code for job in jobs]
         assert kept == [404, 200, 200]
         assert len(list((tmp_path / "pieces").iterdir())) == 2
+
+
+def test_who_stops_listening_does_not_leave_old_sound_to_the_next(warm: Path) -> None:
+    child = Child(Slow)
+    with closing(child.ask(Request("piano", 10.0), wanted=lambda: True, seconds=60)) as telling:
+        assert next(told for told in telling if told[0] == "sound")
+    kinds = list(child.ask(Request("quick", 1.0), wanted=lambda: True, seconds=60))
+    assert kinds[0] == ("notice", "a notice of quick")
+    assert sum(told[0] == "sound" for told in kinds) == 10
+    child.stop()
 
 
 def test_work_that_takes_too_long_is_ended(tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ class Slow:
             os.kill(os.getpid(), signal.SIGKILL)
         if "hang" in asked.prompt:
             time.sleep(60)
+        while "talk" in asked.prompt:  # without a pause
+            tell(("progress", "talk", 1, 2))
         blocks = round(asked.new_seconds * 10)
         tell(("notice", f"a notice of {asked.prompt}"))
         tell(("begins", RATE, blocks * RATE // 10, "f00d"))
