@@ -41,20 +41,23 @@ def third_party() -> set[str]:
 def entries() -> list[tuple[str, str]]:
     """A statement for each package, then for each public entry.
 
-    Entries are the modules of commands and of classes that YAMLs name, a bundle's parts, worker processes.
+    Entries are the modules of commands and of classes that YAMLs name, a bundle's parts, worker processes. A
+    fork takes a quarter of a second: what is named in one file, a configuration or a bundle, shares one.
     """
     # The slowest comes first among those below, and so needs no fork of its own to be seen alone.
     jobs = [(name, f"import {name}") for name in sorted(third_party() - {SLOW_TO_IMPORT[0]})]
     # What they load is seen in their own lines and in every line that follows.
     jobs += [(f"{HERE}{name}", f"import {name}") for name in SLOW_TO_IMPORT]
     jobs += [("what fairseq2 needs", "import sys; assert not {'soundfile', 'fairseq2'} & set(sys.modules)")]
-    modules = {function.split(":")[0] for function, _ in COMMANDS.values()}
+    commands = {function.split(":")[0] for function, _ in COMMANDS.values()}
+    jobs += [(name, f"import {name}") for name in sorted(commands)]
+    classes = set[str]()
     for file in (ROOT / "configs").rglob("*.yaml"):
-        modules |= set(re.findall(r"class_path: (musiclm[\w.]+)\.\w+", file.read_text(encoding="utf-8")))
-    jobs += [(name, f"import {name}") for name in sorted(modules)]
+        classes |= set(re.findall(r"class_path: (musiclm[\w.]+)\.\w+", file.read_text(encoding="utf-8")))
+    jobs += [("all classes that YAMLs name", f"import {', '.join(sorted(classes))}")]
     bundle = Bundle.find("default")
-    load = "from musiclm.bundle import Bundle; Bundle.find('default').load"
-    jobs += [(f"part {name}", f"{load}({name!r})") for name in bundle.components]
+    load = "from musiclm.bundle import Bundle; bundle = Bundle.find('default')"
+    jobs += [("all parts", f"{load}; [bundle.load(role) for role in bundle.components]")]
     start = "from musiclm.data.tokenize import _tokenizers; from pathlib import Path; _tokenizers"
     return [*jobs, ("tokenize's worker", f"{start}(Path({str(bundle.path)!r}), 'cpu')")]
 

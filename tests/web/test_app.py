@@ -28,7 +28,7 @@ WAITING = 3
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory, warm: Path) -> Iterator[TestClient]:
-    """A service whose model makes sound in real time."""
+    """A service whose model takes its time."""
     multiprocessing.set_executable(str(warm / "python"))
     with client(tmp_path_factory.mktemp("service")) as made:
         yield made
