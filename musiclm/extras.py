@@ -19,6 +19,8 @@ EXTRAS = {
     "muq": "muq",
     "ray": "ray",
     "fastapi": "web",
+    "pydantic": "web",
+    "starlette": "web",
     "uvicorn": "web",
 }
 
