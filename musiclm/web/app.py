@@ -251,7 +251,8 @@ def _add_errors(app: FastAPI) -> None:
         code = {401: "unauthorized", 404: "not_found", 409: "conflict", 413: "too_large", 429: "busy"}.get(
             status, "invalid" if status < 500 else "internal"
         )
-        return JSONResponse({"error": {"code": code, "message": message}}, status, headers=headers)
+        line = " ".join(message.split())  # a field's name may hold anything
+        return JSONResponse({"error": {"code": code, "message": line}}, status, headers=headers)
 
     @app.exception_handler(StarletteError)
     async def known(request: Request, raised: StarletteError) -> JSONResponse:

@@ -181,6 +181,7 @@ def test_a_finished_piece_is_a_recording_too(service: TestClient) -> None:
         ("music", {"prompt": "a", "seed": -1}, "seed"),
         ("music", {"prompt": "a", "takes": 99}, "takes"),
         ("music", {"prompt": "a", "path": "/etc/passwd"}, "path"),
+        ("music", {"prompt": "a", "\n": 1}, "not permitted"),
         ("music", {"prompt": "a", "model": "/etc"}, "expected a model of slow"),
         ("music", {"prompt": "a", "story": [{"at": 0, "prompt": "b"}]}, "prompt or a story"),
         ("music", {"story": [{"at": 3, "prompt": "b"}]}, "begin at 0:00"),

@@ -22,6 +22,8 @@ from tests.tiny_model import make_bundle
 
 pytest.importorskip("uvicorn")
 pytestmark = pytest.mark.slow
+# Not `urlopen`, which would keep for later tests that there is no proxy.
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 README = Path(__file__).parents[2] / "README.md"
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -42,13 +44,13 @@ def served(tmp_path_factory: pytest.TempPathFactory, warm: Path) -> Iterator[tup
 
 def post(address: str, body: bytes, kind: str = "application/json") -> Any:
     request = urllib.request.Request(address, body, {"content-type": kind})
-    with urllib.request.urlopen(request, timeout=60) as answer:
+    with DIRECT.open(request, timeout=60) as answer:
         return json.loads(answer.read())
 
 
 def fetched(address: str) -> bytes:
     try:
-        with urllib.request.urlopen(address, timeout=60) as answer:
+        with DIRECT.open(address, timeout=60) as answer:
             content: bytes = answer.read()
     except urllib.error.HTTPError as error:
         pytest.fail(error.read().decode())
