@@ -10,7 +10,7 @@ from musiclm.bundle.build import build, check, find_pipeline
 from musiclm.bundle.component import WEIGHTS, Component, component_of, digest, fingerprint_of
 from musiclm.bundle.hub import download
 from musiclm.bundle.plain import read_yaml
-from musiclm.bundle.storage import matches, training_state, undrawn, unpack_weights
+from musiclm.bundle.storage import Undrawn, matches, training_state, unpack_weights
 from musiclm.tokenizers.protocols import KnowsWords
 
 MODEL_FILE = "model.yaml"
@@ -96,7 +96,7 @@ class Bundle:
         component, content = self.component(role), self.content(role)
         file = self.path / component.file
         weights = unpack_weights(load(content))
-        with undrawn():
+        with Undrawn():
             module = build(component.class_path, component.init_args, self.place(role))
         if {key for key, _ in module.named_parameters()} - weights.keys():  # some that only training needs
             module = build(component.class_path, component.init_args, self.place(role))

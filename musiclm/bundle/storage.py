@@ -4,8 +4,7 @@ int8 is a quarter of the bytes. A tokenizer is frozen in the precision it is sto
 depend on who holds the original weights.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -53,7 +52,12 @@ def unpack_weights(packed: dict[str, Tensor]) -> dict[str, Tensor]:
     return state
 
 
-class _Undrawn(TorchFunctionMode):
+class Undrawn(TorchFunctionMode):
+    """A module built under it draws no initial values, which takes longer than to read trained ones.
+
+    Its parameters hold whatever their memory held, until all of them are read from a file.
+    """
+
     def __torch_function__(
         self, func: Callable[..., Any], types: Sequence[type], args: Any = (), kwargs: Any = None
     ) -> Any:
@@ -61,16 +65,6 @@ class _Undrawn(TorchFunctionMode):
         if func in DRAWS:
             return args[0] if args else given["tensor"]
         return func(*args, **given)
-
-
-@contextmanager
-def undrawn() -> Iterator[None]:
-    """A module built here draws no initial values, which takes longer than to read trained ones.
-
-    Its parameters hold whatever their memory held, until all of them are read from a file.
-    """
-    with _Undrawn():
-        yield
 
 
 def training_state(component: nn.Module) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ named is looked up among what this service has made or taken in.
 
 import asyncio
 import hmac
+import json
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -26,13 +27,16 @@ from starlette.exceptions import HTTPException as StarletteError
 from musiclm import __version__
 from musiclm.audio import Audio, writing
 from musiclm.audio.pcm import wav_header
-from musiclm.web.jobs import Full, Job, Jobs
+from musiclm.web.jobs import ENDED, Full, Job, Jobs
 from musiclm.web.recordings import Recordings, TooLarge
 from musiclm.web.schema import Continuation, Id, Inpainting, Melody, Music, Piece, WithRecording
 
 PAGE = Path(__file__).parent / "page"
 AT_ONCE = 2**16  # bytes of sound that are sent at once
 HEARTBEAT = 15.0  # seconds after which a silent stream of events says that it is there
+CODES = {
+    401: "unauthorized", 403: "forbidden", 404: "not_found", 409: "conflict", 413: "too_large", 429: "busy",
+}  # fmt: skip
 LOCAL = ("localhost", "127.0.0.1", "[::1]")
 # A page from elsewhere cannot use this one, and this one loads nothing from elsewhere.
 HEADERS = {
@@ -247,30 +251,23 @@ def _add_service(app: FastAPI, jobs: Jobs, recordings: Recordings, limits: Limit
 
 
 def _add_errors(app: FastAPI) -> None:
-    def error(status: int, message: str, **headers: str) -> JSONResponse:
-        code = {401: "unauthorized", 404: "not_found", 409: "conflict", 413: "too_large", 429: "busy"}.get(
-            status, "invalid" if status < 500 else "internal"
-        )
-        line = " ".join(message.split())  # a field's name may hold anything
-        return JSONResponse({"error": {"code": code, "message": line}}, status, headers=headers)
-
     @app.exception_handler(StarletteError)
     async def known(request: Request, raised: StarletteError) -> JSONResponse:
-        return error(raised.status_code, str(raised.detail))
+        return _error(raised.status_code, str(raised.detail))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, raised: RequestValidationError) -> JSONResponse:
         first = raised.errors()[0]
         place = ".".join(str(part) for part in first["loc"] if part != "body")
-        return error(422, f"{place}: {first['msg']}" if place else first["msg"])
+        return _error(422, f"{place}: {first['msg']}" if place else first["msg"])
 
     @app.exception_handler(Full)
     async def full(request: Request, raised: Full) -> JSONResponse:
-        return error(429, str(raised), **{"retry-after": f"{raised.seconds:.0f}"})
+        return _error(429, str(raised), **{"retry-after": f"{raised.seconds:.0f}"})
 
     @app.exception_handler(Exception)
     async def unknown(request: Request, raised: Exception) -> JSONResponse:
-        return error(500, "something went wrong here, and was written into the service's log")
+        return _error(500, "something went wrong here, and was written into the service's log")
 
 
 def _add_guard(app: FastAPI, limits: Limits) -> None:
@@ -286,21 +283,24 @@ def _add_guard(app: FastAPI, limits: Limits) -> None:
 def _refusal(request: Request, limits: Limits) -> JSONResponse | None:
     host = request.headers.get("host", "")
     if limits.local and host.rpartition(":")[0] not in LOCAL and host not in LOCAL:
-        return _refused(400, "invalid", "expected to be asked as localhost")
+        return _error(400, "expected to be asked as localhost")
     origin = request.headers.get("origin")
     if origin and urlsplit(origin).netloc != host:
-        return _refused(403, "forbidden", "expected to be asked by its own page")
+        return _error(403, "expected to be asked by its own page")
     open_to_all = request.url.path in ("/", "/health") or request.url.path.startswith("/page/")
     if limits.token and not open_to_all:
         given = request.headers.get("authorization", "").removeprefix("Bearer ")
         given = given or request.query_params.get("token", "")
         if not hmac.compare_digest(given.encode(), limits.token.encode()):
-            return _refused(401, "unauthorized", "expected the token that the service was started with")
+            return _error(401, "expected the token that the service was started with")
     return None
 
 
-def _refused(status: int, code: str, message: str) -> JSONResponse:
-    return JSONResponse({"error": {"code": code, "message": message}}, status)
+def _error(status: int, message: str, **headers: str) -> JSONResponse:
+    """The one shape that errors have; the message is a line, though a field's name may hold anything."""
+    code = CODES.get(status, "invalid" if status < 500 else "internal")
+    content = {"error": {"code": code, "message": " ".join(message.split())}}
+    return JSONResponse(content, status, headers=headers)
 
 
 def _told(job: Job, jobs: Jobs) -> dict[str, Any]:
@@ -323,12 +323,10 @@ def _told(job: Job, jobs: Jobs) -> dict[str, Any]:
 
 
 async def _events(job: Job, jobs: Jobs) -> AsyncIterator[str]:
-    import json
-
     while True:
         version, told = job.version, _told(job, jobs)
         yield f"data: {json.dumps(told)}\n\n"
-        if told["state"] in ("done", "failed", "cancelled"):
+        if told["state"] in ENDED:
             return
         while job.version == version:
             try:
